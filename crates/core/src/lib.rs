@@ -1,0 +1,21 @@
+//! Pure decisions of hmac-file-server.
+//!
+//! Nothing here opens a socket or a file, reads a clock or spawns a task: time, randomness and measurements are
+//! arguments, so that every decision can be replayed in a test. The server crate does what is decided here.
+
+pub mod admit;
+pub mod auth;
+pub mod http1;
+pub mod media;
+pub mod progress;
+pub mod range;
+
+mod blob;
+mod size;
+mod slot;
+mod time;
+
+pub use blob::{BlobId, InvalidBlobId};
+pub use size::{ByteSize, InvalidByteSize};
+pub use slot::{InvalidSlotPath, SlotPath};
+pub use time::Timestamp;

@@ -1,0 +1,121 @@
+//! [`Progress`]: has a transfer stalled?
+//!
+//! Deadlines roll with progress; no transfer has a total time limit, so that a phone that changes network or crosses
+//! a tunnel keeps its upload. Pure: the caller brings the clock. Used for both directions.
+
+use std::time::Duration;
+
+/// When a transfer counts as stalled.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct StallLimits {
+    /// No byte for this long.
+    pub idle: Duration,
+    /// Fewer than this many bytes per second ...
+    pub min_rate: u64,
+    /// ... averaged over this long.
+    pub window: Duration,
+}
+
+impl Default for StallLimits {
+    /// 60 s without a byte, or below 256 B/s over 120 s: slower than EDGE, longer than a handover.
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(60), min_rate: 256, window: Duration::from_secs(120) }
+    }
+}
+
+/// Follows one transfer.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    limits: StallLimits,
+    last_byte: Duration,
+    window_start: Duration,
+    window_bytes: u64,
+}
+
+impl Progress {
+    /// Starts at `now`, on any monotonic clock.
+    #[must_use]
+    pub fn new(limits: StallLimits, now: Duration) -> Self {
+        Self { limits, last_byte: now, window_start: now, window_bytes: 0 }
+    }
+
+    /// Notes that `bytes` moved; none is no progress.
+    pub fn moved(&mut self, now: Duration, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        self.last_byte = now;
+        self.window_bytes = self.window_bytes.saturating_add(bytes);
+        // A window that was fast enough ends; a slow one stays open until `deadline` has passed.
+        let elapsed = now.saturating_sub(self.window_start);
+        if elapsed >= self.limits.window && self.window_bytes >= self.required(elapsed) {
+            self.window_start = now;
+            self.window_bytes = 0;
+        }
+    }
+
+    /// The moment at which the transfer counts as stalled if nothing more moves until then.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        let idle = self.last_byte + self.limits.idle;
+        if self.limits.min_rate == 0 {
+            return idle;
+        }
+        // The bytes of this window pay for that many seconds at the minimum rate, and the first window is free.
+        let paid = Duration::from_secs(self.window_bytes / self.limits.min_rate);
+        idle.min(self.window_start + self.limits.window.max(paid))
+    }
+
+    fn required(&self, elapsed: Duration) -> u64 {
+        self.limits.min_rate.saturating_mul(elapsed.as_secs())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn seconds(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn silence_ends_after_the_idle_limit() {
+        let mut progress = Progress::new(StallLimits::default(), seconds(10));
+        assert_eq!(progress.deadline(), seconds(70));
+        progress.moved(seconds(50), 1);
+        assert_eq!(progress.deadline(), seconds(110));
+    }
+
+    #[test]
+    fn a_drip_ends_after_the_window() {
+        let mut progress = Progress::new(StallLimits::default(), seconds(0));
+        for second in (0..120).step_by(10) {
+            progress.moved(seconds(second), 10);
+        }
+        assert_eq!(progress.deadline(), seconds(120));
+    }
+
+    #[test]
+    fn a_steady_slow_link_never_ends() {
+        let mut progress = Progress::new(StallLimits::default(), seconds(0));
+        for second in 1..10_000 {
+            progress.moved(seconds(second), 300);
+            assert!(progress.deadline() > seconds(second), "cut after {second} s");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_gap_below_both_limits_never_ends_a_fast_transfer(gaps in prop::collection::vec(1u64..60, 1..200)) {
+            let mut now = 0;
+            let mut progress = Progress::new(StallLimits::default(), seconds(0));
+            for gap in gaps {
+                now += gap;
+                prop_assert!(progress.deadline() >= seconds(now));
+                progress.moved(seconds(now), 256 * 60);
+            }
+        }
+    }
+}

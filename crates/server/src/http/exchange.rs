@@ -1,0 +1,95 @@
+//! The types that the protocol adapters (`net`) and the handlers share: a request's body, a response's body, the peer.
+//!
+//! One request path: `http::Request<Incoming>` in, `http::Response<Outgoing>` out, for HTTP/1.1, HTTP/2 and later
+//! HTTP/3. The bodies are concrete, so that zero copy can reach through them.
+
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+
+use crate::flow::FileBody;
+use crate::net::{h1, h2};
+
+/// The body of a request, still on its way.
+///
+/// It carries no clock: whoever reads it decides how long silence is bearable. Dropping it unread is allowed; the
+/// adapter then drains the rest within its own bound or closes.
+#[derive(Debug)]
+pub enum Incoming {
+    /// All there is, for requests without a body and for tests.
+    Full(Option<Bytes>),
+    /// From an HTTP/1.1 connection.
+    H1(h1::Body),
+    /// From an HTTP/2 stream.
+    H2(h2::Body),
+}
+
+impl Incoming {
+    /// No body.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::Full(None)
+    }
+
+    /// The next piece; `None` after the last one. The first call sends `100 Continue` where the client waits for it.
+    /// Cancel-safe: a dropped call loses no bytes.
+    ///
+    /// # Errors
+    /// The client went away or broke the framing; the body is then over.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        match self {
+            Self::Full(bytes) => Ok(bytes.take().filter(|bytes| !bytes.is_empty())),
+            Self::H1(body) => body.next().await,
+            Self::H2(body) => body.next().await,
+        }
+    }
+}
+
+/// Why a request body ended early.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BodyError {
+    /// The client closed or reset the connection or the stream.
+    #[error("the client went away")]
+    Closed,
+    /// Chunk framing that is no chunk framing.
+    #[error("the body's framing is malformed: {0}")]
+    Malformed(&'static str),
+}
+
+/// The body of a response.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// Short and known: errors, metrics, nothing at all.
+    Full(Bytes),
+    /// A blob, or a part of one.
+    File(FileBody),
+}
+
+impl Outgoing {
+    /// No body.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::Full(Bytes::new())
+    }
+
+    /// The exact number of bytes that will follow the head.
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        match self {
+            Self::Full(bytes) => bytes.len() as u64,
+            Self::File(body) => body.remaining(),
+        }
+    }
+}
+
+/// Who is on the other end of a connection: a request extension that every adapter sets.
+#[derive(Clone, Debug, Default)]
+pub struct Peer {
+    /// Address of the socket's other end; `None` on a Unix socket.
+    pub socket: Option<SocketAddr>,
+    /// The client's address from a PROXY protocol header, which only trusted proxies may send.
+    pub announced: Option<IpAddr>,
+    /// Whether the connection is TLS of our own.
+    pub tls: bool,
+}

@@ -1,0 +1,3 @@
+//! What every HTTP version shares: the exchange types, the URL table, the error map, the headers.
+
+pub mod exchange;

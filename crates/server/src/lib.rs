@@ -1,0 +1,12 @@
+//! hmac-file-server: stores and serves the files that XMPP users send each other (XEP-0363).
+
+pub mod cli;
+pub mod config;
+pub mod download;
+pub mod flow;
+pub mod http;
+pub mod meta;
+pub mod net;
+pub mod storage;
+pub mod telemetry;
+pub mod upload;

@@ -1,0 +1,195 @@
+//! Where bytes live: the [`BlobStore`] trait, and its local, memory and fault-injecting implementations.
+//!
+//! A store knows nothing of HTTP, proofs or rows. It gives: temporaries that nobody sees, publication that is atomic
+//! and durable, one publisher per slot among all processes, reads at an offset. What is *visible* is decided by the
+//! metadata row alone, which is written last (see `meta`).
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_core::future::BoxFuture;
+use hfs_core::{BlobId, ByteSize, SlotPath};
+
+/// Where a blob lies: its path relative to the store's root, as its row remembers it. Usually the slot path itself
+/// (the layout of the original server); a name that the file system cannot hold lies below `.hfs/blobs/`.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Place(String);
+
+impl Place {
+    /// Wraps a relative path that came from a row or from a store's own layout.
+    #[must_use]
+    pub fn new(relative: impl Into<String>) -> Self {
+        Self(relative.into())
+    }
+
+    /// The relative path.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Bytes at rest and the way there.
+///
+/// Every method may wait for the disk but never blocks the runtime; a disk that does not answer within the store's
+/// deadline is [`StoreError::Slow`].
+pub trait BlobStore: std::fmt::Debug + Send + Sync + 'static {
+    /// Starts a temporary that nobody can see, preallocated to `expected`.
+    fn create(&self, expected: Option<ByteSize>) -> BoxFuture<'_, Result<Box<dyn BlobWriter>, StoreError>>;
+
+    /// Takes the sole right to publish at `slot`, among all processes on this store. Waits for a rival at most
+    /// `patience`, then [`StoreError::Busy`].
+    fn claim<'a>(&'a self, slot: &'a SlotPath, patience: Duration) -> BoxFuture<'a, Result<Claim, StoreError>>;
+
+    /// Opens a published blob. [`StoreError::Missing`] when no file lies there.
+    fn open<'a>(&'a self, place: &'a Place) -> BoxFuture<'a, Result<Arc<dyn Blob>, StoreError>>;
+
+    /// Removes a published blob and the directories that it leaves empty; nothing there is success.
+    fn remove<'a>(&'a self, place: &'a Place) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Free bytes for an unprivileged writer, `None` when the store cannot tell. Cheap: may be up to a second old.
+    fn free(&self) -> BoxFuture<'_, Option<ByteSize>>;
+}
+
+/// A temporary blob on its way in. Dropping it removes it: a broken upload leaves nothing.
+pub trait BlobWriter: std::fmt::Debug + Send {
+    /// Its name, which becomes the ETag.
+    fn id(&self) -> BlobId;
+
+    /// Bytes taken so far.
+    fn written(&self) -> ByteSize;
+
+    /// Appends; gathers small pieces into large writes and starts write-back while more arrive.
+    fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Whether the bytes written so far equal `blob` (for the equal repeat of a PUT).
+    fn equals<'a>(&'a mut self, blob: &'a dyn Blob) -> BoxFuture<'a, Result<bool, StoreError>>;
+
+    /// Makes the bytes durable, then gives them their name: fdatasync, link, fsync of every directory that gained an
+    /// entry. A file that already has the name has no row (the caller looked, holding the claim): it is the leftover
+    /// of a crash and is replaced.
+    fn publish(self: Box<Self>, claim: &Claim) -> BoxFuture<'_, Result<Published, StoreError>>;
+}
+
+/// A published blob that has no row yet. [`Published::settle`] it once its row is committed; dropped before, it stays
+/// for the sweep to resolve by its row.
+pub struct Published {
+    /// Where it lies.
+    pub place: Place,
+    /// What is left to do once the row's fate is known.
+    pub aftermath: Box<dyn Aftermath>,
+}
+
+/// The end of a publication.
+pub trait Aftermath: Send {
+    /// The row is committed: forget the temporary name.
+    fn settle(self: Box<Self>) -> BoxFuture<'static, ()>;
+    /// The row is certainly not committed: remove the file.
+    fn retract(self: Box<Self>) -> BoxFuture<'static, ()>;
+}
+
+impl std::fmt::Debug for Published {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Published").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+/// The sole right to publish at a slot; released on drop.
+pub struct Claim {
+    slot: SlotPath,
+    // Whatever holds the right: a lock's file, a guard of a map.
+    _hold: Box<dyn Send + Sync>,
+}
+
+impl Claim {
+    /// A claim on `slot` that lasts as long as `hold`.
+    #[must_use]
+    pub fn new(slot: SlotPath, hold: Box<dyn Send + Sync>) -> Self {
+        Self { slot, _hold: hold }
+    }
+
+    /// The slot.
+    #[must_use]
+    pub fn slot(&self) -> &SlotPath {
+        &self.slot
+    }
+}
+
+impl std::fmt::Debug for Claim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Claim").field(&self.slot).finish()
+    }
+}
+
+/// A published blob, open for reading. Stays readable after it is removed, until dropped.
+pub trait Blob: std::fmt::Debug + Send + Sync {
+    /// Length in bytes when it was opened.
+    fn size(&self) -> ByteSize;
+
+    /// Reads `length` bytes at `offset`; fewer only at the end of a blob that shrank.
+    fn read_at(&self, offset: u64, length: usize) -> BoxFuture<'_, Result<Bytes, StoreError>>;
+
+    /// The file itself, where there is one, for zero-copy delivery.
+    fn file(&self) -> Option<&std::fs::File>;
+}
+
+/// What a store could not do, by what the caller can do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// 507. Nothing was stored; reads go on.
+    #[error("no space left on the store")]
+    Full {
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// 404 where a row promised a file: the store was changed behind our back.
+    #[error("{place} is missing from the store")]
+    Missing {
+        /// Where it should lie.
+        place: Place,
+    },
+    /// 503: another upload of the same slot is being published.
+    #[error("another upload of {slot} is being published")]
+    Busy {
+        /// The contested slot.
+        slot: SlotPath,
+    },
+    /// 503: the disk did not answer within the deadline.
+    #[error("the store did not {action} within {deadline:?}")]
+    Slow {
+        /// What was asked of it.
+        action: &'static str,
+        /// For how long.
+        deadline: Duration,
+    },
+    /// 503: an I/O error. A file whose fsync failed is dropped, never retried.
+    #[error("the store failed to {action}")]
+    Io {
+        /// What was asked of it.
+        action: &'static str,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// `[server] storage_path` and what belongs to it.
+#[derive(Clone, Debug)]
+pub struct StorageConfig {
+    /// Root of the tree; created when missing.
+    pub path: std::path::PathBuf,
+    /// Floor of free space: below it uploads are refused with 507.
+    pub min_free: ByteSize,
+    /// How long one disk operation may take before the upload is answered 503.
+    pub io_deadline: Duration,
+}

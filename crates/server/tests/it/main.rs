@@ -1,0 +1,1 @@
+//! Black-box tests: they start the binary and speak to it as clients do.
