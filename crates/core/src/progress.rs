@@ -12,7 +12,7 @@ pub struct StallLimits {
     pub idle: Duration,
     /// Fewer than this many bytes per second ...
     pub min_rate: u64,
-    /// ... averaged over this long.
+    /// ... averaged over this long; no minimum when the rate is 0.
     pub window: Duration,
 }
 
@@ -24,19 +24,21 @@ impl Default for StallLimits {
 }
 
 /// Follows one transfer.
+///
+/// Each byte pays for its share of a second at the minimum rate; at most one window can be saved up, and the first
+/// window is free. So a steady rate at the minimum never ends, and a burst does not buy an hour of silence.
 #[derive(Clone, Debug)]
 pub struct Progress {
     limits: StallLimits,
     last_byte: Duration,
-    window_start: Duration,
-    window_bytes: u64,
+    paid_until: Duration,
 }
 
 impl Progress {
     /// Starts at `now`, on any monotonic clock.
     #[must_use]
     pub fn new(limits: StallLimits, now: Duration) -> Self {
-        Self { limits, last_byte: now, window_start: now, window_bytes: 0 }
+        Self { limits, last_byte: now, paid_until: now + limits.window }
     }
 
     /// Notes that `bytes` moved; none is no progress.
@@ -45,12 +47,9 @@ impl Progress {
             return;
         }
         self.last_byte = now;
-        self.window_bytes = self.window_bytes.saturating_add(bytes);
-        // A window that was fast enough ends; a slow one stays open until `deadline` has passed.
-        let elapsed = now.saturating_sub(self.window_start);
-        if elapsed >= self.limits.window && self.window_bytes >= self.required(elapsed) {
-            self.window_start = now;
-            self.window_bytes = 0;
+        if let Some(nanos) = bytes.saturating_mul(1_000_000_000).checked_div(self.limits.min_rate) {
+            let paid = self.paid_until.saturating_add(Duration::from_nanos(nanos));
+            self.paid_until = paid.min(now + self.limits.window);
         }
     }
 
@@ -58,16 +57,7 @@ impl Progress {
     #[must_use]
     pub fn deadline(&self) -> Duration {
         let idle = self.last_byte + self.limits.idle;
-        if self.limits.min_rate == 0 {
-            return idle;
-        }
-        // The bytes of this window pay for that many seconds at the minimum rate, and the first window is free.
-        let paid = Duration::from_secs(self.window_bytes / self.limits.min_rate);
-        idle.min(self.window_start + self.limits.window.max(paid))
-    }
-
-    fn required(&self, elapsed: Duration) -> u64 {
-        self.limits.min_rate.saturating_mul(elapsed.as_secs())
+        if self.limits.min_rate == 0 { idle } else { idle.min(self.paid_until) }
     }
 }
 
@@ -91,10 +81,18 @@ mod tests {
     #[test]
     fn a_drip_ends_after_the_window() {
         let mut progress = Progress::new(StallLimits::default(), seconds(0));
-        for second in (0..120).step_by(10) {
+        for second in (10..130).step_by(10) {
             progress.moved(seconds(second), 10);
         }
-        assert_eq!(progress.deadline(), seconds(120));
+        // 120 bytes at 256 B/s paid for half a second beyond the free window.
+        assert!(progress.deadline() > seconds(120) && progress.deadline() < seconds(121));
+    }
+
+    #[test]
+    fn a_burst_does_not_buy_silence() {
+        let mut progress = Progress::new(StallLimits { idle: seconds(1000), ..StallLimits::default() }, seconds(0));
+        progress.moved(seconds(1), 100 << 20);
+        assert_eq!(progress.deadline(), seconds(121));
     }
 
     #[test]
