@@ -34,6 +34,14 @@ pub struct Record {
     pub proof: Option<Proof>,
 }
 
+impl Record {
+    /// Whether its time is over. It is invisible from then on, before the janitor buries it.
+    #[must_use]
+    pub fn expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+}
+
 /// What we know of the bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Integrity {

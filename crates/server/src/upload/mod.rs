@@ -1,1 +1,67 @@
-//! (stub)
+//! Taking a file in: proof, admission, bytes, row, 201.
+//!
+//! [`put`] is the whole path of one PUT; [`ingest`] cannot be called without an `Admission`, which cannot be had
+//! without a `Grant`. Knows nothing of statuses: `http::respond` maps [`PutError`].
+
+mod delete;
+mod ingest;
+mod put;
+mod receive;
+
+pub use delete::{DeleteError, delete};
+pub use ingest::Stored;
+pub use put::put;
+
+use hfs_core::admit::Refusal;
+use hfs_core::auth::Denied;
+use hfs_core::{ByteSize, InvalidSlotPath};
+
+use crate::http::exchange::BodyError;
+use crate::meta::MetaError;
+use crate::storage::StoreError;
+
+/// Why a PUT did not end in 201, by what the client can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum PutError {
+    /// The path can be no slot.
+    #[error(transparent)]
+    Path(#[from] InvalidSlotPath),
+    /// No proof, or a bad one.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// A good proof, but not now or not this.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The slot already holds other bytes.
+    #[error("the slot already holds another file")]
+    Taken,
+    /// The slot held a file that was deleted or has expired.
+    #[error("the slot's file is gone and cannot be replaced")]
+    Gone,
+    /// Nothing, or too little, came for too long.
+    #[error("the upload stalled after {received}")]
+    Stalled {
+        /// Bytes until then.
+        received: ByteSize,
+    },
+    /// A body of unannounced length turned out to have another one than the slot's.
+    #[error("the body has {received}, the slot is for {signed}")]
+    OtherLength {
+        /// What came.
+        received: ByteSize,
+        /// What the proof says.
+        signed: ByteSize,
+    },
+    /// The body broke off or broke its framing.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// The bytes could not be stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The row could not be written.
+    #[error(transparent)]
+    Meta(#[from] MetaError),
+    /// The task that stores the file died; nothing is known to be stored.
+    #[error("the storing task ended early")]
+    Aborted,
+}

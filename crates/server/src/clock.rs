@@ -1,0 +1,38 @@
+//! The two clocks: wall time for what slots and rows say, monotonic time for how long something takes.
+//!
+//! The only place of the server that asks the wall clock, so that everything below it takes time as an argument.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use hfs_core::Timestamp;
+
+/// Wall-clock time now, in whole seconds.
+#[must_use]
+pub fn now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_unix(i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// Measures one transfer on the monotonic clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Starts now.
+    #[must_use]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Time since the start.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    /// The start plus `offset`, as tokio's timers take it.
+    #[must_use]
+    pub fn at(&self, offset: Duration) -> tokio::time::Instant {
+        tokio::time::Instant::from_std(self.0 + offset)
+    }
+}

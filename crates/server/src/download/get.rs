@@ -1,0 +1,56 @@
+//! The path of one GET or HEAD.
+
+use std::sync::Arc;
+
+use hfs_core::range::{self, Delivery, Object};
+use hfs_core::{SlotPath, media};
+use http::HeaderMap;
+use tracing::error;
+
+use super::GetError;
+use crate::app::App;
+use crate::clock;
+use crate::meta::{Entry, Record};
+use crate::storage::{Blob, StoreError};
+
+/// A visible blob and what of it the request is for.
+#[derive(Debug)]
+pub struct Found {
+    /// Its record.
+    pub record: Record,
+    /// Its bytes.
+    pub blob: Arc<dyn Blob>,
+    /// What to send.
+    pub delivery: Delivery,
+}
+
+/// Finds what `slot` holds and evaluates the request's conditions and range.
+///
+/// # Errors
+/// What is deleted or expired is as absent as what never was.
+pub async fn get(app: &App, slot: &SlotPath, headers: &HeaderMap) -> Result<Found, GetError> {
+    let allowed = &app.config().download_extensions;
+    let extension = media::extension(slot.file_name());
+    if !allowed.is_empty() && !allowed.contains(&extension) {
+        return Err(GetError::Extension { extension });
+    }
+    let record = match app.meta().lookup(slot).await? {
+        Some(Entry::Live(record)) if !record.expired(clock::now()) => record,
+        _ => return Err(GetError::NotFound),
+    };
+    let blob = match app.store().open(&record.place).await {
+        Ok(blob) if blob.size() == record.size => blob,
+        Ok(blob) => {
+            error!(%slot, recorded = record.size.as_u64(), found = blob.size().as_u64(), "Stored file has another length");
+            return Err(GetError::Damaged);
+        }
+        Err(StoreError::Missing { place }) => {
+            error!(%slot, %place, "Stored file is missing");
+            return Err(GetError::Damaged);
+        }
+        Err(failure) => return Err(failure.into()),
+    };
+    let object = Object { size: record.size.as_u64(), id: record.id, modified: record.stored_at };
+    let delivery = range::evaluate(headers, &object);
+    Ok(Found { record, blob, delivery })
+}

@@ -1,0 +1,149 @@
+//! Who the client is: the socket's other end, or what a trusted proxy says of it.
+//!
+//! Forwarded headers from anybody else are text that a client made up; they never count.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use http::{HeaderMap, header};
+use ipnet::IpNet;
+
+use super::exchange::Peer;
+
+/// The client of one request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Client {
+    /// At this address.
+    Address(IpAddr),
+    /// A process on this machine, through a Unix socket, that named no client.
+    Local,
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Local => f.write_str("local"),
+        }
+    }
+}
+
+/// Headers by which a proxy shows that the request is not its own.
+const FORWARDING: [&str; 4] = ["x-forwarded-for", "x-real-ip", "forwarded", "via"];
+
+/// The client of a request: the right-most address in the forwarded headers that is no trusted proxy itself, if the
+/// peer is one; else the peer. A Unix socket's peer counts as trusted: the socket's mode decides who may connect.
+#[must_use]
+pub fn client_of(peer: &Peer, headers: &HeaderMap, trusted: &[IpNet]) -> Client {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
+    let nearest = peer.announced.or(peer.socket.map(|socket| socket.ip())).map(|address| address.to_canonical());
+    if nearest.is_some_and(|address| !is_trusted(address)) {
+        return nearest.map_or(Client::Local, Client::Address);
+    }
+    let mut client = nearest;
+    for hop in hops(headers).into_iter().rev() {
+        // An element that is no address ends what can be believed.
+        let Some(address) = hop else { break };
+        client = Some(address);
+        if !is_trusted(address) {
+            break;
+        }
+    }
+    client.map_or(Client::Local, Client::Address)
+}
+
+/// Whether the request comes straight from a process on this machine: a loopback peer, and nothing that hints at a
+/// proxy in between (a proxy on this host that is not configured as trusted also connects from loopback).
+#[must_use]
+pub fn is_local(peer: &Peer, headers: &HeaderMap) -> bool {
+    let loopback = peer.socket.is_none_or(|socket| socket.ip().to_canonical().is_loopback());
+    loopback && peer.announced.is_none() && FORWARDING.iter().all(|name| !headers.contains_key(*name))
+}
+
+/// The forwarding chain, nearest last; `None` for an element that names no address.
+fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    if headers.contains_key("x-forwarded-for") {
+        return elements(headers, "x-forwarded-for").map(parse_address).collect();
+    }
+    if headers.contains_key(header::FORWARDED) {
+        return elements(headers, "forwarded").map(|element| forwarded_for(element).and_then(parse_address)).collect();
+    }
+    elements(headers, "x-real-ip").map(parse_address).collect()
+}
+
+fn elements<'a>(headers: &'a HeaderMap, name: &'static str) -> impl Iterator<Item = &'a str> {
+    headers.get_all(name).into_iter().flat_map(|value| value.to_str().unwrap_or("?").split(',').map(str::trim))
+}
+
+/// The `for=` of one element of `Forwarded` (RFC 7239 section 4).
+fn forwarded_for(element: &str) -> Option<&str> {
+    element.split(';').find_map(|pair| {
+        let (name, value) = pair.trim().split_once('=')?;
+        name.eq_ignore_ascii_case("for").then(|| value.trim_matches('"'))
+    })
+}
+
+/// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
+fn parse_address(text: &str) -> Option<IpAddr> {
+    let bare = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let with_port = || text.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip());
+    text.parse::<IpAddr>().ok().or_else(bare).or_else(with_port).map(|address| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderName, HeaderValue};
+
+    fn peer(socket: &str) -> Peer {
+        Peer { socket: Some(socket.parse().unwrap()), ..Peer::default() }
+    }
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_str(v).unwrap())).collect()
+    }
+
+    fn seen(peer: &Peer, pairs: &[(&'static str, &str)]) -> String {
+        let trusted = ["127.0.0.0/8".parse().unwrap(), "10.0.0.0/8".parse().unwrap()];
+        client_of(peer, &headers(pairs), &trusted).to_string()
+    }
+
+    #[test]
+    fn a_stranger_cannot_name_itself() {
+        assert_eq!(seen(&peer("203.0.113.9:1"), &[("x-forwarded-for", "127.0.0.1")]), "203.0.113.9");
+        assert_eq!(seen(&peer("[::ffff:203.0.113.9]:1"), &[("x-real-ip", "127.0.0.1")]), "203.0.113.9");
+    }
+
+    #[test]
+    fn the_right_most_untrusted_hop_is_the_client() {
+        let proxy = peer("127.0.0.1:1");
+        assert_eq!(seen(&proxy, &[("x-forwarded-for", "6.6.6.6, 198.51.100.7, 10.1.1.1")]), "198.51.100.7");
+        assert_eq!(seen(&proxy, &[("x-forwarded-for", "198.51.100.7"), ("x-real-ip", "6.6.6.6")]), "198.51.100.7");
+        assert_eq!(seen(&proxy, &[("forwarded", "for=6.6.6.6, for=\"[2001:db8::7]:80\";proto=https")]), "2001:db8::7");
+        assert_eq!(seen(&proxy, &[("x-real-ip", "2001:db8::8")]), "2001:db8::8");
+        assert_eq!(seen(&proxy, &[("x-forwarded-for", "6.6.6.6, unknown, 10.1.1.1")]), "10.1.1.1");
+        assert_eq!(seen(&proxy, &[]), "127.0.0.1");
+    }
+
+    #[test]
+    fn the_proxy_protocol_names_the_client_before_headers_do() {
+        let announced = Peer { announced: "198.51.100.7".parse().ok(), ..peer("127.0.0.1:1") };
+        assert_eq!(seen(&announced, &[("x-forwarded-for", "6.6.6.6")]), "198.51.100.7");
+    }
+
+    #[test]
+    fn a_unix_peer_is_a_proxy() {
+        assert_eq!(seen(&Peer::default(), &[("x-forwarded-for", "198.51.100.7")]), "198.51.100.7");
+        assert_eq!(seen(&Peer::default(), &[]), "local");
+    }
+
+    #[test]
+    fn a_proxied_request_is_never_local() {
+        assert!(is_local(&peer("127.0.0.1:1"), &headers(&[])));
+        assert!(is_local(&peer("[::1]:1"), &headers(&[])));
+        assert!(!is_local(&peer("203.0.113.9:1"), &headers(&[])));
+        for name in FORWARDING {
+            assert!(!is_local(&peer("127.0.0.1:1"), &headers(&[(name, "x")])), "{name}");
+        }
+    }
+}

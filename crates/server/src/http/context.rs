@@ -1,0 +1,125 @@
+//! [`Context`]: what is known of one request besides its head, and its one line in the log.
+
+use std::time::Duration;
+
+use hfs_core::SlotPath;
+use hfs_core::auth::{Grant, Owner};
+use http::Request;
+use tracing::{info, warn};
+
+use super::client::{self, Client};
+use super::exchange::{Incoming, Peer};
+use crate::clock::Stopwatch;
+use crate::config::Config;
+use crate::flow::Ending;
+use crate::telemetry::RequestId;
+
+/// One request, from its head to its last byte.
+#[derive(Clone, Debug)]
+pub struct Context {
+    id: RequestId,
+    client: Client,
+    local: bool,
+    watch: Stopwatch,
+    proof: &'static str,
+    owner: Option<Owner>,
+}
+
+impl Context {
+    /// Starts the clock for `request`.
+    #[must_use]
+    pub fn of(request: &Request<Incoming>, config: &Config) -> Self {
+        let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
+        Self {
+            id: RequestId::random(),
+            client: client::client_of(&peer, request.headers(), &config.net.trusted_proxies),
+            local: client::is_local(&peer, request.headers()),
+            watch: Stopwatch::start(),
+            proof: "none",
+            owner: None,
+        }
+    }
+
+    /// Random name of the request: in the log and in the answer's `X-Request-Id`.
+    #[must_use]
+    pub fn id(&self) -> &RequestId {
+        &self.id
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.client
+    }
+
+    /// Whether it comes straight from this machine.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        self.local
+    }
+
+    /// Time since the head was complete.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.watch.elapsed()
+    }
+
+    /// Notes the proof and the owner that it named.
+    pub fn authorized(&mut self, grant: &Grant) {
+        self.proof = grant.proof().as_str();
+        self.owner = grant.owner().cloned();
+    }
+
+    /// The log line of an upload that is stored.
+    pub fn log_stored(&self, slot: &SlotPath, bytes: u64, fresh: bool) {
+        info!(
+            request = %self.id, %slot, client = %self.client, proof = self.proof, owner = self.owner(), bytes,
+            elapsed_ms = self.elapsed_ms(), outcome = if fresh { "stored" } else { "repeated" }, status = 201,
+            "Upload finished"
+        );
+    }
+
+    /// The log line of an upload that is not.
+    pub fn log_refused(&self, slot: &str, status: u16, code: &str, reason: &(dyn std::error::Error + 'static)) {
+        warn!(
+            request = %self.id, slot, client = %self.client, proof = self.proof, owner = self.owner(),
+            elapsed_ms = self.elapsed_ms(), outcome = code, status, reason = %Chain(reason),
+            "Upload refused"
+        );
+    }
+
+    /// The log line of a download, when its last byte is out or its client is gone.
+    pub fn log_delivered(&self, slot: &SlotPath, status: u16, ending: Ending) {
+        info!(
+            request = %self.id, %slot, client = %self.client, bytes = ending.bytes, elapsed_ms = self.elapsed_ms(),
+            outcome = if ending.complete { "complete" } else { "aborted" }, status, "Download finished"
+        );
+    }
+
+    fn owner(&self) -> Option<&str> {
+        self.owner.as_ref().map(|owner| match owner {
+            Owner::Jid(jid) => jid.as_str(),
+            Owner::JidSha1(hash) => hash.as_str(),
+        })
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// An error and all its causes, on one line.
+#[derive(Debug)]
+pub struct Chain<'a>(pub &'a (dyn std::error::Error + 'static));
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(next) = cause {
+            write!(f, ": {next}")?;
+            cause = next.source();
+        }
+        Ok(())
+    }
+}

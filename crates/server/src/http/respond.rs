@@ -1,0 +1,262 @@
+//! The one map from outcomes to answers. Every error type is matched exhaustively, without `_`: a new variant does
+//! not compile until somebody has decided what its client sees.
+//!
+//! The client gets a short stable sentence and a code; the log gets the chain of causes. Error bodies stay tiny: some
+//! clients save whatever comes as the file.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hfs_core::admit::Refusal;
+use hfs_core::auth::Denied;
+use hfs_core::range::Delivery;
+use hfs_core::{ByteSize, SlotPath};
+use http::header::{self, HeaderValue};
+use http::{HeaderMap, Method, Response, StatusCode};
+use tracing::error;
+
+use super::context::{Chain, Context};
+use super::exchange::{BodyError, Outgoing};
+use super::{cors, headers};
+use crate::app::App;
+use crate::clock;
+use crate::download::{Found, GetError};
+use crate::flow::FileBody;
+use crate::meta::MetaError;
+use crate::storage::StoreError;
+use crate::upload::{DeleteError, PutError, Stored};
+
+/// What a client is told: status, stable code, sentence.
+struct Told {
+    status: StatusCode,
+    code: &'static str,
+    text: String,
+}
+
+fn told(status: StatusCode, code: &'static str, text: impl Into<String>) -> Told {
+    Told { status, code, text: text.into() }
+}
+
+/// 201 for a stored file and for its equal repeat, whatever went wrong otherwise.
+pub(super) fn put(app: &App, context: &Context, slot: &str, outcome: Result<Stored, PutError>) -> Response<Outgoing> {
+    let failure = match outcome {
+        Ok(stored) => {
+            app.metrics().upload_stored(stored.size, context.elapsed());
+            let mut response = empty(StatusCode::CREATED);
+            set(response.headers_mut(), header::ETAG, &hfs_core::range::etag(stored.id));
+            return response;
+        }
+        Err(failure) => failure,
+    };
+    let told = of_put(&failure);
+    app.metrics().upload_refused(told.code);
+    context.log_refused(slot, told.status.as_u16(), told.code, &failure);
+    finish(told)
+}
+
+fn of_put(failure: &PutError) -> Told {
+    match failure {
+        PutError::Path(invalid) => told(StatusCode::BAD_REQUEST, "bad-path", format!("Not a slot: {invalid}")),
+        PutError::Denied(denied) => of_denied(denied),
+        PutError::Refused(refusal) => of_refusal(refusal),
+        PutError::Taken => told(StatusCode::CONFLICT, "exists", "The slot already holds another file"),
+        PutError::Gone => told(StatusCode::CONFLICT, "gone", "The slot was used; its file is gone"),
+        PutError::Stalled { received } => {
+            told(StatusCode::REQUEST_TIMEOUT, "stalled", format!("The upload stalled after {received}"))
+        }
+        PutError::OtherLength { received, signed } => of_length(*received, *signed),
+        PutError::Body(BodyError::Closed) => told(StatusCode::BAD_REQUEST, "cut", "The upload broke off"),
+        PutError::Body(BodyError::Malformed(what)) => told(StatusCode::BAD_REQUEST, "bad-body", *what),
+        PutError::Store(failure) => of_store(failure),
+        PutError::Meta(failure) => of_meta(failure),
+        PutError::Aborted => told(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Could not store the file"),
+    }
+}
+
+fn of_refusal(refusal: &Refusal) -> Told {
+    match refusal {
+        Refusal::TooLarge { max } => {
+            told(StatusCode::PAYLOAD_TOO_LARGE, "too-large", format!("At most {max} per file"))
+        }
+        Refusal::OtherSize { signed, announced } => of_length(*announced, *signed),
+        Refusal::Extension { extension } => {
+            told(StatusCode::BAD_REQUEST, "extension", format!("File extension .{extension} is not allowed here"))
+        }
+        Refusal::NoSpace => told(StatusCode::INSUFFICIENT_STORAGE, "full", "No space left"),
+    }
+}
+
+fn of_length(received: ByteSize, signed: ByteSize) -> Told {
+    let text = format!("The slot is for {} bytes, not {}", signed.as_u64(), received.as_u64());
+    told(StatusCode::PAYLOAD_TOO_LARGE, "other-size", text)
+}
+
+fn of_store(failure: &StoreError) -> Told {
+    match failure {
+        StoreError::Full { .. } => told(StatusCode::INSUFFICIENT_STORAGE, "full", "No space left"),
+        StoreError::Busy { .. } => told(StatusCode::SERVICE_UNAVAILABLE, "busy", "Another upload of this slot is ending"),
+        StoreError::Slow { .. } => told(StatusCode::SERVICE_UNAVAILABLE, "slow", "The storage does not answer"),
+        StoreError::Io { .. } | StoreError::Missing { .. } => {
+            told(StatusCode::SERVICE_UNAVAILABLE, "storage", "The storage failed")
+        }
+    }
+}
+
+fn of_meta(failure: &MetaError) -> Told {
+    match failure {
+        MetaError::Full { .. } => told(StatusCode::INSUFFICIENT_STORAGE, "full", "No space left"),
+        MetaError::Busy => told(StatusCode::SERVICE_UNAVAILABLE, "busy", "The server is busy"),
+        MetaError::Backend { .. } => told(StatusCode::SERVICE_UNAVAILABLE, "storage", "The storage failed"),
+    }
+}
+
+/// 200, 206, 304, 412 or 416 for a file; the log line follows the last byte.
+pub(super) fn get(
+    app: &Arc<App>,
+    context: &Context,
+    method: &Method,
+    slot: &SlotPath,
+    found: Result<Found, GetError>,
+) -> Response<Outgoing> {
+    let found = match found {
+        Ok(found) => found,
+        Err(failure) => {
+            app.metrics().download_refused();
+            let told = of_get(&failure);
+            if told.status.is_server_error() {
+                error!(request = %context.id(), %slot, error = %Chain(&failure), "Download failed");
+            }
+            return without_body(method, finish(told));
+        }
+    };
+    let Found { record, blob, delivery } = found;
+    let size = record.size.as_u64();
+    let (status, range) = match &delivery {
+        Delivery::Whole => (StatusCode::OK, 0..size),
+        Delivery::Partial(range) => (StatusCode::PARTIAL_CONTENT, range.clone()),
+        Delivery::NotModified => (StatusCode::NOT_MODIFIED, 0..0),
+        Delivery::PreconditionFailed => (StatusCode::PRECONDITION_FAILED, 0..0),
+        Delivery::Unsatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, 0..0),
+    };
+    let mut response = empty(status);
+    headers::describe(&record, &delivery, clock::now(), response.headers_mut());
+    if method == Method::HEAD || range.is_empty() {
+        // A HEAD names the length that its GET would have; an empty file still counts as a download.
+        if method == Method::HEAD && status.is_success() {
+            response.headers_mut().insert(header::CONTENT_LENGTH, (range.end - range.start).into());
+        }
+        if method == Method::HEAD || !status.is_success() {
+            return response;
+        }
+    }
+    let (app, context, slot) = (Arc::clone(app), context.clone(), slot.clone());
+    *response.body_mut() = Outgoing::File(FileBody::new(blob, range, move |ending| {
+        app.metrics().download_finished(ending, context.elapsed());
+        context.log_delivered(&slot, status.as_u16(), ending);
+    }));
+    response
+}
+
+fn of_get(failure: &GetError) -> Told {
+    match failure {
+        GetError::NotFound => told(StatusCode::NOT_FOUND, "not-found", "No such file"),
+        GetError::Extension { extension } => {
+            told(StatusCode::FORBIDDEN, "extension", format!("Files named .{extension} are not served here"))
+        }
+        GetError::Damaged => told(StatusCode::INTERNAL_SERVER_ERROR, "damaged", "The stored file is damaged"),
+        GetError::Store(failure) => of_store(failure),
+        GetError::Meta(failure) => of_meta(failure),
+    }
+}
+
+/// 204 once the file is gone for ever.
+pub(super) fn delete(context: &Context, slot: &SlotPath, outcome: Result<(), DeleteError>) -> Response<Outgoing> {
+    let failure = match outcome {
+        Ok(()) => {
+            context.log_deleted(slot);
+            return empty(StatusCode::NO_CONTENT);
+        }
+        Err(failure) => failure,
+    };
+    let told = match &failure {
+        DeleteError::Denied(denied) => of_denied(denied),
+        DeleteError::Missing => told(StatusCode::NOT_FOUND, "not-found", "No such file"),
+        DeleteError::Meta(failure) => of_meta(failure),
+    };
+    context.log_refused(slot.as_str(), told.status.as_u16(), told.code, &failure);
+    finish(told)
+}
+
+/// 204 for a CORS preflight; the shared headers come with every answer.
+pub(super) fn preflight(request: &HeaderMap) -> Response<Outgoing> {
+    let mut response = empty(StatusCode::NO_CONTENT);
+    *response.headers_mut() = cors::preflight(request);
+    response
+}
+
+/// `OK`. Touches neither disk nor database, so that a hung disk does not look like a dead server.
+pub(super) fn health(method: &Method) -> Response<Outgoing> {
+    without_body(method, plain(StatusCode::OK, "text/plain; charset=utf-8", "OK"))
+}
+
+/// The metrics in the text format.
+pub(super) fn metrics(method: &Method, text: String) -> Response<Outgoing> {
+    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    without_body(method, plain(StatusCode::OK, OPEN_METRICS, text))
+}
+
+/// 404, as for a file that never was.
+pub(super) fn not_found(method: &Method) -> Response<Outgoing> {
+    without_body(method, finish(told(StatusCode::NOT_FOUND, "not-found", "No such file")))
+}
+
+/// 405 with what is allowed.
+pub(super) fn method_not_allowed(slot: bool) -> Response<Outgoing> {
+    let mut response = finish(told(StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed"));
+    set(response.headers_mut(), header::ALLOW, if slot { "OPTIONS, HEAD, GET, PUT, DELETE" } else { "OPTIONS, HEAD, GET" });
+    response
+}
+
+fn finish(told: Told) -> Response<Outgoing> {
+    let mut response = plain(told.status, "text/plain; charset=utf-8", format!("{} ({})\n", told.text, told.code));
+    let headers = response.headers_mut();
+    set(headers, header::CACHE_CONTROL, "no-store");
+    match told.status {
+        // OkHttp replays a PUT once, by itself, for exactly this value.
+        StatusCode::SERVICE_UNAVAILABLE => set(headers, header::RETRY_AFTER, "0"),
+        StatusCode::UNAUTHORIZED => set(headers, header::WWW_AUTHENTICATE, "Bearer realm=\"upload slot\""),
+        _ => {}
+    }
+    response
+}
+
+fn plain(status: StatusCode, media_type: &str, text: impl Into<Bytes>) -> Response<Outgoing> {
+    let mut response = Response::new(Outgoing::Full(text.into()));
+    *response.status_mut() = status;
+    set(response.headers_mut(), header::CONTENT_TYPE, media_type);
+    set(response.headers_mut(), header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    response
+}
+
+fn empty(status: StatusCode) -> Response<Outgoing> {
+    let mut response = Response::new(Outgoing::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// For HEAD: the same head, with the length of the body that is left out.
+fn without_body(method: &Method, mut response: Response<Outgoing>) -> Response<Outgoing> {
+    if method == Method::HEAD {
+        let length = response.body().remaining();
+        response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+        *response.body_mut() = Outgoing::empty();
+    }
+    response
+}
+
+fn set(headers: &mut HeaderMap, name: http::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}

@@ -1,0 +1,141 @@
+//! The whole URL table, on one screen, and the one request path that every adapter calls.
+//!
+//! No routing crate: three fixed paths and a catch-all need none, and boxed bodies would hide the file from zero-copy
+//! delivery.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+use futures_core::future::BoxFuture;
+use hfs_core::{InvalidSlotPath, SlotPath};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use tower_service::Service;
+
+use super::context::Context;
+use super::exchange::{Incoming, Outgoing};
+use super::{cors, respond};
+use crate::app::App;
+use crate::config::Config;
+use crate::{download, upload};
+
+/// Which table a listener serves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Surface {
+    /// Slots, health, and metrics for this machine.
+    Public,
+    /// The metrics listener: health and metrics for whoever reaches it.
+    Metrics,
+}
+
+/// The service below every protocol adapter.
+#[derive(Clone, Debug)]
+pub struct Router {
+    app: Arc<App>,
+    surface: Surface,
+}
+
+impl Router {
+    /// Serves `surface` of `app`.
+    #[must_use]
+    pub fn new(app: Arc<App>, surface: Surface) -> Self {
+        Self { app, surface }
+    }
+}
+
+impl Service<Request<Incoming>> for Router {
+    type Response = Response<Outgoing>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Outgoing>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let Self { app, surface } = self.clone();
+        Box::pin(async move { Ok(answer(&app, surface, request).await) })
+    }
+}
+
+async fn answer(app: &Arc<App>, surface: Surface, request: Request<Incoming>) -> Response<Outgoing> {
+    let config = app.config();
+    let mut context = Context::of(&request, &config);
+    let method = request.method().clone();
+    let mut shared = HeaderMap::new();
+    cors::apply(request.headers(), &mut shared);
+    if let Ok(id) = HeaderValue::from_str(&context.id().to_string()) {
+        shared.insert("x-request-id", id);
+    }
+    let mut response = route(app, &config, surface, &mut context, request).await;
+    response.headers_mut().extend(shared);
+    app.metrics().request(&method, response.status());
+    response
+}
+
+async fn route(
+    app: &Arc<App>,
+    config: &Config,
+    surface: Surface,
+    context: &mut Context,
+    request: Request<Incoming>,
+) -> Response<Outgoing> {
+    let method = request.method().clone();
+    match (&method, target(&request, config, surface, context)) {
+        (&Method::OPTIONS, _) => respond::preflight(request.headers()),
+        (&Method::GET | &Method::HEAD, Target::Health) => respond::health(&method),
+        (&Method::GET | &Method::HEAD, Target::Metrics) => respond::metrics(&method, &app.metrics().encode()),
+        (&Method::GET | &Method::HEAD, Target::Slot(Ok(slot))) => {
+            let found = download::get(app, &slot, request.headers()).await;
+            respond::get(app, context, &method, &slot, found)
+        }
+        (&Method::PUT, Target::Slot(Ok(slot))) => {
+            let stored = upload::put(app, context, slot.clone(), request).await;
+            respond::put(app, context, slot.as_str(), stored)
+        }
+        (&Method::DELETE, Target::Slot(Ok(slot))) => {
+            let deleted = upload::delete(app, &slot, request.uri().query()).await;
+            respond::delete(context, &slot, deleted)
+        }
+        (&Method::PUT, Target::Slot(Err(invalid))) => {
+            respond::put(app, context, request.uri().path(), Err(invalid.into()))
+        }
+        (&Method::GET | &Method::HEAD | &Method::DELETE, Target::Slot(Err(_)) | Target::Nothing) => {
+            respond::not_found(&method)
+        }
+        (&Method::PUT, Target::Nothing) => respond::not_found(&method),
+        (_, target) => respond::method_not_allowed(matches!(target, Target::Slot(_))),
+    }
+}
+
+/// What a URL names.
+enum Target {
+    Health,
+    Metrics,
+    Slot(Result<SlotPath, InvalidSlotPath>),
+    /// Outside the base path.
+    Nothing,
+}
+
+fn target(request: &Request<Incoming>, config: &Config, surface: Surface, context: &Context) -> Target {
+    let path = request.uri().path();
+    let metrics = &config.metrics;
+    if path == "/health" {
+        return Target::Health;
+    }
+    if metrics.enabled && path == metrics.path {
+        match surface {
+            Surface::Metrics => return Target::Metrics,
+            Surface::Public if metrics.listen.is_none() && context.is_local() => return Target::Metrics,
+            // Not there for the others, rather than forbidden.
+            Surface::Public => return Target::Nothing,
+        }
+    }
+    if surface == Surface::Metrics {
+        return Target::Nothing;
+    }
+    match path.strip_prefix(config.http.base_path.as_str()).and_then(|rest| rest.strip_prefix('/')) {
+        Some(below) => Target::Slot(SlotPath::from_url(below)),
+        None => Target::Nothing,
+    }
+}

@@ -1,0 +1,183 @@
+//! The life of the serving process: start, ready, reload, drain, end.
+//!
+//! Called by `cli`. Speaks to the service manager (`sd_notify`) where there is one; inherited sockets are served
+//! before configured ones are bound, so that a second process can take over without a refused connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+use crate::app::App;
+use crate::config::{Config, Loaded, Report};
+use crate::http::router::{Router, Surface};
+use crate::janitor;
+use crate::net::{self, Inherited, ListenAddress, Listeners, Shutdown, TlsAcceptor};
+use crate::telemetry::{LogHandle, Metrics};
+
+/// What a start needs besides the configuration.
+pub struct Start {
+    /// The configuration, checked.
+    pub config: Config,
+    /// Reads and checks the configuration again, for SIGHUP; `None` when there is no file.
+    pub reload: Option<Box<dyn Fn() -> Result<Loaded, Report> + Send>>,
+    /// The running log.
+    pub log: LogHandle,
+    /// Called once with the bound addresses, when requests are answered.
+    pub ready: Box<dyn FnOnce(&[ListenAddress]) + Send>,
+}
+
+impl std::fmt::Debug for Start {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Start").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// Serves until SIGTERM or SIGINT, then drains.
+///
+/// # Errors
+/// The server could not start; nothing was served.
+pub async fn run(start: Start) -> anyhow::Result<()> {
+    let Start { config, reload, log, ready } = start;
+    let metrics = Arc::new(Metrics::new());
+    let inherited = Inherited::from_env()?;
+    let listeners = Listeners::bind(&config.net.listen, inherited)?;
+    let metrics_listener = match config.metrics.listen {
+        Some(address) => Some(Listeners::bind(&[ListenAddress::Tcp(address)], Inherited::none())?),
+        None => None,
+    };
+    let tls = config.net.tls.as_ref().map(TlsAcceptor::load).transpose()?.map(Arc::new);
+    let app = Arc::new(App::open(config, Arc::clone(&metrics))?);
+    app.adopt().await.context("Could not adopt the existing files")?;
+    app.sweep().await;
+
+    let addresses = listeners.addresses();
+    let shutdown = Shutdown::new();
+    let net = Arc::new(app.config().net.clone());
+    let events: Arc<dyn net::ConnectionEvents> = metrics;
+    let router = Router::new(Arc::clone(&app), Surface::Public);
+    let main = net::serve(listeners, Arc::clone(&net), tls.clone(), router, shutdown.clone(), Arc::clone(&events));
+    let mut serving = tokio::task::JoinSet::new();
+    serving.spawn(main);
+    if let Some(listener) = metrics_listener {
+        let router = Router::new(Arc::clone(&app), Surface::Metrics);
+        serving.spawn(net::serve(listener, net, None, router, shutdown.clone(), events));
+    }
+    let janitor = tokio::spawn(janitor::run(Arc::clone(&app)));
+    let watchdog = tokio::spawn(watchdog());
+
+    for address in &addresses {
+        info!(%address, "Listening");
+    }
+    ready(&addresses);
+    notify(&[NotifyState::Ready]);
+
+    let reload = reload.map(|load| Reload { load, app: Arc::clone(&app), tls, log });
+    let outcome = until_stopped(reload, &shutdown, &mut serving).await;
+    janitor.abort();
+    watchdog.abort();
+    info!("Stopped");
+    outcome
+}
+
+/// Handles signals until every listener has drained.
+async fn until_stopped(
+    reload: Option<Reload>,
+    shutdown: &Shutdown,
+    serving: &mut tokio::task::JoinSet<()>,
+) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => stop(shutdown),
+            _ = interrupt.recv() => stop(shutdown),
+            _ = hangup.recv() => match &reload {
+                Some(reload) => reload.run(),
+                None => warn!("There is no configuration file to read again"),
+            },
+            ended = serving.join_next() => match ended {
+                Some(Ok(())) if !shutdown.has_begun() => anyhow::bail!("a listener ended by itself"),
+                Some(Ok(())) => {}
+                Some(Err(death)) => return Err(death).context("a listener died"),
+                None => return Ok(()),
+            },
+        }
+    }
+}
+
+fn stop(shutdown: &Shutdown) {
+    if shutdown.has_begun() {
+        warn!("Second signal: dropping what still runs");
+        shutdown.cut();
+        return;
+    }
+    info!("Draining: no new connections, running transfers are finished");
+    notify(&[NotifyState::Stopping]);
+    shutdown.begin();
+}
+
+/// Everything that SIGHUP reads again.
+struct Reload {
+    load: Box<dyn Fn() -> Result<Loaded, Report> + Send>,
+    app: Arc<App>,
+    tls: Option<Arc<TlsAcceptor>>,
+    log: LogHandle,
+}
+
+impl Reload {
+    /// Checks first, then swaps; a bad file leaves the running configuration in force.
+    fn run(&self) {
+        notify_reloading();
+        let outcome = self.swap();
+        self.app.metrics().config_reloaded(outcome.is_ok());
+        match outcome {
+            Ok(()) => info!("Configuration reloaded"),
+            Err(failure) => error!("Configuration not reloaded, the running one stays: {failure:#}"),
+        }
+        notify(&[NotifyState::Ready]);
+    }
+
+    fn swap(&self) -> anyhow::Result<()> {
+        let loaded = (self.load)().map_err(|report| anyhow::anyhow!("{report}"))?;
+        let running = self.app.config();
+        for setting in crate::config::fixed_at_start(&running, &loaded.config) {
+            warn!(setting, "Changed in the file, but only a restart applies it");
+        }
+        if let (Some(acceptor), Some(files)) = (&self.tls, &loaded.config.net.tls) {
+            acceptor.reload(files)?;
+        }
+        self.log.reload(&loaded.config.log)?;
+        for finding in &loaded.findings {
+            warn!("{finding}");
+        }
+        self.app.swap_config(loaded.config);
+        Ok(())
+    }
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    // Without a service manager this does nothing; a manager that went away is not our failure.
+    let _ = sd_notify::notify(states);
+}
+
+/// RELOADING=1 with the monotonic time that systemd wants beside it.
+fn notify_reloading() {
+    if let Ok(time) = NotifyState::monotonic_usec_now() {
+        notify(&[NotifyState::Reloading, time]);
+    }
+}
+
+/// Tells the service manager that the runtime still turns, twice as often as it asks.
+async fn watchdog() {
+    let Some(period) = sd_notify::watchdog_enabled() else { return };
+    let mut ticks = tokio::time::interval((period / 2).max(Duration::from_millis(10)));
+    loop {
+        ticks.tick().await;
+        notify(&[NotifyState::Watchdog]);
+    }
+}

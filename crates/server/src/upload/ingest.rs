@@ -1,0 +1,160 @@
+//! Bytes in, row last: [`ingest`], and the equal repeat of an upload that already succeeded.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hfs_core::admit::Admission;
+use hfs_core::media;
+use hfs_core::{BlobId, ByteSize};
+use tracing::error;
+
+use super::PutError;
+use super::receive::Receiver;
+use crate::app::App;
+use crate::clock;
+use crate::meta::{Entry, Integrity, MetaError, Record, Recorded};
+use crate::storage::{BlobWriter, StoreError};
+
+/// How long an upload waits for a rival that is publishing the same slot. A rival needs a few syncs, so seconds mean a
+/// disk in trouble; the client must hear something before its own patience (10 s for the shortest) is over.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(8);
+
+/// A PUT that ended in 201.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Stored {
+    /// The blob that the slot holds.
+    pub id: BlobId,
+    /// Its length.
+    pub size: ByteSize,
+    /// False when an equal upload had already filled the slot.
+    pub fresh: bool,
+}
+
+/// Receives one body and makes it visible.
+pub(super) async fn ingest(
+    app: &Arc<App>,
+    admission: Admission,
+    declared_type: Option<String>,
+    body: &mut Receiver,
+) -> Result<Stored, PutError> {
+    let mut writer = app.store().create(admission.size()).await?;
+    while let Some(piece) = body.next().await? {
+        check_length(&admission, body.received(), false)?;
+        writer.write(piece).await?;
+    }
+    check_length(&admission, writer.written(), true)?;
+
+    // A client that walks away from here on must not leave a name without a row behind: this runs to its end.
+    let app = Arc::clone(app);
+    let commit = tokio::spawn(async move { commit(&app, &admission, declared_type, writer).await });
+    commit.await.unwrap_or_else(|death| {
+        error!(error = %death, "The storing task died");
+        Err(PutError::Aborted)
+    })
+}
+
+/// Compares the length so far (`done`: the whole length) with what the proof and the operator allow.
+fn check_length(admission: &Admission, received: ByteSize, done: bool) -> Result<(), PutError> {
+    if let Some(signed) = admission.size()
+        && (received > signed || done && received != signed)
+    {
+        return Err(PutError::OtherLength { received, signed });
+    }
+    match admission.ceiling() {
+        Some(max) if received > max => Err(PutError::Refused(hfs_core::admit::Refusal::TooLarge { max })),
+        _ => Ok(()),
+    }
+}
+
+async fn commit(
+    app: &App,
+    admission: &Admission,
+    declared_type: Option<String>,
+    mut writer: Box<dyn BlobWriter>,
+) -> Result<Stored, PutError> {
+    let grant = admission.grant();
+    let claim = app.store().claim(grant.slot(), CLAIM_PATIENCE).await?;
+    if let Some(entry) = app.meta().lookup(grant.slot()).await? {
+        return against(app, entry, &mut *writer).await;
+    }
+    let (id, size) = (writer.id(), writer.written());
+    let published = writer.publish(&claim).await?;
+    let record = Record {
+        id,
+        slot: grant.slot().clone(),
+        place: published.place.clone(),
+        size,
+        media_type: media::storable(grant.media_type().or(declared_type.as_deref()), grant.slot().file_name()),
+        owner: grant.owner().cloned(),
+        stored_at: clock::now(),
+        expires: grant.expires(),
+        integrity: Integrity::Written,
+        proof: Some(grant.proof()),
+    };
+    match app.meta().record(record).await {
+        Ok(Recorded::Inserted) => {
+            published.aftermath.settle().await;
+            Ok(Stored { id, size, fresh: true })
+        }
+        Ok(Recorded::Taken(_)) => {
+            published.aftermath.retract().await;
+            Err(PutError::Taken)
+        }
+        Err(failure @ (MetaError::Full { .. } | MetaError::Busy)) => {
+            published.aftermath.retract().await;
+            Err(failure.into())
+        }
+        // The row may be on disk or not: the file stays, and the next sweep decides by the row.
+        Err(unknown) => Err(unknown.into()),
+    }
+}
+
+/// A rival was first: the same bytes are a success, others a conflict.
+async fn against(app: &App, entry: Entry, writer: &mut dyn BlobWriter) -> Result<Stored, PutError> {
+    let record = match entry {
+        Entry::Live(record) if !record.expired(clock::now()) => record,
+        Entry::Live(_) | Entry::Gone(_) => return Err(PutError::Gone),
+    };
+    let blob = app.store().open(&record.place).await?;
+    if writer.equals(&*blob).await? {
+        Ok(Stored { id: record.id, size: record.size, fresh: false })
+    } else {
+        Err(PutError::Taken)
+    }
+}
+
+/// Compares a repeated PUT with what the slot holds, while it arrives and without writing anything.
+///
+/// 201 for equal bytes: HTTP libraries replay a PUT whose 201 was lost on the way. Other bytes are a conflict: what
+/// others already link to must not change.
+pub(super) async fn repeat_of(
+    app: &App,
+    record: &Record,
+    announced: Option<ByteSize>,
+    body: &mut Receiver,
+) -> Result<Stored, PutError> {
+    if announced.is_some_and(|announced| announced != record.size) {
+        return Err(PutError::Taken);
+    }
+    let blob = app.store().open(&record.place).await?;
+    let mut offset = 0;
+    while let Some(piece) = body.next().await? {
+        let mut theirs = &piece[..];
+        while !theirs.is_empty() {
+            let ours = blob.read_at(offset, theirs.len()).await?;
+            if ours.is_empty() || ours[..] != theirs[..ours.len()] {
+                return Err(PutError::Taken);
+            }
+            offset += ours.len() as u64;
+            theirs = &theirs[ours.len()..];
+        }
+    }
+    if offset == record.size.as_u64() {
+        return Ok(Stored { id: record.id, size: record.size, fresh: false });
+    }
+    if blob.size() != record.size {
+        let source = std::io::ErrorKind::UnexpectedEof.into();
+        return Err(StoreError::Io { action: "read a blob to its end", source }.into());
+    }
+    Err(PutError::Taken)
+}

@@ -1,0 +1,80 @@
+//! The path of one PUT.
+
+use std::sync::Arc;
+
+use hfs_core::admit::{self, Usage};
+use hfs_core::auth::{self, BodyLength, Denied, Grant, Head};
+use hfs_core::{ByteSize, SlotPath};
+use http::{HeaderMap, Request, header};
+use tracing::warn;
+
+use super::ingest::{self, Stored};
+use super::receive::Receiver;
+use super::PutError;
+use crate::app::App;
+use crate::clock;
+use crate::config::Config;
+use crate::http::context::Context;
+use crate::http::exchange::Incoming;
+use crate::meta::Entry;
+
+/// Stores the body of `request` in `slot`, if it may.
+///
+/// Cancel-safe: dropping the future before the last byte came removes the partial blob; after it, storing runs to its
+/// end on its own.
+///
+/// # Errors
+/// Nothing is visible and the slot can be tried again at once, except for `Taken` and `Gone`.
+pub async fn put(app: &Arc<App>, context: &mut Context, slot: SlotPath, request: Request<Incoming>) -> Result<Stored, PutError> {
+    let config = app.config();
+    let (parts, body) = request.into_parts();
+    let announced = content_length(&parts.headers);
+    let grant = authorize(app, &config, context, &slot, &parts)?;
+    context.authorized(&grant);
+
+    let mut body = Receiver::new(body, config.net.stall);
+    if let Some(entry) = app.meta().lookup(&slot).await? {
+        return match entry {
+            Entry::Live(record) if !record.expired(clock::now()) => ingest::repeat_of(app, &record, announced, &mut body).await,
+            Entry::Live(_) | Entry::Gone(_) => Err(PutError::Gone),
+        };
+    }
+    let usage = Usage { free: app.store().free().await, announced };
+    let admission = admit::decide(grant, usage, &config.limits)?;
+    ingest::ingest(app, admission, declared_type(&parts.headers), &mut body).await
+}
+
+fn authorize(
+    app: &App,
+    config: &Config,
+    context: &Context,
+    slot: &SlotPath,
+    parts: &http::request::Parts,
+) -> Result<Grant, Denied> {
+    let text = |name| parts.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+    let head = Head {
+        slot,
+        query: parts.uri.query(),
+        authorization: text(header::AUTHORIZATION),
+        content_type: text(header::CONTENT_TYPE),
+        length: content_length(&parts.headers).map_or(BodyLength::Unknown, BodyLength::Known),
+    };
+    let outcome = auth::authorize(&head, &config.keys, clock::now());
+    app.metrics().proof_checked(outcome.as_ref().map(Grant::proof).map_err(|denied| denied.code()));
+    if outcome.is_err() {
+        let hints = config.http.explain_hints(parts.uri.path());
+        for explanation in auth::explain(&head, &config.keys, &hints) {
+            warn!(request = %context.id(), %slot, client = %context.client(), "Signature refused: {explanation}");
+        }
+    }
+    outcome
+}
+
+/// The announced length: adapters have already refused anything but one plain decimal.
+fn content_length(headers: &HeaderMap) -> Option<ByteSize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok().map(ByteSize::bytes)
+}
+
+fn declared_type(headers: &HeaderMap) -> Option<String> {
+    headers.get(header::CONTENT_TYPE)?.to_str().ok().filter(|text| !text.is_empty()).map(str::to_owned)
+}
