@@ -82,6 +82,14 @@ pub struct Grant {
     expires: Option<Timestamp>,
 }
 
+#[cfg(test)]
+impl Grant {
+    /// What tests of later steps start from, without a signature.
+    pub(crate) fn for_test(slot: SlotPath, size: Option<ByteSize>) -> Self {
+        Self { slot, proof: Proof::V1, size, media_type: None, owner: None, expires: None }
+    }
+}
+
 impl Grant {
     /// The slot.
     #[must_use]
