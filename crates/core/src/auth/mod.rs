@@ -2,7 +2,7 @@
 //!
 //! [`authorize`] turns a request head into a [`Grant`], the only way to one; [`authorize_delete`] proves Metronome's
 //! DELETE. Pure: keys and time are arguments. It knows nothing of sizes, quotas or stores: that is `admit`. Called by
-//! `upload::put` and the router's DELETE. [`explain`] tells the operator why a proof failed, [`sign`] makes proofs.
+//! `upload::put` and the router's DELETE. [`explain()`] tells the operator why a proof failed, [`sign()`] makes proofs.
 //!
 //! Weak schemes of the original (MACs over the path alone, `X-Signature`, grace after expiry) are not accepted.
 
