@@ -1,9 +1,84 @@
 //! Who may write: every slot proof in use, checked in constant time.
 //!
-//! [`authorize`] turns a request head into a [`Grant`], the only way to one. Pure: keys and time are arguments.
-//! Called by `upload::put`; [`authorize_delete`] by the router's DELETE.
+//! [`authorize`] turns a request head into a [`Grant`], the only way to one; [`authorize_delete`] proves Metronome's
+//! DELETE. Pure: keys and time are arguments. It knows nothing of sizes, quotas or stores: that is `admit`. Called by
+//! `upload::put` and the router's DELETE. [`explain()`] tells the operator why a proof failed, [`sign()`] makes proofs.
+//!
+//! Weak schemes of the original (MACs over the path alone, `X-Signature`, grace after expiry) are not accepted.
+
+mod explain;
+mod explanation;
+mod jwt;
+mod keys;
+mod mac;
+mod query;
+mod sign;
+#[cfg(test)]
+mod tests;
+
+pub use explain::{ExplainHints, explain};
+pub use explanation::{Explanation, OtherKey, PathFault, SignedAs};
+pub use keys::{JwtAlgorithm, Keyring, Secret};
+pub use sign::{CannotSign, Dialect, SignedRequest, SlotRequest, encode_path, sign};
 
 use crate::{ByteSize, SlotPath, Timestamp};
+use query::Carried;
+
+/// Checks the proof of a PUT.
+///
+/// The first of `v3` with `expires`, `v2`, `token`, `v` and `Authorization: Bearer` that is present decides alone;
+/// `token` in the shape of a JWT is a bearer token.
+///
+/// # Errors
+/// Says what is wrong with the proof that decides, or that there is none.
+pub fn authorize(head: &Head<'_>, keys: &Keyring, now: Timestamp) -> Result<Grant, Denied> {
+    match query::strongest(head)? {
+        Carried::V3 { mac, expires } => mac::check_v3(head, keys, now, &mac, &expires),
+        Carried::V2(mac) => mac::check_v2(head, keys, Proof::V2, &mac),
+        Carried::Token(mac) => mac::check_v2(head, keys, Proof::Token, &mac),
+        Carried::V1(mac) => mac::check_v1(head, keys, &mac),
+        Carried::Bearer(token) => jwt::check(head, keys, now, &token),
+    }
+}
+
+/// Checks the `token` of Metronome's DELETE. No bearer and no other parameter deletes anything.
+///
+/// # Errors
+/// `BadSignature` when the token is missing or wrong or no `delete_secret` is set, `Malformed` when it is repeated.
+pub fn authorize_delete(head: &Head<'_>, keys: &Keyring) -> Result<Deletion, Denied> {
+    let params = query::Params::parse(head.query.unwrap_or_default())?;
+    let token = params.token.ok_or(Denied::BadSignature(Proof::Token))?;
+    mac::check_delete(head.slot, keys, &token)
+}
+
+/// Why a request may not write. Matched exhaustively by `http::respond`; each variant names its status.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Denied {
+    /// 401 with `WWW-Authenticate: Bearer`: neither a query proof nor a bearer token.
+    #[error("no slot signature and no bearer token")]
+    Missing,
+    /// 403: the MAC of this query parameter is not right for this path, length and type, or no MAC at all.
+    #[error("the {} signature does not match", .0.as_str())]
+    BadSignature(Proof),
+    /// 401 with `WWW-Authenticate: Bearer error="invalid_token"`: the token is not valid, for the reason given.
+    #[error("the bearer token is not valid: {0}")]
+    BadBearer(&'static str),
+    /// 403: the token is genuine, but for another slot.
+    #[error("the bearer token is for another slot")]
+    OtherSlot,
+    /// 403: the signature is right, but past its `expires` (v3).
+    #[error("the slot has expired")]
+    Expired,
+    /// 410: the token is genuine, but past its `exp`, or the file would already be past its `expires`.
+    #[error("the bearer token has expired")]
+    Gone,
+    /// 411: v, v2 and token sign a length, and the request announces none.
+    #[error("the slot needs a Content-Length")]
+    LengthRequired,
+    /// 403: a proof that cannot be read: a repeated parameter, a time that is no number, a claim of another type.
+    #[error("the slot signature is malformed: {0}")]
+    Malformed(&'static str),
+}
 
 /// The proof that a request brought.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -128,52 +203,16 @@ impl Grant {
     }
 }
 
-/// Key bytes. `Debug` shows nothing of them; two are compared only in constant time, by what they sign.
-#[derive(Clone)]
-pub struct Secret(Vec<u8>);
+/// Proof that this request may delete this slot. Only [`authorize_delete`] makes one.
+#[derive(Clone, Debug)]
+pub struct Deletion {
+    slot: SlotPath,
+}
 
-impl Secret {
-    /// Wraps the raw bytes of a configured string.
+impl Deletion {
+    /// The slot.
     #[must_use]
-    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
-        Self(bytes.into())
+    pub fn slot(&self) -> &SlotPath {
+        &self.slot
     }
-
-    /// The key bytes, for signing and verifying only.
-    #[must_use]
-    pub fn expose(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(..)")
-    }
-}
-
-/// Signature algorithm of JWTs, pinned by configuration: a token that names another is refused.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum JwtAlgorithm {
-    /// HMAC with SHA-256, what Prosody signs.
-    #[default]
-    Hs256,
-    /// HMAC with SHA-384.
-    Hs384,
-    /// HMAC with SHA-512.
-    Hs512,
-}
-
-/// The keys that proofs are checked with.
-#[derive(Clone, Debug, Default)]
-pub struct Keyring {
-    /// Shared with the XMPP servers; the first signs our own commands, all are accepted. v, v2, token, v3 and
-    /// Prosody's file-share JWT use them. Empty refuses them all (an empty key is no key).
-    pub secrets: Vec<Secret>,
-    /// Metronome's `http_file_delete_secret`; `None` refuses every DELETE.
-    pub delete_secret: Option<Secret>,
-    /// Key of the original server's plain JWT; `None` unless `enablejwt`.
-    pub jwt_secret: Option<Secret>,
-    /// Algorithm of every JWT.
-    pub jwt_algorithm: JwtAlgorithm,
 }
