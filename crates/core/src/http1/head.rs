@@ -48,6 +48,9 @@ pub fn parse_head(buffer: &[u8], limits: &HeadLimits) -> Result<Option<(Head, us
     HeadScan::new().parse(buffer, limits)
 }
 
+/// No method in any registry is half as long; a first line without a space beyond this is no request.
+pub(super) const MAX_METHOD: usize = 64;
+
 /// Checks the shape of a whole first line, without its CRLF. `httparse` reads it again, less strictly.
 pub(super) fn check_request_line(line: &[u8]) -> Result<(), BadRequest> {
     let mut parts = line.split(|&byte| byte == b' ');
@@ -56,7 +59,8 @@ pub(super) fn check_request_line(line: &[u8]) -> Result<(), BadRequest> {
     else {
         return Err(BadRequest::RequestLine);
     };
-    if method.is_empty() || raw_target.is_empty() || !method.iter().copied().all(is_token) {
+    let method_fits = (1..=MAX_METHOD).contains(&method.len()) && method.iter().copied().all(is_token);
+    if !method_fits || raw_target.is_empty() {
         return Err(BadRequest::RequestLine);
     }
     match version {

@@ -6,11 +6,8 @@
 
 use std::ops::Range;
 
-use super::head::{self, Head, HeadLimits};
+use super::head::{self, Head, HeadLimits, MAX_METHOD};
 use super::{BadRequest, is_token};
-
-/// No method in any registry is half as long; a first line without a space beyond this is no request.
-const MAX_METHOD: usize = 64;
 
 /// Remembers how far the head at the start of a growing buffer was examined, so that a head that arrives byte by byte
 /// costs time in proportion to its length.

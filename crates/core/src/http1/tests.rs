@@ -134,6 +134,7 @@ fn malformed_heads_are_refused_with_their_status() {
         (&long_header, Bad::HeadTooLarge, 431),
         (&many_headers, Bad::TooManyHeaders, 431),
         (&long_method, Bad::RequestLine, 400),
+        (&format!("{} / HTTP/1.1\r\nHost: a\r\n\r\n", "A".repeat(65)), Bad::RequestLine, 400),
     ]
     .into_iter()
     .map(|(bytes, why, status)| (bytes.to_owned(), why, status))

@@ -74,9 +74,9 @@ proptest! {
     ) {
         let mut headers = HeaderMap::new();
         for name in &names {
-            headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value.trim()).unwrap());
+            headers.append(HeaderName::from_bytes(name.as_bytes()).expect("a name"), HeaderValue::from_str(value.trim()).expect("a value"));
         }
-        let status = StatusCode::from_u16(status).unwrap();
+        let status = StatusCode::from_u16(status).expect("a status");
         let mut out = Vec::new();
         encode_head(&ResponseHead { status, headers: &headers, length, keep_alive, version_10: false, date: "" }, &mut out);
         let mut slots = [httparse::EMPTY_HEADER; 16];

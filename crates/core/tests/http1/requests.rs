@@ -89,23 +89,23 @@ fn request_line() -> impl Strategy<Value = String> {
     let method = select(vec!["GET", "PUT", "POST", "HEAD", "DELETE", "PATCH", "get", "M-SEARCH"]);
     let path = prop_oneof![
         8 => "/[a-z0-9._~%-]{0,12}",
-        2 => "/[!-~]{0,12}",
+        1 => "/[!-~]{0,12}",
         2 => "//?[a-z/.;=&]{0,8}\\?[a-z=&?/]{0,8}",
         1 => "http://a/[a-z]{0,3}",
         1 => "https?://[ab](:80)?[/?]?",
         1 => "/ü",
     ];
-    let version = prop_oneof![16 => Just("HTTP/1.1"), 3 => Just("HTTP/1.0"), 1 => Just("HTTP/1.2")];
+    let version = prop_oneof![40 => Just("HTTP/1.1"), 6 => Just("HTTP/1.0"), 1 => Just("HTTP/1.2")];
     let other =
         select(vec!["OPTIONS * HTTP/1.1", "CONNECT a:443 HTTP/1.1", "GET / HTTP/2.0", "GET /", "GET  / HTTP/1.1"]);
     let usual = (method, path, version).prop_map(|(method, path, version)| format!("{method} {path} {version}"));
-    prop_oneof![20 => usual, 1 => other.prop_map(str::to_owned)]
+    prop_oneof![40 => usual, 1 => other.prop_map(str::to_owned)]
 }
 
 fn host() -> impl Strategy<Value = Vec<String>> {
     let usual = select(vec!["Host: a", "host:a", "HOST:\t a ", "Host: a:80", "Host: [::1]:5281", "Host: a:443"]);
     prop_oneof![
-        18 => usual.prop_map(|line| vec![line.to_owned()]),
+        40 => usual.prop_map(|line| vec![line.to_owned()]),
         1 => Just(Vec::new()),
         1 => Just(vec!["Host: a".to_owned(), "Host: b".to_owned()]),
         1 => Just(vec!["Host : a".to_owned()]),
@@ -141,7 +141,7 @@ fn other_header() -> impl Strategy<Value = String> {
         "NoColon",
     ]);
     let any = "[A-Za-z0-9_-]{1,8}:[ \t]{0,2}[!-~ \t]{0,12}";
-    prop_oneof![12 => usual.prop_map(str::to_owned), 1 => odd.prop_map(str::to_owned), 3 => any]
+    prop_oneof![30 => usual.prop_map(str::to_owned), 1 => odd.prop_map(str::to_owned), 6 => any]
 }
 
 /// Header lines and the bytes that they announce, or nearly.
@@ -160,9 +160,9 @@ fn body() -> impl Strategy<Value = (Vec<String>, Vec<u8>)> {
         (vec!["Transfer-Encoding: chunked".to_owned(), format!("Content-Length: {length}")], bytes)
     });
     prop_oneof![
-        8 => Just((Vec::new(), Vec::new())),
-        8 => known,
-        8 => coded,
+        16 => Just((Vec::new(), Vec::new())),
+        16 => known,
+        16 => coded,
         1 => odd_length,
         1 => odd_coding,
         1 => both,
@@ -171,8 +171,7 @@ fn body() -> impl Strategy<Value = (Vec<String>, Vec<u8>)> {
 
 /// A chunked body: any split, either case, leading zeros, extensions, trailers.
 fn chunks() -> impl Strategy<Value = Vec<u8>> {
-    let extension =
-        prop_oneof![8 => Just(""), 1 => Just(";a"), 1 => Just("; a=\"b;c\""), 1 => Just(" "), 1 => Just(" ;a=b")];
+    let extension = prop_oneof![8 => Just(""), 1 => Just(";a"), 1 => Just("; a=\"b;c\""),  1 => Just(" ")];
     let size = |len: usize, form: usize| match form {
         0 => format!("{len:X}"),
         1 => format!("{len:04x}"),
@@ -183,7 +182,7 @@ fn chunks() -> impl Strategy<Value = Vec<u8>> {
     });
     let last = select(vec!["0", "0", "0", "000", "0;a"]);
     let trailers =
-        prop_oneof![6 => Just(""), 1 => Just("X-Sum: 1\r\n"), 1 => Just("A: b\r\nC:\r\n"), 1 => Just("bad\r\n")];
+        prop_oneof![20 => Just(""), 2 => Just("X-Sum: 1\r\n"), 1 => Just("A: b\r\nC:\r\n"), 1 => Just("bad\r\n")];
     (vec(chunk, 0..4), last, trailers).prop_map(|(chunks, last, trailers)| {
         [chunks.concat(), format!("{last}\r\n{trailers}\r\n").into_bytes()].concat()
     })
