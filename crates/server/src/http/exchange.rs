@@ -93,3 +93,14 @@ pub struct Peer {
     /// Whether the connection is TLS of our own.
     pub tls: bool,
 }
+
+impl std::fmt::Display for Peer {
+    /// The client as far as it is known: for logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.announced, self.socket) {
+            (Some(announced), _) => announced.fmt(f),
+            (None, Some(socket)) => socket.fmt(f),
+            (None, None) => f.write_str("unix"),
+        }
+    }
+}

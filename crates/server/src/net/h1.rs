@@ -1,16 +1,261 @@
-//! (stub)
+//! The HTTP/1.1 adapter: one connection, one request at a time, in order.
+//!
+//! Owns the life of a connection: when a head is awaited, how a refusal is said, what happens to a body that the
+//! handler did not read, when the connection goes on. Framing is `hfs_core::http1`'s; what a request means is the
+//! service's. An idle connection holds a socket and this small future: no buffer, and the future of a request is boxed.
 
-use bytes::Bytes;
+mod body;
+mod discard;
+mod io;
+mod send;
 
-use crate::http::exchange::BodyError;
+use bytes::{Buf, Bytes, BytesMut};
+use hfs_core::http1::{self, BodyDecoder, Head, HeadLimits, HeadScan, ResponseHead};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use std::time::Duration;
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{debug, info};
 
-/// The body of one request on its connection.
-#[derive(Debug)]
-pub struct Body {}
+pub use body::Body;
+pub(super) use io::Io;
 
-impl Body {
-    /// See [`crate::http::exchange::Incoming::next`].
-    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
-        todo!()
+use self::body::{Loan, Rest};
+use self::discard::Bound;
+use self::send::{SendError, Sender};
+use super::accept::{HttpService, Link};
+use super::date;
+use super::drain::Phase;
+use crate::http::exchange::{Incoming, Outgoing};
+
+/// A request head is mostly below 2 KiB; whatever follows it comes along.
+const READ: usize = 4 << 10;
+/// Headers in one request.
+const MAX_HEADERS: usize = 100;
+/// A body that was not read and is known to be at most this long is read in vain to keep the connection. For a longer
+/// one the client is told that the connection ends, because many then stop sending.
+const CHEAP: u64 = 1 << 20;
+/// A handler that answered but goes on reading the body may do so for this long.
+const AFTERMATH: Duration = Duration::from_secs(30);
+
+/// Serves the connection until it ends. `buffer` holds what was already read.
+pub(super) async fn serve<S: HttpService>(io: Io, buffer: BytesMut, link: Link<S>) {
+    let mut connection = Connection { io, buffer, link, fresh: true };
+    let bound = loop {
+        match connection.head().await {
+            Next::Request(head) => match Box::pin(connection.exchange(*head)).await {
+                After::Next => connection.fresh = false,
+                After::Close(bound) => break bound,
+                After::Gone => return,
+            },
+            Next::Refuse(status, reason) => {
+                Box::pin(connection.refuse(status, &reason)).await;
+                break Bound::short();
+            }
+            Next::End => return,
+        }
+    };
+    Box::pin(discard::linger(&connection.io, bound)).await;
+}
+
+struct Connection<S> {
+    io: Io,
+    /// Read, but not yet understood. Empty and unallocated while the connection is idle.
+    buffer: BytesMut,
+    link: Link<S>,
+    /// No request was answered yet.
+    fresh: bool,
+}
+
+enum Next {
+    Request(Box<Head>),
+    Refuse(StatusCode, String),
+    /// The client left, or said nothing for long enough: nobody waits for an answer.
+    End,
+}
+
+enum After {
+    Next,
+    Close(Bound),
+    Gone,
+}
+
+/// Where the rest of a request's body is when the answer begins.
+enum Unread {
+    Nothing,
+    Rest(Rest),
+    /// Somebody still reads it.
+    OnLoan(Loan),
+}
+
+impl<S: HttpService> Connection<S> {
+    async fn head(&mut self) -> Next {
+        if self.buffer.is_empty() && !self.first_bytes().await {
+            return Next::End;
+        }
+        let config = &self.link.config;
+        let max_bytes = usize::try_from(config.max_header.as_u64()).unwrap_or(usize::MAX);
+        let limits = HeadLimits { max_bytes, max_headers: MAX_HEADERS };
+        let deadline = Instant::now() + config.header_timeout;
+        let mut scan = HeadScan::new();
+        loop {
+            match scan.parse(&self.buffer, &limits) {
+                Ok(Some((head, length))) => {
+                    self.buffer.advance(length);
+                    return Next::Request(Box::new(head));
+                }
+                Ok(None) => {}
+                Err(refusal) => return Next::Refuse(refusal.status(), refusal.to_string()),
+            }
+            match timeout_at(deadline, self.io.read(&mut self.buffer, READ)).await {
+                Ok(Ok(read)) if read > 0 => {}
+                Ok(_) => return Next::End,
+                Err(_) => return Next::Refuse(StatusCode::REQUEST_TIMEOUT, "request head took too long".to_owned()),
+            }
+        }
     }
+
+    /// Waits for a request; false when none comes.
+    async fn first_bytes(&mut self) -> bool {
+        let config = &self.link.config;
+        let patience = if self.fresh { config.header_timeout } else { config.idle_timeout };
+        tokio::select! {
+            read = timeout(patience, self.io.read(&mut self.buffer, READ)) => matches!(read, Ok(Ok(read)) if read > 0),
+            () = self.link.phases.reach(Phase::Closing) => false,
+        }
+    }
+
+    /// Answers a request that never reaches the service.
+    async fn refuse(&mut self, status: StatusCode, reason: &str) {
+        info!(client = %self.link.peer, status = status.as_u16(), reason, "Refused a malformed request");
+        self.link.events.refused(status);
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        let body = Bytes::from(format!("{reason}\n"));
+        let head = encode(status, &headers, Some(body.len() as u64), false, false);
+        let sent = Sender::new(&self.io, self.link.config.stall).response(head, Outgoing::Full(body)).await;
+        if let Err(error) = sent {
+            debug!(client = %self.link.peer, %error, "Could not send a refusal");
+        }
+    }
+
+    async fn exchange(&mut self, head: Head) -> After {
+        let Head { request, framing, keep_alive, expects_continue } = head;
+        let shape = Shape { head_only: request.method() == Method::HEAD, v10: request.version() == Version::HTTP_10 };
+        let decoder = BodyDecoder::new(framing);
+        let (incoming, mut loan) = if decoder.is_done() {
+            (Incoming::empty(), None)
+        } else {
+            let buffer = std::mem::take(&mut self.buffer);
+            let (body, loan) = body::lend(self.io.clone(), buffer, decoder, expects_continue);
+            (Incoming::H1(body), Some(loan))
+        };
+        let mut request = request.map(|()| incoming);
+        request.extensions_mut().insert(self.link.peer.clone());
+        let response = self.answer(request, loan.as_mut()).await;
+
+        let unread = self.settle(loan);
+        let goes_on = keep_alive && !self.link.phases.draining() && unread.is_cheap();
+        if let Err(error) = self.respond(response, shape, goes_on).await {
+            debug!(client = %self.link.peer, %error, "Response cut");
+            if matches!(error, SendError::Stalled) {
+                self.link.events.stalled();
+                self.io.abort();
+            }
+            return After::Gone;
+        }
+        self.finish(unread, goes_on).await
+    }
+
+    /// Runs the service, and lets the client send its body when the service first wants it.
+    async fn answer(&mut self, request: Request<Incoming>, loan: Option<&mut Loan>) -> Response<Outgoing> {
+        let Ok(()) = std::future::poll_fn(|cx| self.link.service.poll_ready(cx)).await;
+        let mut answering = Box::pin(self.link.service.call(request));
+        if let Some(loan) = loan {
+            tokio::select! {
+                biased;
+                Ok(response) = &mut answering => return response,
+                Ok(()) = &mut loan.asked => {
+                    // A client that is gone shows when the body is read.
+                    let _ = Sender::new(&self.io, self.link.config.stall).interim(http1::CONTINUE).await;
+                }
+                else => {}
+            }
+        }
+        let Ok(response) = answering.await;
+        response
+    }
+
+    /// Takes the reading side back, if the handler is through with it.
+    fn settle(&mut self, loan: Option<Loan>) -> Unread {
+        let Some(mut loan) = loan else { return Unread::Nothing };
+        match loan.home.try_recv() {
+            Ok(rest) if rest.decoder.is_done() => {
+                self.buffer = rest.buffer;
+                Unread::Nothing
+            }
+            Ok(rest) => Unread::Rest(rest),
+            Err(_) => Unread::OnLoan(loan),
+        }
+    }
+
+    async fn respond(&mut self, response: Response<Outgoing>, shape: Shape, goes_on: bool) -> Result<(), SendError> {
+        let (parts, body) = response.into_parts();
+        let bodiless = shape.head_only || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&parts.status);
+        // The handler of a HEAD knows what GET would bring; in front of a body only the body does.
+        let said = shape.head_only && parts.headers.contains_key(CONTENT_LENGTH);
+        let length = if said { None } else { Some(body.remaining()) };
+        let head = encode(parts.status, &parts.headers, length, goes_on, shape.v10);
+        let body = if bodiless { Outgoing::empty() } else { body };
+        Sender::new(&self.io, self.link.config.stall).response(head, body).await
+    }
+
+    /// What becomes of the connection once the answer is out.
+    async fn finish(&mut self, unread: Unread, goes_on: bool) -> After {
+        match unread {
+            Unread::Nothing if goes_on => After::Next,
+            Unread::Nothing => After::Close(Bound::short()),
+            Unread::Rest(mut rest) if goes_on => {
+                if discard::drain(&self.io, &mut rest, Bound::generous()).await {
+                    self.buffer = rest.buffer;
+                    After::Next
+                } else {
+                    After::Close(Bound::short())
+                }
+            }
+            // Who waits for `100 Continue` has read a final status instead, and owes nothing.
+            Unread::Rest(rest) if rest.withheld || rest.broken => After::Close(Bound::short()),
+            Unread::Rest(_) => After::Close(Bound::generous()),
+            Unread::OnLoan(loan) => {
+                let _ = timeout(AFTERMATH, loan.home).await;
+                After::Close(Bound::short())
+            }
+        }
+    }
+}
+
+/// What of a request shapes its response.
+#[derive(Clone, Copy)]
+struct Shape {
+    head_only: bool,
+    v10: bool,
+}
+
+impl Unread {
+    /// Whether the next request is worth reading this for.
+    fn is_cheap(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Rest(rest) => !rest.broken && !rest.withheld && rest.decoder.remaining().is_some_and(|n| n <= CHEAP),
+            Self::OnLoan(_) => false,
+        }
+    }
+}
+
+fn encode(status: StatusCode, headers: &HeaderMap, length: Option<u64>, keep_alive: bool, version_10: bool) -> Vec<u8> {
+    let mut head = Vec::with_capacity(512);
+    date::with(|date| {
+        http1::encode_head(&ResponseHead { status, headers, length, keep_alive, version_10, date }, &mut head);
+    });
+    head
 }

@@ -1,16 +1,251 @@
-//! (stub)
+//! The HTTP/2 adapter, on the `h2` crate: one task per connection, one per stream.
+//!
+//! Owns windows, flood limits, what a valid authority is, and the life of a connection. It gives the service the same
+//! requests as HTTP/1.1 does: the target is a path, the authority is in `Host`.
+
+mod body;
+mod send;
 
 use bytes::Bytes;
+use h2::server::{Connection, SendResponse};
+use http::header::{CONTENT_TYPE, EXPECT, HOST};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use tracing::{debug, info};
 
-use crate::http::exchange::BodyError;
+pub use body::Body;
 
-/// The body of one request on its connection.
-#[derive(Debug)]
-pub struct Body {}
+use super::accept::{HttpService, Link};
+use super::drain::Phase;
+use crate::http::exchange::{Incoming, Outgoing};
 
-impl Body {
-    /// See [`crate::http::exchange::Incoming::next`].
-    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
-        todo!()
+/// What one upload may have in flight: 80 Mbit/s at 100 ms. Memory is used only while the disk is slower than the
+/// network, and never beyond the connection's window.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 2 << 20;
+/// What one connection may have queued to send, over all its streams.
+const SEND_BUFFER: usize = 256 << 10;
+const MAX_STREAMS: u32 = 100;
+/// Floods: streams that the client opens and resets at once, and its protocol errors, until the connection is ended.
+const MAX_RESET: usize = 20;
+const MAX_ERRORS: usize = 256;
+/// After GOAWAY, an idle connection stays for this long: requests that crossed it on the way still get through.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Serves the connection until it ends.
+pub(super) async fn serve<T, S>(io: T, mut link: Link<S>)
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: HttpService,
+{
+    let mut builder = h2::server::Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(link.config.max_header.as_u64()).unwrap_or(u32::MAX))
+        .max_concurrent_reset_streams(MAX_RESET)
+        .max_pending_accept_reset_streams(MAX_RESET)
+        .max_local_error_reset_streams(Some(MAX_ERRORS));
+    let mut connection = match timeout(link.config.header_timeout, builder.handshake::<_, Bytes>(io)).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return debug!(client = %link.peer, %error, "HTTP/2 handshake failed"),
+        Err(_) => return debug!(client = %link.peer, "HTTP/2 handshake took too long"),
+    };
+    let mut streams = JoinSet::new();
+    if let Err(error) = run(&mut connection, &mut streams, &mut link).await {
+        debug!(client = %link.peer, %error, "HTTP/2 connection failed");
+    }
+    // Ends whatever still waits for this connection; handlers finish what they are doing.
+    drop(connection);
+    while streams.join_next().await.is_some() {}
+}
+
+async fn run<T, S>(
+    connection: &mut Connection<T, Bytes>,
+    streams: &mut JoinSet<()>,
+    link: &mut Link<S>,
+) -> Result<(), h2::Error>
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: HttpService,
+{
+    let mut phases = link.phases.clone();
+    let mut told = false;
+    let mut idle_since = Instant::now();
+    loop {
+        let patience = if told { FAREWELL } else { link.config.idle_timeout };
+        tokio::select! {
+            accepted = connection.accept() => match accepted {
+                Some(accepted) => {
+                    let (request, respond) = accepted?;
+                    streams.spawn(exchange(request, respond, link.clone()));
+                }
+                None => return Ok(()),
+            },
+            Some(_) = streams.join_next() => idle_since = Instant::now(),
+            () = phases.reach(Phase::Draining), if !told => {
+                told = true;
+                idle_since = Instant::now();
+                connection.graceful_shutdown();
+            }
+            () = tokio::time::sleep_until(idle_since + patience), if streams.is_empty() => {
+                if told {
+                    return Ok(());
+                }
+                told = true;
+                idle_since = Instant::now();
+                connection.graceful_shutdown();
+            }
+        }
+    }
+}
+
+async fn exchange<S: HttpService>(
+    request: Request<h2::RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    mut link: Link<S>,
+) {
+    let head_only = request.method() == Method::HEAD;
+    let response = match incoming(request) {
+        Ok((mut request, asked)) => {
+            request.extensions_mut().insert(link.peer.clone());
+            answer(request, asked, &mut respond, &mut link).await
+        }
+        Err((status, reason)) => {
+            info!(client = %link.peer, status = status.as_u16(), reason, "Refused a malformed request");
+            link.events.refused(status);
+            refusal(status, reason)
+        }
+    };
+    if let Err(error) = send::response(&mut respond, response, head_only, link.config.stall).await {
+        debug!(client = %link.peer, %error, "Response cut");
+        if matches!(error, send::SendError::Stalled) {
+            link.events.stalled();
+        }
+        respond.send_reset(error.reason());
+    }
+}
+
+/// Runs the service, and lets the client send its body when the service first wants it.
+async fn answer<S: HttpService>(
+    request: Request<Incoming>,
+    asked: Option<oneshot::Receiver<()>>,
+    respond: &mut SendResponse<Bytes>,
+    link: &mut Link<S>,
+) -> Response<Outgoing> {
+    let Ok(()) = std::future::poll_fn(|cx| link.service.poll_ready(cx)).await;
+    let mut answering = Box::pin(link.service.call(request));
+    if let Some(asked) = asked {
+        tokio::select! {
+            biased;
+            Ok(response) = &mut answering => return response,
+            Ok(()) = asked => {
+                let mut interim = Response::new(());
+                *interim.status_mut() = StatusCode::CONTINUE;
+                // A client that is gone shows when the body is read.
+                let _ = respond.send_informational(interim);
+            }
+            else => {}
+        }
+    }
+    let Ok(response) = answering.await;
+    response
+}
+
+type Accepted = (Request<Incoming>, Option<oneshot::Receiver<()>>);
+
+/// The request as the service sees it.
+fn incoming(request: Request<h2::RecvStream>) -> Result<Accepted, (StatusCode, &'static str)> {
+    let (mut parts, stream) = request.into_parts();
+    if parts.method == Method::CONNECT {
+        return Err((StatusCode::METHOD_NOT_ALLOWED, "no tunnels here"));
+    }
+    let host = authority(&parts.uri, parts.headers.get_all(HOST).iter())?;
+    parts.headers.insert(HOST, host);
+    parts.uri = parts.uri.path_and_query().cloned().map(Uri::from).ok_or((StatusCode::BAD_REQUEST, "missing :path"))?;
+    let expects = match parts.headers.get(EXPECT) {
+        None => false,
+        Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => true,
+        Some(_) => return Err((StatusCode::EXPECTATION_FAILED, "unknown expectation")),
+    };
+    if stream.is_end_stream() {
+        return Ok((Request::from_parts(parts, Incoming::empty()), None));
+    }
+    let (ask, asked) = oneshot::channel();
+    let body = Body::new(stream, expects.then_some(ask));
+    Ok((Request::from_parts(parts, Incoming::H2(body)), expects.then_some(asked)))
+}
+
+/// The one host that `:authority` and `Host` name together.
+fn authority<'a>(
+    uri: &Uri,
+    hosts: impl Iterator<Item = &'a HeaderValue>,
+) -> Result<HeaderValue, (StatusCode, &'static str)> {
+    let refused = |reason| (StatusCode::BAD_REQUEST, reason);
+    let named = match uri.authority() {
+        Some(authority) if authority.as_str().contains('@') => return Err(refused("malformed :authority")),
+        Some(authority) => Some(HeaderValue::from_str(authority.as_str()).map_err(|_| refused("malformed :authority"))?),
+        None => None,
+    };
+    let mut said = None;
+    for host in hosts {
+        if said.replace(host).is_some() {
+            return Err(refused("repeated Host"));
+        }
+    }
+    match (named, said) {
+        (Some(named), Some(said)) if !named.as_bytes().eq_ignore_ascii_case(said.as_bytes()) => {
+            Err(refused("Host differs from :authority"))
+        }
+        (Some(named), _) => Ok(named),
+        (None, Some(said)) if is_authority(said) => Ok(said.clone()),
+        (None, Some(_)) => Err(refused("malformed Host")),
+        (None, None) => Err(refused("missing :authority")),
+    }
+}
+
+fn is_authority(host: &HeaderValue) -> bool {
+    http::uri::Authority::try_from(host.as_bytes()).is_ok_and(|authority| !authority.as_str().contains('@'))
+}
+
+fn refusal(status: StatusCode, reason: &str) -> Response<Outgoing> {
+    let mut response = Response::new(Outgoing::Full(Bytes::from(format!("{reason}\n"))));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(uri: &'static str, hosts: &[&'static str]) -> Result<String, &'static str> {
+        let hosts: Vec<HeaderValue> = hosts.iter().copied().map(HeaderValue::from_static).collect();
+        match authority(&Uri::from_static(uri), hosts.iter()) {
+            Ok(host) => Ok(host.to_str().unwrap().to_owned()),
+            Err((status, reason)) => {
+                assert_eq!(status, StatusCode::BAD_REQUEST);
+                Err(reason)
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_names_exactly_one_host() {
+        assert_eq!(named("https://a.example/x", &[]), Ok("a.example".to_owned()));
+        assert_eq!(named("https://a.example/x", &["A.example"]), Ok("a.example".to_owned()));
+        assert_eq!(named("/x", &["a.example:8443"]), Ok("a.example:8443".to_owned()));
+        assert!(named("/x", &[]).is_err());
+        assert!(named("/x", &["a b"]).is_err());
+        assert!(named("/x", &["u@a.example"]).is_err());
+        assert!(named("https://a.example/x", &["b.example"]).is_err());
+        assert!(named("https://a.example/x", &["a.example", "a.example"]).is_err());
+        assert!(named("https://u@a.example/x", &[]).is_err());
     }
 }

@@ -1,7 +1,31 @@
 //! Connections: listening, accepting, TLS, the PROXY protocol, the HTTP/1.1 and HTTP/2 adapters, draining.
+//!
+//! Everything between the socket and one tower service: `http::Request<Incoming>` in, `http::Response<Outgoing>` out.
+//! It does not know what a slot, a file or a route is. `app` binds [`Listeners`], loads a [`TlsAcceptor`] and runs
+//! [`serve`] until its [`Shutdown`] has drained.
+//!
+//! The way of a connection: [`accept`] takes it, [`proxy`] learns who the client is, [`tls`] decrypts, the first bytes
+//! (or ALPN) choose between [`h1`] and [`h2`].
 
+pub mod accept;
+pub mod drain;
 pub mod h1;
 pub mod h2;
+pub mod listen;
+pub mod proxy;
+pub mod tls;
+
+mod date;
+mod events;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+pub use accept::{Server, serve};
+pub use drain::Shutdown;
+pub use events::ConnectionEvents;
+pub use listen::{Inherited, ListenError, Listeners};
+pub use tls::{TlsAcceptor, TlsError};
 
 use std::path::PathBuf;
 use std::time::Duration;

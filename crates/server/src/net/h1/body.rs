@@ -1,0 +1,134 @@
+//! [`Body`]: the reading side of an HTTP/1.1 connection, on loan to the handler for one request.
+//!
+//! While the handler has it, nobody else reads the connection, so back-pressure is simply not reading. When it is
+//! dropped, what was read too far and the state of the framing go back to the connection, which decides whether the
+//! rest is worth reading.
+
+use bytes::{Buf, Bytes, BytesMut};
+use hfs_core::http1::{BodyDecoder, Decoded};
+use tokio::sync::oneshot;
+
+use super::io::Io;
+use crate::http::exchange::BodyError;
+
+/// First and smallest read: slow uploads hold this much for a moment, and nothing while they wait.
+const MIN_READ: usize = 16 << 10;
+/// Larger reads save no CPU that can be measured before the 1 MiB gather behind them.
+const MAX_READ: usize = 256 << 10;
+/// Pieces up to this are copied out, so that a few bytes never pin a whole read buffer.
+const COPY: usize = 4 << 10;
+
+/// The body of one request on its connection.
+#[derive(Debug)]
+pub struct Body {
+    io: Io,
+    rest: Rest,
+    /// Size of the next read.
+    size: usize,
+    /// Asks the connection to send `100 Continue`; gone once asked.
+    ask: Option<oneshot::Sender<()>>,
+    home: Option<oneshot::Sender<Rest>>,
+}
+
+/// What goes back to the connection.
+#[derive(Debug)]
+pub(super) struct Rest {
+    /// Bytes behind what the handler took: more body, or the next request.
+    pub(super) buffer: BytesMut,
+    pub(super) decoder: BodyDecoder,
+    /// The client went away or broke the framing.
+    pub(super) broken: bool,
+    /// The client still waits for `100 Continue`, and will not send the body without it.
+    pub(super) withheld: bool,
+}
+
+/// The connection's side of the loan.
+#[derive(Debug)]
+pub(super) struct Loan {
+    /// Resolves when the handler first wants bytes that the client holds back.
+    pub(super) asked: oneshot::Receiver<()>,
+    /// Resolves when the handler is through with the body.
+    pub(super) home: oneshot::Receiver<Rest>,
+}
+
+/// Lends the reading side out.
+pub(super) fn lend(io: Io, buffer: BytesMut, decoder: BodyDecoder, expects_continue: bool) -> (Body, Loan) {
+    let (ask, asked) = oneshot::channel();
+    let (home, back) = oneshot::channel();
+    let rest = Rest { buffer, decoder, broken: false, withheld: false };
+    let body = Body { io, rest, size: MIN_READ, ask: expects_continue.then_some(ask), home: Some(home) };
+    (body, Loan { asked, home: back })
+}
+
+impl Body {
+    /// See [`crate::http::exchange::Incoming::next`].
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        loop {
+            match self.rest.decoder.decode(&self.rest.buffer) {
+                Ok(Decoded::Data { skip, len }) => {
+                    self.rest.buffer.advance(skip);
+                    return Ok(Some(self.take(len)));
+                }
+                Ok(Decoded::Done { consumed }) => {
+                    self.rest.buffer.advance(consumed);
+                    return Ok(None);
+                }
+                Ok(Decoded::NeedMore { consumed }) => self.rest.buffer.advance(consumed),
+                Err(_) => {
+                    self.rest.broken = true;
+                    return Err(BodyError::Malformed("chunk framing"));
+                }
+            }
+            if self.rest.broken {
+                return Err(BodyError::Closed);
+            }
+            self.fill().await?;
+        }
+    }
+
+    async fn fill(&mut self) -> Result<(), BodyError> {
+        if let Some(ask) = self.ask.take() {
+            // Nobody listens once the response is on its way: then the body is over soon enough.
+            let _ = ask.send(());
+        }
+        let known = self.rest.decoder.remaining().map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
+        let size = self.size.min(known.max(COPY));
+        match self.io.read(&mut self.rest.buffer, size).await {
+            Ok(0) | Err(_) => {
+                self.rest.broken = true;
+                Err(BodyError::Closed)
+            }
+            Ok(read) if read >= size => {
+                self.size = (self.size * 4).min(MAX_READ);
+                Ok(())
+            }
+            Ok(read) => {
+                if read < self.size / 4 {
+                    self.size = (self.size / 2).max(MIN_READ);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn take(&mut self, len: usize) -> Bytes {
+        let piece = self.rest.buffer.split_to(len);
+        if len <= COPY { Bytes::copy_from_slice(&piece) } else { piece.freeze() }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        let Some(home) = self.home.take() else { return };
+        // A client that sent some of its body did not wait after all.
+        let withheld = self.ask.is_some() && self.rest.buffer.is_empty();
+        let rest = Rest {
+            buffer: std::mem::take(&mut self.rest.buffer),
+            decoder: self.rest.decoder.clone(),
+            broken: self.rest.broken,
+            withheld,
+        };
+        // Fails when the connection is gone: then nobody needs it.
+        let _ = home.send(rest);
+    }
+}

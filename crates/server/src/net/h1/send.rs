@@ -1,0 +1,202 @@
+//! [`Sender`]: one response on its way out, cut when its reader stalls.
+//!
+//! Three lanes: short bodies join their head in one write; files on a cleartext connection go by sendfile; everything
+//! else is read in pieces and written. Sendfile blocks on a cold disk, so each window is looked for in the page cache
+//! first, and what is not there is read by the store, off this thread and with the store's deadline.
+
+use std::fs::File;
+use std::io;
+use std::io::IoSliceMut;
+use std::time::Duration;
+
+use hfs_core::progress::{Progress, StallLimits};
+use rustix::io::ReadWriteFlags;
+use rustix::net::SendFlags;
+use tokio::time::{Instant, timeout_at};
+
+use super::io::Io;
+use crate::flow::FileBody;
+use crate::http::exchange::Outgoing;
+use crate::net::socket::Socket;
+use crate::storage::StoreError;
+
+/// Bodies up to this are copied behind their head: one system call instead of two.
+const APPEND: usize = 16 << 10;
+/// One sendfile call: long enough to be cheap, short enough that other connections of this thread get their turn.
+const WINDOW: u64 = 1 << 20;
+/// Pieces of the reading lane: the smallest for readers that we wait for, the largest for those that keep up.
+const MIN_PIECE: usize = 64 << 10;
+const MAX_PIECE: usize = 256 << 10;
+
+/// Why a response was cut.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SendError {
+    #[error("the reader stalled")]
+    Stalled,
+    #[error("the connection broke")]
+    Io(#[from] io::Error),
+    #[error("the file could not be read")]
+    Store(#[from] StoreError),
+    #[error("the file became shorter while it was sent")]
+    Short,
+}
+
+/// One response on its way out.
+#[derive(Debug)]
+pub(super) struct Sender<'a> {
+    io: &'a Io,
+    progress: Progress,
+    clock: Instant,
+    /// Size of the next piece of the reading lane.
+    piece: usize,
+    /// Whether a write had to wait since this was last cleared.
+    waited: bool,
+}
+
+impl<'a> Sender<'a> {
+    pub(super) fn new(io: &'a Io, limits: StallLimits) -> Self {
+        let progress = Progress::new(limits, Duration::ZERO);
+        Self { io, progress, clock: Instant::now(), piece: MIN_PIECE, waited: false }
+    }
+
+    /// Sends an encoded head and what follows it.
+    pub(super) async fn response(&mut self, mut head: Vec<u8>, body: Outgoing) -> Result<(), SendError> {
+        match body {
+            Outgoing::Full(bytes) if bytes.len() <= APPEND => {
+                head.extend_from_slice(&bytes);
+                self.bytes(&head, false).await?;
+            }
+            Outgoing::Full(bytes) => {
+                self.bytes(&head, true).await?;
+                self.bytes(&bytes, false).await?;
+            }
+            Outgoing::File(mut body) => {
+                append_small(&mut body, &mut head);
+                self.bytes(&head, body.remaining() > 0).await?;
+                drop(head);
+                self.file(&mut body).await?;
+            }
+        }
+        self.flush().await
+    }
+
+    /// Sends bytes; `more` says that others follow at once.
+    async fn bytes(&mut self, mut data: &[u8], more: bool) -> Result<(), SendError> {
+        let flags = if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
+        while !data.is_empty() {
+            let sent = match self.io.plain() {
+                Some(socket) => match socket.try_write_with(|fd| rustix::net::send(fd, data, flags)) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.wait(socket).await?;
+                        continue;
+                    }
+                    sent => sent?,
+                },
+                None => {
+                    let writing = timeout_at(self.deadline(), self.io.write_tls(data)).await;
+                    writing.map_err(|_| SendError::Stalled)??
+                }
+            };
+            self.waited |= sent < data.len();
+            self.moved(sent);
+            data = &data[sent..];
+        }
+        Ok(())
+    }
+
+    /// Sends an interim response.
+    pub(super) async fn interim(&mut self, head: &[u8]) -> Result<(), SendError> {
+        self.bytes(head, false).await?;
+        self.flush().await
+    }
+
+    async fn flush(&mut self) -> Result<(), SendError> {
+        timeout_at(self.deadline(), self.io.flush()).await.map_err(|_| SendError::Stalled)??;
+        Ok(())
+    }
+
+    async fn file(&mut self, body: &mut FileBody) -> Result<(), SendError> {
+        while body.remaining() > 0 {
+            let window = body.remaining().min(WINDOW);
+            match (self.io.plain(), body.file()) {
+                (Some(socket), Some((file, at))) if is_cached(file, at, window) => {
+                    self.window(socket, body, window).await?;
+                    // Sendfile never waits for a reader that keeps up: let others of this thread in.
+                    tokio::task::yield_now().await;
+                }
+                _ => self.piece(body).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// One window by sendfile.
+    async fn window(&mut self, socket: &Socket, body: &mut FileBody, window: u64) -> Result<(), SendError> {
+        let end = body.remaining() - window;
+        while body.remaining() > end {
+            let Some((file, mut at)) = body.file() else { return Ok(()) };
+            // At most WINDOW, which fits everywhere.
+            let left = (body.remaining() - end) as usize;
+            match socket.try_write_with(|fd| rustix::fs::sendfile(fd, file, Some(&mut at), left)) {
+                Ok(0) => return Err(SendError::Short),
+                Ok(sent) => {
+                    body.advance(sent as u64);
+                    self.moved(sent);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(socket).await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// One piece, read by the store.
+    async fn piece(&mut self, body: &mut FileBody) -> Result<(), SendError> {
+        self.waited = false;
+        let asked = Instant::now();
+        let Some(bytes) = body.next(self.piece).await? else { return Ok(()) };
+        // A slow disk is not a slow reader: its time does not count.
+        self.clock += asked.elapsed();
+        self.bytes(&bytes, body.remaining() > 0).await?;
+        self.piece = if self.waited { MIN_PIECE } else { (self.piece * 2).min(MAX_PIECE) };
+        Ok(())
+    }
+
+    async fn wait(&mut self, socket: &Socket) -> Result<(), SendError> {
+        self.waited = true;
+        timeout_at(self.deadline(), socket.writable()).await.map_err(|_| SendError::Stalled)??;
+        Ok(())
+    }
+
+    fn deadline(&self) -> Instant {
+        self.clock + self.progress.deadline()
+    }
+
+    fn moved(&mut self, bytes: usize) {
+        self.progress.moved(self.clock.elapsed(), bytes as u64);
+    }
+}
+
+/// Puts a short, cached file behind its head.
+fn append_small(body: &mut FileBody, head: &mut Vec<u8>) {
+    let Some(length) = usize::try_from(body.remaining()).ok().filter(|&length| length > 0 && length <= APPEND) else {
+        return;
+    };
+    let start = head.len();
+    let Some((file, at)) = body.file() else { return };
+    head.resize(start + length, 0);
+    let mut target = [IoSliceMut::new(&mut head[start..])];
+    match rustix::io::preadv2(file, &mut target, at, ReadWriteFlags::NOWAIT) {
+        Ok(read) if read == length => body.advance(length as u64),
+        _ => head.truncate(start),
+    }
+}
+
+/// Whether `length` bytes at `at` seem to be in the page cache: their first, middle and last one are. A file system
+/// that cannot tell counts as cold, because only then nothing can block this thread.
+fn is_cached(file: &File, at: u64, length: u64) -> bool {
+    [at, at + length / 2, at + length.saturating_sub(1)].into_iter().all(|offset| {
+        let mut byte = [0];
+        rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT).is_ok()
+    })
+}
