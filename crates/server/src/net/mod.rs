@@ -51,6 +51,8 @@ pub struct NetConfig {
     pub tls: Option<TlsConfig>,
     /// Peers whose PROXY header and forwarded headers count.
     pub trusted_proxies: Vec<ipnet::IpNet>,
+    /// Whether peers on a Unix socket are trusted proxies.
+    pub trust_unix: bool,
     /// Whether trusted proxies speak the PROXY protocol (v1 and v2) first.
     pub proxy_protocol: bool,
     /// Largest request head.

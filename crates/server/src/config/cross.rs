@@ -1,0 +1,87 @@
+//! What only shows when several settings are seen together. Pure; what needs the machine is `cli::check`'s business.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::Config;
+use super::kind::Place;
+use super::resolve::Resolver;
+use crate::net::ListenAddress;
+
+pub(super) fn check(r: &mut Resolver<'_, '_>, config: &Config) {
+    trust(r, config);
+    proxy_without_trust(r, config);
+    metrics(r, config);
+}
+
+/// Who trusts everyone trusts the address that everyone claims to have.
+fn trust(r: &mut Resolver<'_, '_>, config: &Config) {
+    let everyone = config.net.trusted_proxies.iter().any(|net| net.prefix_len() == 0);
+    let public = config.net.listen.iter().any(|listen| !is_local(listen));
+    if everyone && public {
+        let at = r.place("server.trusted_proxies");
+        let message =
+            "everyone is a trusted proxy, and the server listens for everyone: any client could claim any address";
+        r.notes.error(&at, message).help =
+            Some("list the addresses of your proxies, or listen on 127.0.0.1".to_owned());
+    }
+    if config.net.proxy_protocol && config.net.trusted_proxies.is_empty() && !config.net.trust_unix {
+        let at = r.place("server.proxy_protocol");
+        r.notes.error(&at, "`proxy_protocol` needs `trusted_proxies`: no peer may send the header");
+    }
+    if config.net.trust_unix && config.net.listen.iter().all(|listen| matches!(listen, ListenAddress::Tcp(_))) {
+        let at = r.place("server.trusted_proxies");
+        r.notes.warning(&at, "`unix` is trusted, but no listener is a Unix socket");
+    }
+}
+
+/// https at a server that speaks cleartext on loopback only can come from nothing but a proxy.
+fn proxy_without_trust(r: &mut Resolver<'_, '_>, config: &Config) {
+    let secure = config.http.public_url.as_ref().is_some_and(|url| url.starts_with("https:"));
+    let behind = secure && config.net.tls.is_none();
+    if behind
+        && config.net.listen.iter().all(is_local)
+        && config.net.trusted_proxies.is_empty()
+        && !config.net.trust_unix
+    {
+        let at = r.place("server.public_url");
+        let message = "behind a proxy that is not trusted: the log will show its address for every client";
+        let help = if config.net.listen.iter().any(|listen| matches!(listen, ListenAddress::Unix(_))) {
+            "set `[server] trusted_proxies = [\"unix\"]`"
+        } else {
+            "set `[server] trusted_proxies = [\"127.0.0.1\", \"::1\"]`"
+        };
+        r.notes.notice(&at, message).help = Some(help.to_owned());
+    } else if behind && config.net.listen.iter().any(|listen| !is_local(listen)) {
+        let at = r.place("server.listen_address");
+        let message = "clients are sent to https, but anyone can also reach the cleartext listener";
+        let help = "listen on 127.0.0.1 if the proxy runs on this machine, or set `[tls]`".to_owned();
+        r.notes.notice(&at, message).help = Some(help);
+    }
+}
+
+fn metrics(r: &mut Resolver<'_, '_>, config: &Config) {
+    let Some(own) = config.metrics.listen else { return };
+    let clash =
+        config.net.listen.iter().any(|listen| matches!(listen, ListenAddress::Tcp(main) if overlaps(*main, own)));
+    let at: Place = r.place("server.metricsport");
+    if !config.metrics.enabled {
+        r.notes.notice(&at, "not used while `metricsenabled` is false");
+    } else if clash {
+        r.notes.error(&at, "the main service listens there already").help =
+            Some("choose another port, or leave it out: metrics are then on the main listener".to_owned());
+    } else if !own.ip().is_loopback() {
+        r.notes.notice(&at, "metrics are open to everyone who reaches this address");
+    }
+}
+
+fn overlaps(one: SocketAddr, other: SocketAddr) -> bool {
+    let any = |ip: IpAddr| ip.is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (one.ip() == other.ip() || any(one.ip()) || any(other.ip()))
+}
+
+fn is_local(listen: &ListenAddress) -> bool {
+    match listen {
+        ListenAddress::Unix(_) => true,
+        ListenAddress::Tcp(address) => address.ip().is_loopback(),
+    }
+}

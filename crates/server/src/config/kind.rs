@@ -1,0 +1,360 @@
+//! What a value looks like, and reading it as weakly as the original server did: a number may be a string, a list may
+//! be one string with commas.
+//!
+//! Knows nothing of keys. A message never repeats the value of a secret: those are read by [`secrets`] alone.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use hfs_core::ByteSize;
+use toml::de::DeValue;
+use toml::{Spanned, de};
+
+/// The kinds of values.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    Bool,
+    Int,
+    Float,
+    Text,
+    /// One of these words, in any case.
+    Choice(&'static [&'static str]),
+    Size,
+    /// A size, or the word `adaptive`.
+    SizeOrAdaptive,
+    Duration,
+    List,
+    /// Addresses to listen on: like a list, but a string is one address.
+    Listen,
+    Path,
+    /// A string or a list of strings that is never shown.
+    Secret,
+    /// Whatever TOML can say.
+    Any,
+}
+
+impl Kind {
+    /// How the manual names it.
+    pub(super) fn name(self) -> String {
+        match self {
+            Self::Bool => "true or false".to_owned(),
+            Self::Int | Self::Float => "number".to_owned(),
+            Self::Text => "string".to_owned(),
+            Self::Choice(words) => words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", "),
+            Self::Size => "size (`10MB`, or bytes)".to_owned(),
+            Self::SizeOrAdaptive => "size, or `adaptive`".to_owned(),
+            Self::Duration => "duration (`1h30m`, or seconds)".to_owned(),
+            Self::List => "list of strings".to_owned(),
+            Self::Listen => "port, address, or list of these".to_owned(),
+            Self::Path => "path".to_owned(),
+            Self::Secret => "string or list of strings; never shown".to_owned(),
+            Self::Any => "anything".to_owned(),
+        }
+    }
+
+    /// Whether `node` is of this kind.
+    pub(super) fn check(self, node: &Node) -> Result<(), Mismatch> {
+        match self {
+            Self::Bool => bool(node).map(drop),
+            Self::Int => int(node).map(drop),
+            Self::Float => float(node).map(drop),
+            Self::Text => text(node).map(drop),
+            Self::Path | Self::List | Self::Listen => list(node).map(drop),
+            Self::Choice(words) => choice(node, words).map(drop),
+            Self::Size => size(node).map(drop),
+            Self::SizeOrAdaptive => match text(node) {
+                Ok(word) if word.eq_ignore_ascii_case("adaptive") => Ok(()),
+                _ => size(node).map(drop),
+            },
+            Self::Duration => duration(node).map(drop),
+            Self::Secret => secrets(node).map(drop),
+            Self::Any => Ok(()),
+        }
+    }
+}
+
+/// A value and where it was written.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) value: Value,
+    pub(super) at: Place,
+}
+
+/// The value itself.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(String),
+    List(Vec<Node>),
+    /// A table or a date: nothing here reads them.
+    Other(&'static str),
+}
+
+/// Where something was written.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Place {
+    /// Bytes of the file.
+    File(Range<usize>),
+    /// An environment variable.
+    Env(String),
+    /// A command-line flag.
+    Flag(&'static str),
+    /// Nowhere: something is missing.
+    Nowhere,
+}
+
+/// A value of another kind than its key wants.
+#[derive(Clone, Debug)]
+pub(super) struct Mismatch {
+    pub(super) at: Place,
+    pub(super) message: String,
+}
+
+impl Node {
+    /// A string that did not come from the file.
+    pub(super) fn given(text: impl Into<String>, at: Place) -> Self {
+        Self { value: Value::Text(text.into()), at }
+    }
+
+    /// Copies a parsed TOML value.
+    pub(super) fn from_toml(value: &Spanned<DeValue<'_>>) -> Self {
+        Self { value: Value::from_toml(value.get_ref()), at: Place::File(value.span()) }
+    }
+
+    /// Whether it switches nothing on: `false`, `0`, empty.
+    pub(super) fn is_off(&self) -> bool {
+        match &self.value {
+            Value::Bool(on) => !on,
+            Value::Int(n) => *n == 0,
+            Value::Float(n) => *n == 0.0,
+            Value::Text(text) => matches!(text.to_ascii_lowercase().as_str(), "" | "false" | "f" | "0"),
+            Value::List(list) => list.is_empty(),
+            Value::Other(_) => false,
+        }
+    }
+
+    fn mismatch(&self, message: impl Into<String>) -> Mismatch {
+        Mismatch { at: self.at.clone(), message: message.into() }
+    }
+
+    fn wants(&self, wanted: &str) -> Mismatch {
+        let got = match &self.value {
+            Value::Bool(on) => format!("`{on}`"),
+            Value::Int(n) => format!("`{n}`"),
+            Value::Float(n) => format!("`{n}`"),
+            Value::Text(text) => format!("`{text}`"),
+            Value::List(_) => "a list".to_owned(),
+            Value::Other(what) => (*what).to_owned(),
+        };
+        self.mismatch(format!("expected {wanted}, got {got}"))
+    }
+}
+
+impl Value {
+    fn from_toml(value: &DeValue<'_>) -> Self {
+        match value {
+            DeValue::String(text) => Self::Text(text.clone().into_owned()),
+            DeValue::Boolean(on) => Self::Bool(*on),
+            DeValue::Integer(n) => whole(n).map_or(Self::Other("a number that is too large"), Self::Int),
+            DeValue::Float(n) => n.as_str().parse().map_or(Self::Other("a number that is too large"), Self::Float),
+            DeValue::Array(list) => Self::List(list.iter().map(Node::from_toml).collect()),
+            DeValue::Table(_) => Self::Other("a table"),
+            DeValue::Datetime(_) => Self::Other("a date"),
+        }
+    }
+}
+
+fn whole(n: &de::DeInteger<'_>) -> Option<i64> {
+    i64::from_str_radix(n.as_str(), n.radix()).ok()
+}
+
+/// `true`, `"true"`, `1`, ...
+pub(super) fn bool(node: &Node) -> Result<bool, Mismatch> {
+    let on = match &node.value {
+        Value::Bool(on) => Some(*on),
+        Value::Int(n @ (0 | 1)) => Some(*n == 1),
+        Value::Text(text) => match text.to_ascii_lowercase().as_str() {
+            "1" | "t" | "true" => Some(true),
+            "0" | "f" | "false" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    };
+    on.ok_or_else(|| node.wants("`true` or `false`"))
+}
+
+/// A number that is not negative.
+pub(super) fn int(node: &Node) -> Result<u64, Mismatch> {
+    let n = match &node.value {
+        Value::Int(n) => u64::try_from(*n).ok(),
+        Value::Text(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    n.ok_or_else(|| node.wants("a whole number, not negative"))
+}
+
+fn float(node: &Node) -> Result<f64, Mismatch> {
+    let n = match &node.value {
+        Value::Int(n) => Some(*n as f64),
+        Value::Float(n) => Some(*n),
+        Value::Text(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    n.filter(|n: &f64| n.is_finite()).ok_or_else(|| node.wants("a number"))
+}
+
+/// A string, or anything that is plainly written as one.
+pub(super) fn text(node: &Node) -> Result<String, Mismatch> {
+    match &node.value {
+        Value::Text(text) => Ok(text.trim().to_owned()),
+        Value::Int(n) => Ok(n.to_string()),
+        Value::Bool(on) => Ok(on.to_string()),
+        _ => Err(node.wants("a string")),
+    }
+}
+
+/// One of `words`, in any case; the spelling of `words` is returned.
+pub(super) fn choice(node: &Node, words: &'static [&'static str]) -> Result<&'static str, Mismatch> {
+    let given = text(node)?;
+    words.iter().copied().find(|w| w.eq_ignore_ascii_case(&given)).ok_or_else(|| {
+        let list = words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", ");
+        node.wants(&format!("one of {list}"))
+    })
+}
+
+/// Bytes, or a number with a unit.
+pub(super) fn size(node: &Node) -> Result<ByteSize, Mismatch> {
+    match &node.value {
+        Value::Int(n) => u64::try_from(*n).map(ByteSize::bytes).map_err(|_| node.wants("a size, not negative")),
+        Value::Text(text) => text.parse().map_err(|e: hfs_core::InvalidByteSize| node.mismatch(e.to_string())),
+        _ => Err(node.wants("a size such as \"10MB\"")),
+    }
+}
+
+/// Seconds, or numbers with units.
+pub(super) fn duration(node: &Node) -> Result<Duration, Mismatch> {
+    const WANTED: &str = "a duration such as \"30s\", \"1h30m\" or \"7d\"";
+    match &node.value {
+        Value::Int(n) => u64::try_from(*n).map(Duration::from_secs).map_err(|_| node.wants(WANTED)),
+        Value::Float(n) => Duration::try_from_secs_f64(*n).map_err(|_| node.wants(WANTED)),
+        Value::Text(text) => parse_duration(text).ok_or_else(|| node.wants(WANTED)),
+        _ => Err(node.wants(WANTED)),
+    }
+}
+
+/// Strings with the place of each; one string is split at its commas.
+pub(super) fn list(node: &Node) -> Result<Vec<(String, Place)>, Mismatch> {
+    match &node.value {
+        Value::List(list) => list.iter().map(|item| Ok((text(item)?, item.at.clone()))).collect(),
+        _ => {
+            let joined = text(node)?;
+            let items = joined.split(',').map(str::trim).filter(|item| !item.is_empty());
+            Ok(items.map(|item| (item.to_owned(), node.at.clone())).collect())
+        }
+    }
+}
+
+/// Secrets with the place of each, exactly as written; the message never shows them.
+pub(super) fn secrets(node: &Node) -> Result<Vec<(String, Place)>, Mismatch> {
+    let one = |item: &Node| match &item.value {
+        Value::Text(text) => Ok((text.clone(), item.at.clone())),
+        Value::Int(n) => Ok((n.to_string(), item.at.clone())),
+        _ => Err(item.mismatch("expected a string or a list of strings")),
+    };
+    match &node.value {
+        Value::List(list) => list.iter().map(one).collect(),
+        _ => one(node).map(|secret| vec![secret]),
+    }
+}
+
+/// `1h30m`, `1.5h`, `500ms`, `7d`, `90`: Go's durations, and days, weeks and years.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let mut rest = text.trim();
+    if let Ok(seconds) = rest.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let unit_end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let seconds = match &rest[..unit_end] {
+            "ns" => 1e-9,
+            "us" | "µs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            "d" => 86_400.0,
+            "w" => 604_800.0,
+            "y" => 31_536_000.0,
+            _ => return None,
+        };
+        total = total.checked_add(Duration::try_from_secs_f64(number * seconds).ok()?)?;
+        rest = &rest[unit_end..];
+    }
+    (!text.trim().is_empty()).then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn written(text: &str) -> Node {
+        Node::given(text, Place::Nowhere)
+    }
+
+    #[test]
+    fn durations_are_go_durations_and_longer_ones() {
+        for (text, millis) in [
+            ("1h30m", 5_400_000),
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("1.5h", 5_400_000),
+            ("7d", 604_800_000),
+            ("90", 90_000),
+        ] {
+            assert_eq!(parse_duration(text), Some(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "h", "1x", "-5s", "1h-3m", "5 s", "1e400h"] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn values_are_read_as_weakly_as_before() {
+        assert!(bool(&written("TRUE")).unwrap());
+        assert!(!bool(&Node { value: Value::Int(0), at: Place::Nowhere }).unwrap());
+        assert_eq!(int(&written(" 42 ")).unwrap(), 42);
+        let items: Vec<String> = list(&written(".txt, .png,")).unwrap().into_iter().map(|(item, _)| item).collect();
+        assert_eq!(items, [".txt", ".png"]);
+        assert_eq!(size(&Node { value: Value::Int(1_048_576), at: Place::Nowhere }).unwrap(), ByteSize::mib(1));
+    }
+
+    #[test]
+    fn a_secret_is_not_in_its_message() {
+        let inner = Node { value: Value::List(vec![]), at: Place::Nowhere };
+        let list = Node { value: Value::List(vec![written("hunter2"), inner]), at: Place::Nowhere };
+        assert!(!secrets(&list).unwrap_err().message.contains("hunter2"));
+        assert_eq!(secrets(&written(" spaces stay ")).unwrap()[0].0, " spaces stay ");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".*") {
+            let node = written(&text);
+            for kind in [Kind::Bool, Kind::Int, Kind::Float, Kind::Size, Kind::Duration, Kind::List, Kind::Secret] {
+                let _ = kind.check(&node);
+            }
+        }
+
+        #[test]
+        fn seconds_and_minutes_read_back(m in 0u64..10_000, s in 0u64..60) {
+            prop_assert_eq!(parse_duration(&format!("{m}m{s}s")), Some(Duration::from_secs(60 * m + s)));
+        }
+    }
+}

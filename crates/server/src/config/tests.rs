@@ -1,0 +1,483 @@
+//! Whole configurations: what loads, what does not, and what is said.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use hfs_core::ByteSize;
+use hfs_core::auth::JwtAlgorithm;
+
+use super::keys::Status;
+use super::*;
+use crate::net::ListenAddress;
+
+const SECRET: &str = "b1946ac92492d2347c6235b4d2611184";
+
+fn no_files(_: &Path) -> io::Result<String> {
+    Err(io::ErrorKind::NotFound.into())
+}
+
+fn with_env(text: &str, env: &[(&str, &str)]) -> Result<Loaded, Report> {
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    parse(text, Some(Path::new("config.toml")), env, &Overrides::default(), &no_files)
+}
+
+/// `text` with a good secret.
+fn good(text: &str) -> Result<Loaded, Report> {
+    with_env(text, &[("HMAC_FILE_SERVER__SECURITY__SECRET", SECRET)])
+}
+
+fn config(text: &str) -> Config {
+    good(text).unwrap_or_else(|report| panic!("{report}")).config
+}
+
+fn report(text: &str) -> String {
+    good(text).unwrap_err().to_string()
+}
+
+fn said(loaded: &Loaded) -> String {
+    loaded.findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn an_empty_file_has_only_defaults() {
+    let loaded = good("").unwrap();
+    assert_eq!(loaded.findings, []);
+    assert_eq!(loaded.config.net.listen, [ListenAddress::Tcp("[::]:8080".parse().unwrap())]);
+    assert_eq!(loaded.config.storage.path, Path::new("./uploads"));
+    assert_eq!(loaded.config.limits.max_size, None);
+    assert_eq!(loaded.config.limits.min_free, ByteSize::mib(100));
+    assert_eq!(loaded.config.keys.secrets.len(), 1);
+    assert_eq!(loaded.config.net.stall, Default::default());
+}
+
+#[test]
+fn without_a_secret_nothing_starts() {
+    insta::assert_snapshot!(with_env("", &[]).unwrap_err(), @r"
+    error: there is no secret: nobody could upload
+      = help: set `[security] secret` or `secret_file`; make one with `openssl rand -hex 32`
+
+    1 error, 0 warnings
+    ");
+}
+
+#[test]
+fn all_errors_come_at_once_with_line_and_caret() {
+    let text = "[sever]\nport = 1\n[server]\nstorage_pth = \"/data\"\nlisten_address = [\"8080\", \"nowhere\"]\n\
+                max_upload_size = \"10 bananas\"\nreadtimeout = \"60s\"\nfile_naming = \"HMAC\"\n\
+                [timeouts]\nshutdown = false\n";
+    insta::assert_snapshot!(report(text), @r#"
+    error: there is no section `[sever]`
+     --> config.toml:1:2
+      |
+    1 | [sever]
+      |  ^^^^^
+      = help: did you mean `[server]`?
+
+    error: there is no key `server.storage_pth`
+     --> config.toml:4:1
+      |
+    4 | storage_pth = ***
+      | ^^^^^^^^^^^
+      = help: did you mean `[server] storage_path`?
+
+    error: `nowhere` is not an address: write `8080`, `127.0.0.1:8080` or `[::1]:8080`
+     --> config.toml:5:27
+      |
+    5 | listen_address = ["8080", "nowhere"]
+      |                           ^^^^^^^^^
+
+    error: `10 bananas` is not a size: write a number and a unit, such as "512KB", "10MB" or "1.5GB"
+     --> config.toml:6:19
+      |
+    6 | max_upload_size = "10 bananas"
+      |                   ^^^^^^^^^^^^
+
+    error: there is no key `server.readtimeout`
+     --> config.toml:7:1
+      |
+    7 | readtimeout = ***
+      | ^^^^^^^^^^^
+      = help: did you mean `[timeouts] readtimeout`?
+
+    error: files named by their MAC would not be found under the URL that the XMPP server hands out
+     --> config.toml:8:15
+      |
+    8 | file_naming = "HMAC"
+      |               ^^^^^^
+      = help: write "original": files keep the path of their slot
+
+    error: expected a duration such as "30s", "1h30m" or "7d", got `false`
+      --> config.toml:10:12
+       |
+    10 | shutdown = false
+       |            ^^^^^
+
+    7 errors, 0 warnings
+    "#);
+}
+
+#[test]
+fn other_spellings_work_with_a_warning() {
+    let loaded = good("[server]\nlistenport = 9000\nStoragePath = \"/data\"\nmetrics_enabled = \"false\"\n").unwrap();
+    assert_eq!(loaded.config.net.listen, [ListenAddress::Tcp("[::]:9000".parse().unwrap())]);
+    assert_eq!(loaded.config.storage.path, Path::new("/data"));
+    assert!(!loaded.config.metrics.enabled);
+    insta::assert_snapshot!(said(&loaded), @r#"
+    warning: `server.listenport` is an older spelling of `server.listen_address`
+     --> config.toml:2:1
+      |
+    2 | listenport = 9000
+      | ^^^^^^^^^^
+      = help: write `[server] listen_address`
+
+    warning: `server.StoragePath` is an older spelling of `server.storage_path`
+     --> config.toml:3:1
+      |
+    3 | StoragePath = "/data"
+      | ^^^^^^^^^^^
+      = help: write `[server] storage_path`
+    "#);
+}
+
+#[test]
+fn one_key_twice_is_an_error() {
+    let report = report("[server]\nlistenport = \"1\"\nlisten_address = \"2\"\n");
+    assert!(report.contains("`server.listen_address` is given twice: `server.listenport` means the same"), "{report}");
+}
+
+#[test]
+fn what_is_not_toml_is_reported_line_by_line() {
+    insta::assert_snapshot!(report("[server]\nstorage_path /data\nlisten_address = \"8080\nmetricsenabled = yes\n"), @r"
+    error: key with no value, expected `=`
+     --> config.toml:2:14
+      |
+    2 | storage_path /data
+      |              ^
+
+    1 error, 0 warnings
+    ");
+}
+
+#[test]
+fn no_report_shows_a_secret() {
+    let broken = [
+        "[security]\nsecret = \"hunter2hunter2\n",
+        "[security]\nsecert = \"hunter2hunter2\"\n",
+        "[security]\nsecert = \"hunter2hunter2\n",
+        "security.secret = 'hunter2' # was hunter2\n",
+        "[security]\nsecret = \"your-secret-key-here\" # not hunter2\n",
+        "[security]\nsecret = [\"hunter2\", 1.5, true]\n",
+        "[security]\nsecrets = [\n \"hunter2hunter2\"\n \"hunter2hunter2\"\n]\n",
+        "[redis]\nredispassword = { a = \"hunter2\" }\n",
+        "[admin.auth]\npassword = \"hunter2\n",
+        "security = { secret = \"hunter2\", jwt = 1 }\n",
+        "[security]\nenablejwt = true\njwtsecret = \"hunter2\"\n",
+        "[security]\nhunter2\n",
+    ];
+    for text in broken {
+        let report = with_env(text, &[]).unwrap_err().to_string();
+        assert!(!report.contains("hunter2"), "{text}\n{report}");
+        assert!(!report.contains("your-secret-key-here"), "{report}");
+    }
+    let env = [("HMAC_FILE_SERVER__SECURITY__SECRET", "hunter2")];
+    assert!(!with_env("", &env).unwrap_err().to_string().contains("hunter2"));
+}
+
+#[test]
+fn the_missions_files_load_once_secret_and_path_are_set() {
+    let adaptive = include_str!("../../../../testdata/mission/config-adaptive.toml");
+    let simple = include_str!("../../../../testdata/mission/test-simple-config.toml");
+    let env = [("HMAC_FILE_SERVER__SECURITY__SECRET", SECRET), ("HMAC_FILE_SERVER__SERVER__STORAGE_PATH", "/srv/x")];
+    for text in [adaptive, simple] {
+        let loaded = with_env(text, &env).unwrap_or_else(|report| panic!("{report}"));
+        assert_eq!(loaded.config.storage.path, Path::new("/srv/x"));
+        assert_eq!(loaded.config.limits.max_size, Some(ByteSize::gib(10)));
+        assert!(loaded.config.limits.extensions.contains(&"jpeg".to_owned()));
+        assert!(said(&loaded).contains("not built yet"));
+        let refused = with_env(text, &[]).unwrap_err();
+        assert_eq!(refused.errors(), 1, "{refused}");
+        assert!(refused.to_string().contains("stands in a published example"));
+    }
+    let loaded = with_env(adaptive, &env).unwrap();
+    let named = said(&loaded);
+    for key in
+        ["adaptive_buffers", "quality_thresholds", "zero_copy_optimization", "`timeout_multiplier`", "gc_optimization"]
+    {
+        assert!(named.contains(key), "{key} is not named");
+    }
+    let simple = with_env(simple, &env).unwrap().config;
+    assert_eq!(simple.log.format, crate::telemetry::LogFormat::Json);
+}
+
+/// Every key of the original server's structures, and those of its manuals' snippets.
+const ORIGINAL: &str = "
+server: listen_address bind_ip storage_path metricsenabled metricsport metrics_path pidfilepath pid_file clean_upon_exit
+ max_upload_size max_header_bytes filettlenabled filettl max_file_age cleanup_interval pre_cache pre_cache_workers
+ pre_cache_interval precaching global_extensions deduplication_enabled min_free_bytes file_naming force_protocol
+ enable_dynamic_workers worker_scale_up_thresh worker_scale_down_thresh autoadjustworkers networkevents unixsocket
+ listenport port bindip storagepath upload_path metrics_enabled metrics_port cleanuponexit maxuploadsize file_ttl
+ file_ttl_enabled filettl_enabled deduplicationenabled dedupenabled forceprotocol auto_adjust_workers unix_socket
+uploads: allowed_extensions chunk_size chunked_uploads_enabled resumable_uploads_enabled sessiontimeout maxretries ttl
+ allowedextensions chunksize chunkeduploadsenabled resumableuploadsenabled maxfilesize max_file_size max_upload_size
+downloads: allowed_extensions chunked_downloads_enabled chunk_size resumable_downloads_enabled
+security: secret enablejwt jwtsecret jwtalgorithm jwtexpiration enhanced_security challenge_on_network_change
+ reauth_on_long_standby standby_threshold_minutes long_standby_threshold_hours
+session_store: enabled redis_url backend max_sessions
+sessionstore: enabled
+logging: level file max_size max_backups max_age compress
+timeouts: readtimeout writetimeout idletimeout shutdown read_timeout
+deduplication: enabled directory maxsize
+iso: enabled mountpoint size charset containerfile mount_point
+versioning: enableversioning backend maxversions
+clamav: clamavenabled clamavsocket scanfileextensions maxscansize numscanworkers enabled
+redis: redisenabled redisaddr redispassword redisdbindex redishealthcheckinterval enabled address db
+workers: numworkers uploadqueuesize
+network_resilience: fast_detection quality_monitoring predictive_switching mobile_optimizations detection_interval
+ quality_check_interval max_detection_interval multi_interface_enabled interface_priority auto_switch_enabled
+ switch_threshold_latency switch_threshold_packet_loss quality_degradation_threshold max_switch_attempts
+ switch_detection_interval
+client_network_support: session_based_tracking allow_ip_changes session_migration_timeout max_ip_changes_per_session
+ client_connection_detection adapt_to_client_network
+client_network: allow_ip_changes
+audit: enabled output path format events max_size max_age
+validation: check_magic_bytes allowed_types blocked_types strict_mode max_file_size max_peek_size
+quotas: enabled default tracking custom
+admin: enabled path_prefix bind
+admin.auth: type token username password
+rate_limit: enabled requests_per_minute burst_size cleanup_interval by_ip by_jid whitelisted_ips whitelisted_jids
+key_rotation: enabled rotation_interval grace_period key_storage
+metadata: enabled db_path purge_age
+compression: enabled algorithm level threshold adaptive_compression compression_negotiation
+build: version
+performance: fully_adaptive adaptive_uploads adaptive_downloads testing_mode detailed_logging optimization_logging
+ client_profile_logging
+";
+
+#[test]
+fn every_key_of_the_original_is_known() {
+    let mut section = "";
+    for word in ORIGINAL.split_whitespace() {
+        match word.strip_suffix(':') {
+            Some(name) => section = name,
+            None => assert!(keys::find(&format!("{section}.{word}")).is_some(), "{section}.{word}"),
+        }
+    }
+}
+
+#[test]
+fn an_enabled_protection_that_is_not_built_refuses_to_start() {
+    for key in keys::all().filter(|key| key.status == Status::Refused) {
+        let text = |value: &str| format!("{} = {value}", key.path);
+        assert!(report(&text("true")).contains("not built yet"), "{}", key.path);
+        assert!(report(&text("\"true\"")).contains("not built yet"), "{}", key.path);
+        assert!(good(&text("false")).is_ok(), "{}", key.path);
+    }
+    let refused: Vec<_> = keys::all().filter(|key| key.status == Status::Refused).map(|key| key.path).collect();
+    for path in
+        ["clamav.clamavenabled", "quotas.enabled", "rate_limit.enabled", "server.filettlenabled", "audit.enabled"]
+    {
+        assert!(refused.contains(&path), "{path}");
+    }
+}
+
+#[test]
+fn every_key_in_use_is_read_and_no_other() {
+    let text = "";
+    let mut notes = Notes::new(Source::new("f", text));
+    let mut said = Said::default();
+    let env: Vec<(String, String)> = keys::all()
+        .filter(|key| key.status == Status::Active && key.path != "server.unixsocket")
+        .map(|key| (format!("HMAC_FILE_SERVER__{}", key.path.replace('.', "__").to_uppercase()), "true".to_owned()))
+        .collect();
+    said.add_env(&env, &mut notes);
+    let mut resolver =
+        Resolver { said: &said, notes: &mut notes, files: &no_files, credentials: None, asked: BTreeSet::new() };
+    resolver.config(None);
+    let asked = resolver.asked;
+    let active: BTreeSet<&str> = keys::all().filter(|key| key.status == Status::Active).map(|key| key.path).collect();
+    assert_eq!(asked, active);
+}
+
+#[test]
+fn environment_outranks_the_file_and_flags_outrank_both() {
+    let text = "[server]\nstorage_path = \"/file\"\nbind_ip = \"10.0.0.1\"\n[security]\nsecret = \"changeme\"\n";
+    let env = [
+        ("HMAC_FILE_SERVER__SERVER__STORAGE_PATH", "/env"),
+        ("HMAC_FILE_SERVER__SERVER__LISTEN_ADDRESS", "127.0.0.1:1, [::1]:2"),
+        ("HMAC_FILE_SERVER__UPLOADS__ALLOWED_EXTENSIONS", ".TXT,png"),
+        ("HMAC_FILE_SERVER_CONFIG", "not a key"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let overrides = Overrides {
+        listen: vec!["127.0.0.1:3".to_owned()],
+        secret_file: vec!["/run/key".to_owned()],
+        ..Overrides::default()
+    };
+    let files = |path: &Path| match path == Path::new("/run/key") {
+        true => Ok(format!("{SECRET}\n")),
+        false => no_files(path),
+    };
+    let config = parse(text, None, env, &overrides, &files).unwrap().config;
+    assert_eq!(config.storage.path, Path::new("/env"));
+    assert_eq!(config.net.listen, [ListenAddress::Tcp("127.0.0.1:3".parse().unwrap())]);
+    assert_eq!(config.limits.extensions, ["txt", "png"]);
+    assert_eq!(config.keys.secrets[0].expose(), SECRET.as_bytes());
+    assert_eq!(config.keys.secrets.len(), 1, "the file's secret is replaced");
+}
+
+#[test]
+fn an_unknown_variable_is_an_error() {
+    insta::assert_snapshot!(with_env("", &[("HMAC_FILE_SERVER__SERVER__STORAGE_PTH", "x"), ("HMAC_FILE_SERVER__SECURITY__SECRET", SECRET)]).unwrap_err(), @r"
+    error: there is no key `server.storage_pth`
+     --> environment variable HMAC_FILE_SERVER__SERVER__STORAGE_PTH
+      = help: did you mean `HMAC_FILE_SERVER__SERVER__STORAGE_PATH`?
+
+    1 error, 0 warnings
+    ");
+}
+
+#[test]
+fn secret_files_are_read_and_a_missing_one_is_named() {
+    let files = |path: &Path| match path.to_str() {
+        Some("/run/cred/a") => Ok("aaaabbbbccccddddeeee\n".to_owned()),
+        Some("/etc/b") => Ok(SECRET.to_owned()),
+        _ => no_files(path),
+    };
+    let env = || [("CREDENTIALS_DIRECTORY".to_owned(), "/run/cred".to_owned())];
+    let read = |text: &str| parse(text, None, env(), &Overrides::default(), &files);
+    let loaded = read("security.secret_file = [\"a\", \"/etc/b\"]").unwrap();
+    assert_eq!(loaded.config.keys.secrets[0].expose(), b"aaaabbbbccccddddeeee");
+    assert_eq!(loaded.config.keys.secrets.len(), 2);
+    let error = read("security.secret_file = \"/etc/c\"").unwrap_err().to_string();
+    assert!(error.contains("cannot read /etc/c") && !error.contains("there is no secret"), "{error}");
+}
+
+#[test]
+fn a_secret_file_that_others_can_read_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    std::fs::write(&path, SECRET).unwrap();
+    let with_mode = |mode| {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let overrides = Overrides { secret_file: vec![path.display().to_string()], ..Overrides::default() };
+        load_env([], &overrides)
+    };
+    let error = with_mode(0o644).unwrap_err().to_string();
+    assert!(error.contains("chmod 600") && error.contains("0644"), "{error}");
+    assert!(with_mode(0o600).is_ok());
+}
+
+#[test]
+fn a_file_with_a_secret_that_everyone_can_read_warns() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    std::fs::write(&path, format!("[security]\nsecret = \"{SECRET}\"\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let loaded = load(&path, [], &Overrides::default()).unwrap();
+    assert!(said(&loaded).contains("chmod 640"));
+    assert_eq!(loaded.config.source.as_deref(), Some(path.as_path()));
+    let missing = load(&folder.path().join("no.toml"), [], &Overrides::default()).unwrap_err().to_string();
+    assert!(missing.contains("cannot read the configuration") && missing.contains("no.toml"), "{missing}");
+}
+
+#[test]
+fn jwt_keys_are_pinned_and_complete() {
+    let loaded =
+        with_env(&format!("[security]\nenablejwt = true\njwt_secret = \"{SECRET}\"\njwtalgorithm = \"hs512\""), &[]);
+    let keys = loaded.unwrap().config.keys;
+    assert!(keys.secrets.is_empty() && keys.jwt_secret.is_some());
+    assert_eq!(keys.jwt_algorithm, JwtAlgorithm::Hs512);
+    assert!(report("[security]\nenablejwt = true").contains("needs `jwtsecret`"));
+    assert!(report("[security]\njwtalgorithm = \"none\"").contains("expected one of"));
+    assert!(config("[security]\njwtsecret = \"changeme\"").keys.jwt_secret.is_none());
+}
+
+#[test]
+fn time_outs_are_limits_of_silence() {
+    let loaded = good("[timeouts]\nreadtimeout = \"30s\"\nwritetimeout = \"90s\"\nidletimeout = 5\n").unwrap();
+    assert_eq!(loaded.config.net.stall.idle, Duration::from_secs(90));
+    assert_eq!(loaded.config.net.idle_timeout, Duration::from_secs(5));
+    let said = said(&loaded);
+    assert!(said.contains("moves nothing for 30s") && !said.contains("90s is cut"), "{said}");
+    assert!(report("timeouts.header_timeout = 0").contains("longer than nothing"));
+}
+
+#[test]
+fn extensions_lose_dot_and_case() {
+    let loaded =
+        good("uploads.allowed_extensions = [\".JPG\", \"jpg\", \".tar.gz\"]\ndownloads.allowed_extensions = \"\"")
+            .unwrap();
+    assert_eq!(loaded.config.limits.extensions, ["jpg", "gz"]);
+    assert!(loaded.config.download_extensions.is_empty());
+    assert!(said(&loaded).contains("`.tar.gz` allows `.gz`"));
+    assert!(report("uploads.allowed_extensions = [\"*\"]").contains("is not an extension"));
+}
+
+#[test]
+fn trusting_everyone_in_public_is_refused() {
+    let everyone = "[server]\ntrusted_proxies = [\"0.0.0.0/0\"]\nlisten_address = ";
+    assert!(report(&format!("{everyone}\"8080\"")).contains("any client could claim any address"));
+    assert_eq!(config(&format!("{everyone}\"127.0.0.1:8080\"")).net.trusted_proxies.len(), 1);
+    let hint =
+        good("[server]\npublic_url = \"https://f.example.org/up/\"\nlisten_address = \"127.0.0.1:8080\"").unwrap();
+    assert!(said(&hint).contains("trusted_proxies = [\"127.0.0.1\", \"::1\"]"));
+    assert_eq!(hint.config.http.base_path, "/up");
+    assert!(report("server.proxy_protocol = true").contains("needs `trusted_proxies`"));
+}
+
+#[test]
+fn metrics_have_a_listener_of_their_own_or_none() {
+    let own = |port: &str| config(&format!("server.metricsport = {port}")).metrics.listen.unwrap().to_string();
+    assert_eq!(own("9090"), "127.0.0.1:9090");
+    assert_eq!(own("\"0.0.0.0:9090\""), "0.0.0.0:9090");
+    assert_eq!(config("server.metricsport = \"\"").metrics.listen, None);
+    assert!(report("server.metricsport = 8080").contains("listens there already"));
+    assert!(report("server.metrics_path = \"metrics\"").contains("is not a path"));
+}
+
+#[test]
+fn a_reload_keeps_what_cannot_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    let write = |text: &str| std::fs::write(&path, format!("{text}\n[security]\nsecret = \"{SECRET}\"\n")).unwrap();
+    write("server.listen_address = \"127.0.0.1:1\"\nserver.max_upload_size = \"1MB\"");
+    let running = load(&path, [], &Overrides::default()).unwrap().config;
+    write("server.listen_address = \"127.0.0.1:2\"\nserver.max_upload_size = \"2MB\"");
+    let new = reload(&running, [], &Overrides::default()).unwrap();
+    assert_eq!(new.config.net.listen, running.net.listen);
+    assert_eq!(new.config.limits.max_size, Some(ByteSize::mib(2)));
+    assert!(said(&new).contains("`server.listen_address` has changed"));
+    write("server.listen_address = \"nowhere\"");
+    assert!(reload(&running, [], &Overrides::default()).is_err());
+}
+
+#[test]
+fn the_example_loads_and_names_every_key_in_use() {
+    let files = |_: &Path| Ok(SECRET.to_owned());
+    let loaded = parse(EXAMPLE, None, [], &Overrides::default(), &files).unwrap_or_else(|report| panic!("{report}"));
+    assert_eq!(loaded.findings, [], "the example is beyond reproach");
+    let mut section = String::new();
+    let mut named = BTreeSet::new();
+    for line in EXAMPLE.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']').to_owned();
+        } else if let Some((key, _)) = line.trim_start_matches("# ").split_once(" = ") {
+            named.insert(format!("{section}.{key}"));
+        }
+    }
+    for key in keys::all().filter(|key| key.status == Status::Active) {
+        assert!(named.contains(key.path), "{} is not in the example", key.path);
+    }
+}
+
+#[test]
+fn configuration_manual_is_current() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, reference()).unwrap();
+    }
+    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == reference(), "docs/configuration.md is stale: run this test with UPDATE_DOCS=1");
+}
