@@ -2,10 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use arc_swap::ArcSwap;
 use tracing::{error, info, warn};
 
+use crate::clock::Stopwatch;
 use crate::config::Config;
 use crate::http::context::Chain;
 use crate::meta::MetaStore;
@@ -20,6 +23,9 @@ pub struct App {
     store: Arc<dyn BlobStore>,
     meta: Arc<dyn MetaStore>,
     metrics: Arc<Metrics>,
+    /// When a refused signature was last explained, in milliseconds of `started`.
+    explained: AtomicU64,
+    started: Stopwatch,
     /// The local tree, where the store is one: what only a tree needs (sweep, adoption).
     tree: Option<Arc<LocalStore>>,
 }
@@ -32,13 +38,20 @@ impl App {
     pub fn open(config: Config, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
         let tree = Arc::new(LocalStore::open(&config.storage)?);
         let meta = Arc::new(SqliteMeta::open(&database(&config.storage.path))?);
-        Ok(Self { config: ArcSwap::from_pointee(config), store: Arc::<LocalStore>::clone(&tree), meta, metrics, tree: Some(tree) })
+        let store = Arc::<LocalStore>::clone(&tree);
+        Ok(Self { tree: Some(tree), ..Self::of_parts(config, store, meta, metrics) })
     }
 
     /// Puts given parts together: for tests.
     #[must_use]
-    pub fn of_parts(config: Config, store: Arc<dyn BlobStore>, meta: Arc<dyn MetaStore>) -> Self {
-        Self { config: ArcSwap::from_pointee(config), store, meta, metrics: Arc::new(Metrics::new()), tree: None }
+    pub fn of_parts(
+        config: Config,
+        store: Arc<dyn BlobStore>,
+        meta: Arc<dyn MetaStore>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let (explained, started) = (AtomicU64::new(0), Stopwatch::start());
+        Self { config: ArcSwap::from_pointee(config), store, meta, metrics, explained, started, tree: None }
     }
 
     /// The configuration in force; a request keeps the one it began with.
@@ -68,6 +81,16 @@ impl App {
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Whether a refused signature may be explained now. An explanation costs some hundred MACs, so a flood of bad
+    /// signatures gets ten a second and no more.
+    #[must_use]
+    pub fn may_explain(&self) -> bool {
+        const BETWEEN_MS: u64 = 100;
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(BETWEEN_MS);
+        let last = self.explained.load(Relaxed);
+        now >= last + BETWEEN_MS && self.explained.compare_exchange(last, now, Relaxed, Relaxed).is_ok()
     }
 
     /// Resolves what dead processes left behind: temporaries, and names without a row.

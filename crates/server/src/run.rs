@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
@@ -15,15 +16,18 @@ use crate::app::App;
 use crate::config::{Config, Loaded, Report};
 use crate::http::router::{Router, Surface};
 use crate::janitor;
-use crate::net::{self, Inherited, ListenAddress, Listeners, Shutdown, TlsAcceptor};
+use crate::net::{self, Inherited, ListenAddress, Listeners, NetConfig, Server, Shutdown, TlsAcceptor};
 use crate::telemetry::{LogHandle, Metrics};
+
+/// Reads the configuration again, given the running one.
+pub type Load = Box<dyn Fn(&Config) -> Result<Loaded, Report> + Send>;
 
 /// What a start needs besides the configuration.
 pub struct Start {
     /// The configuration, checked.
     pub config: Config,
     /// Reads and checks the configuration again, for SIGHUP; `None` when there is no file.
-    pub reload: Option<Box<dyn Fn() -> Result<Loaded, Report> + Send>>,
+    pub reload: Option<Load>,
     /// The running log.
     pub log: LogHandle,
     /// Called once with the bound addresses, when requests are answered.
@@ -56,26 +60,27 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
 
     let addresses = listeners.addresses();
     let shutdown = Shutdown::new();
-    let net = Arc::new(app.config().net.clone());
-    let events: Arc<dyn net::ConnectionEvents> = metrics;
-    let router = Router::new(Arc::clone(&app), Surface::Public);
-    let main = net::serve(listeners, Arc::clone(&net), tls.clone(), router, shutdown.clone(), Arc::clone(&events));
+    let net = Arc::new(ArcSwap::from_pointee(app.config().net.clone()));
+    let public = Server {
+        config: Arc::clone(&net),
+        tls: tls.clone(),
+        service: Router::new(Arc::clone(&app), Surface::Public),
+        shutdown: shutdown.clone(),
+        events: metrics,
+    };
     let mut serving = tokio::task::JoinSet::new();
-    serving.spawn(main);
     if let Some(listener) = metrics_listener {
-        let router = Router::new(Arc::clone(&app), Surface::Metrics);
-        serving.spawn(net::serve(listener, net, None, router, shutdown.clone(), events));
+        let service = Router::new(Arc::clone(&app), Surface::Metrics);
+        serving.spawn(net::serve(listener, Server { tls: None, service, ..public.clone() }));
     }
+    serving.spawn(net::serve(listeners, public));
     let janitor = tokio::spawn(janitor::run(Arc::clone(&app)));
     let watchdog = tokio::spawn(watchdog());
 
-    for address in &addresses {
-        info!(%address, "Listening");
-    }
     ready(&addresses);
     notify(&[NotifyState::Ready]);
 
-    let reload = reload.map(|load| Reload { load, app: Arc::clone(&app), tls, log });
+    let reload = reload.map(|load| Reload { load, app: Arc::clone(&app), net, tls, log });
     let outcome = until_stopped(reload, &shutdown, &mut serving).await;
     janitor.abort();
     watchdog.abort();
@@ -123,8 +128,9 @@ fn stop(shutdown: &Shutdown) {
 
 /// Everything that SIGHUP reads again.
 struct Reload {
-    load: Box<dyn Fn() -> Result<Loaded, Report> + Send>,
+    load: Load,
     app: Arc<App>,
+    net: Arc<ArcSwap<NetConfig>>,
     tls: Option<Arc<TlsAcceptor>>,
     log: LogHandle,
 }
@@ -143,11 +149,7 @@ impl Reload {
     }
 
     fn swap(&self) -> anyhow::Result<()> {
-        let loaded = (self.load)().map_err(|report| anyhow::anyhow!("{report}"))?;
-        let running = self.app.config();
-        for setting in crate::config::fixed_at_start(&running, &loaded.config) {
-            warn!(setting, "Changed in the file, but only a restart applies it");
-        }
+        let loaded = (self.load)(&self.app.config()).map_err(|report| anyhow::anyhow!("{report}"))?;
         if let (Some(acceptor), Some(files)) = (&self.tls, &loaded.config.net.tls) {
             acceptor.reload(files)?;
         }
@@ -155,6 +157,7 @@ impl Reload {
         for finding in &loaded.findings {
             warn!("{finding}");
         }
+        self.net.store(Arc::new(loaded.config.net.clone()));
         self.app.swap_config(loaded.config);
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use hfs_core::auth::{self, Dialect, Keyring, Secret};
+use hfs_core::auth::{self, Dialect, Keyring, Secret, SlotRequest};
 use hfs_core::{ByteSize, SlotPath, Timestamp};
 use rustix::net::RecvFlags;
 
@@ -144,9 +144,18 @@ fn connect(peer: &Peer) -> Result<TcpStream> {
 fn signed(slot: &str, size: u64) -> Result<String> {
     let keys = Keyring { secrets: vec![Secret::new(SECRET)], ..Keyring::default() };
     let slot = SlotPath::parse(slot)?;
-    let request = auth::SlotRequest { slot: &slot, size: ByteSize::bytes(size), media_type: None };
-    let signed = auth::sign(Dialect::V1, &request, &keys, Timestamp::from_unix(0))?;
-    Ok(signed.path_and_query)
+    let never = Timestamp::from_unix(0);
+    let request = SlotRequest {
+        slot: &slot,
+        size: ByteSize::bytes(size),
+        media_type: None,
+        owner: None,
+        issued: never,
+        valid_until: never,
+        delete_at: None,
+    };
+    let signed = auth::sign(Dialect::V1, &request, &keys)?;
+    Ok(format!("/{}?{}", signed.path, signed.query.unwrap_or_default()))
 }
 
 /// Reads a response head; returns it and the number of body bytes that came with it.

@@ -32,12 +32,12 @@ impl fmt::Display for Client {
 const FORWARDING: [&str; 4] = ["x-forwarded-for", "x-real-ip", "forwarded", "via"];
 
 /// The client of a request: the right-most address in the forwarded headers that is no trusted proxy itself, if the
-/// peer is one; else the peer. A Unix socket's peer counts as trusted: the socket's mode decides who may connect.
+/// peer is one; else the peer. Whether the peers of a Unix socket are trusted is said separately.
 #[must_use]
-pub fn client_of(peer: &Peer, headers: &HeaderMap, trusted: &[IpNet]) -> Client {
+pub fn client_of(peer: &Peer, headers: &HeaderMap, trusted: &[IpNet], trust_unix: bool) -> Client {
     let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
     let nearest = peer.announced.or(peer.socket.map(|socket| socket.ip())).map(|address| address.to_canonical());
-    if nearest.is_some_and(|address| !is_trusted(address)) {
+    if !nearest.map_or(trust_unix, is_trusted) {
         return nearest.map_or(Client::Local, Client::Address);
     }
     let mut client = nearest;
@@ -105,7 +105,7 @@ mod tests {
 
     fn seen(peer: &Peer, pairs: &[(&'static str, &str)]) -> String {
         let trusted = ["127.0.0.0/8".parse().unwrap(), "10.0.0.0/8".parse().unwrap()];
-        client_of(peer, &headers(pairs), &trusted).to_string()
+        client_of(peer, &headers(pairs), &trusted, true).to_string()
     }
 
     #[test]
@@ -132,9 +132,11 @@ mod tests {
     }
 
     #[test]
-    fn a_unix_peer_is_a_proxy() {
+    fn a_unix_peer_is_a_proxy_where_it_is_trusted() {
         assert_eq!(seen(&Peer::default(), &[("x-forwarded-for", "198.51.100.7")]), "198.51.100.7");
         assert_eq!(seen(&Peer::default(), &[]), "local");
+        let lied = headers(&[("x-forwarded-for", "198.51.100.7")]);
+        assert_eq!(client_of(&Peer::default(), &lied, &[], false), Client::Local);
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Context {
         let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
         Self {
             id: RequestId::random(),
-            client: client::client_of(&peer, request.headers(), &config.net.trusted_proxies),
+            client: client::client_of(&peer, request.headers(), &config.net.trusted_proxies, config.net.trust_unix),
             local: client::is_local(&peer, request.headers()),
             watch: Stopwatch::start(),
             proof: "none",
@@ -94,6 +94,11 @@ impl Context {
             request = %self.id, %slot, client = %self.client, bytes = ending.bytes, elapsed_ms = self.elapsed_ms(),
             outcome = if ending.complete { "complete" } else { "aborted" }, status, "Download finished"
         );
+    }
+
+    /// The log line of a deletion.
+    pub fn log_deleted(&self, slot: &SlotPath) {
+        info!(request = %self.id, %slot, client = %self.client, outcome = "deleted", status = 204, "File deleted");
     }
 
     fn owner(&self) -> Option<&str> {

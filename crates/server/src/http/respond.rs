@@ -87,6 +87,21 @@ fn of_refusal(refusal: &Refusal) -> Told {
     }
 }
 
+fn of_denied(denied: &Denied) -> Told {
+    match denied {
+        Denied::Missing => told(StatusCode::UNAUTHORIZED, "no-signature", "An upload needs a signed slot"),
+        Denied::BadBearer(_) => told(StatusCode::UNAUTHORIZED, "bad-token", "The token is not valid for this slot"),
+        Denied::BadSignature(_) => told(StatusCode::FORBIDDEN, "bad-signature", "The signature does not match"),
+        Denied::OtherSlot => told(StatusCode::FORBIDDEN, "other-slot", "The token is for another slot"),
+        Denied::Expired => told(StatusCode::FORBIDDEN, "slot-expired", "The slot has expired"),
+        Denied::Gone => told(StatusCode::GONE, "slot-expired", "The slot has expired"),
+        Denied::LengthRequired => told(StatusCode::LENGTH_REQUIRED, "length-required", "Content-Length is required"),
+        Denied::Malformed(what) => {
+            told(StatusCode::FORBIDDEN, "bad-signature", format!("The signature cannot be read: {what}"))
+        }
+    }
+}
+
 fn of_length(received: ByteSize, signed: ByteSize) -> Told {
     let text = format!("The slot is for {} bytes, not {}", signed.as_u64(), received.as_u64());
     told(StatusCode::PAYLOAD_TOO_LARGE, "other-size", text)
@@ -225,7 +240,10 @@ fn finish(told: Told) -> Response<Outgoing> {
     match told.status {
         // OkHttp replays a PUT once, by itself, for exactly this value.
         StatusCode::SERVICE_UNAVAILABLE => set(headers, header::RETRY_AFTER, "0"),
-        StatusCode::UNAUTHORIZED => set(headers, header::WWW_AUTHENTICATE, "Bearer realm=\"upload slot\""),
+        StatusCode::UNAUTHORIZED if told.code == "bad-token" => {
+            set(headers, header::WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"");
+        }
+        StatusCode::UNAUTHORIZED => set(headers, header::WWW_AUTHENTICATE, "Bearer"),
         _ => {}
     }
     response

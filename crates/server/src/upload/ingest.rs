@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hfs_core::admit::Admission;
+use hfs_core::admit::{Admission, Refusal};
+use hfs_core::auth::Grant;
 use hfs_core::media;
 use hfs_core::{BlobId, ByteSize};
 use tracing::error;
@@ -61,7 +62,7 @@ fn check_length(admission: &Admission, received: ByteSize, done: bool) -> Result
         return Err(PutError::OtherLength { received, signed });
     }
     match admission.ceiling() {
-        Some(max) if received > max => Err(PutError::Refused(hfs_core::admit::Refusal::TooLarge { max })),
+        Some(max) if received > max => Err(PutError::Refused(Refusal::TooLarge { max })),
         _ => Ok(()),
     }
 }
@@ -84,7 +85,7 @@ async fn commit(
         slot: grant.slot().clone(),
         place: published.place.clone(),
         size,
-        media_type: media::storable(grant.media_type().or(declared_type.as_deref()), grant.slot().file_name()),
+        media_type: media_type(grant, declared_type),
         owner: grant.owner().cloned(),
         stored_at: clock::now(),
         expires: grant.expires(),
@@ -107,6 +108,12 @@ async fn commit(
         // The row may be on disk or not: the file stays, and the next sweep decides by the row.
         Err(unknown) => Err(unknown.into()),
     }
+}
+
+/// The signed type, else the declared one, else what the name says.
+fn media_type(grant: &Grant, declared: Option<String>) -> String {
+    let signed = grant.media_type().map(str::to_owned);
+    signed.or(declared).unwrap_or_else(|| media::type_of_name(grant.slot().file_name()).to_owned())
 }
 
 /// A rival was first: the same bytes are a success, others a conflict.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hfs_core::admit::{self, Usage};
-use hfs_core::auth::{self, BodyLength, Denied, Grant, Head};
+use hfs_core::auth::{self, BodyLength, Denied, ExplainHints, Grant, Head};
 use hfs_core::{ByteSize, SlotPath};
 use http::{HeaderMap, Request, header};
 use tracing::warn;
@@ -60,9 +60,10 @@ fn authorize(
         length: content_length(&parts.headers).map_or(BodyLength::Unknown, BodyLength::Known),
     };
     let outcome = auth::authorize(&head, &config.keys, clock::now());
-    app.metrics().proof_checked(outcome.as_ref().map(Grant::proof).map_err(|denied| denied.code()));
-    if outcome.is_err() {
-        let hints = config.http.explain_hints(parts.uri.path());
+    app.metrics().proof_checked(outcome.as_ref().map(Grant::proof).map_err(|denied| *denied));
+    if outcome.is_err() && app.may_explain() {
+        let base_path = config.http.base_path.as_str();
+        let hints = ExplainHints { base_path, public_path: base_path, retired: &[], now: clock::now() };
         for explanation in auth::explain(&head, &config.keys, &hints) {
             warn!(request = %context.id(), %slot, client = %context.client(), "Signature refused: {explanation}");
         }
