@@ -4,6 +4,8 @@
 use std::panic::catch_unwind;
 use std::path::Path;
 
+#[path = "../../../fuzz/bodies/auth_query.rs"]
+mod auth_query;
 #[path = "../../../fuzz/bodies/http1_body.rs"]
 mod http1_body;
 #[path = "../../../fuzz/bodies/http1_head.rs"]
@@ -60,6 +62,11 @@ fn http1_body_holds_on_its_corpus_and_mutations() {
 #[test]
 fn slot_path_holds_on_its_corpus_and_mutations() {
     fuzz("slot_path", slot_path::run);
+}
+
+#[test]
+fn auth_query_holds_on_its_corpus_and_mutations() {
+    fuzz("auth_query", auth_query::run);
 }
 
 fn fuzz(target: &str, run: fn(&[u8])) {
