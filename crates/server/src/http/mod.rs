@@ -1,3 +1,5 @@
 //! What every HTTP version shares: the exchange types, the URL table, the error map, the headers.
 
+pub mod cors;
 pub mod exchange;
+pub mod headers;
