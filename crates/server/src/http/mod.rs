@@ -1,10 +1,10 @@
 //! What every HTTP version shares: the exchange types, the URL table, the error map, the headers.
 
-pub mod exchange;
 pub mod client;
 pub mod context;
+pub mod cors;
+pub mod exchange;
+pub mod headers;
 pub mod router;
 
-mod cors;
-mod headers;
 mod respond;
