@@ -7,6 +7,7 @@ pub mod flow;
 pub mod http;
 pub mod meta;
 pub mod net;
+pub mod random;
 pub mod storage;
 pub mod telemetry;
 pub mod upload;
