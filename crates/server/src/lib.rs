@@ -10,6 +10,7 @@ pub mod http;
 pub mod janitor;
 pub mod meta;
 pub mod net;
+pub mod random;
 pub mod run;
 pub mod storage;
 pub mod telemetry;

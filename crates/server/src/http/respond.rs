@@ -155,15 +155,9 @@ pub(super) fn get(
         Delivery::Unsatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, 0..0),
     };
     let mut response = empty(status);
-    headers::describe(&record, &delivery, clock::now(), response.headers_mut());
-    if method == Method::HEAD || range.is_empty() {
-        // A HEAD names the length that its GET would have; an empty file still counts as a download.
-        if method == Method::HEAD && status.is_success() {
-            response.headers_mut().insert(header::CONTENT_LENGTH, (range.end - range.start).into());
-        }
-        if method == Method::HEAD || !status.is_success() {
-            return response;
-        }
+    headers::describe(response.headers_mut(), &record, &delivery, clock::now());
+    if method == Method::HEAD || !status.is_success() {
+        return response;
     }
     let (app, context, slot) = (Arc::clone(app), context.clone(), slot.clone());
     *response.body_mut() = Outgoing::File(FileBody::new(blob, range, move |ending| {
@@ -253,7 +247,7 @@ fn plain(status: StatusCode, media_type: &str, text: impl Into<Bytes>) -> Respon
     let mut response = Response::new(Outgoing::Full(text.into()));
     *response.status_mut() = status;
     set(response.headers_mut(), header::CONTENT_TYPE, media_type);
-    set(response.headers_mut(), header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    headers::secure(response.headers_mut());
     response
 }
 

@@ -9,6 +9,7 @@ use std::task::{Context as TaskContext, Poll};
 
 use futures_core::future::BoxFuture;
 use hfs_core::{InvalidSlotPath, SlotPath};
+use http::header::ORIGIN;
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use tower_service::Service;
 
@@ -62,13 +63,14 @@ async fn answer(app: &Arc<App>, surface: Surface, request: Request<Incoming>) ->
     let config = app.config();
     let mut context = Context::of(&request, &config);
     let method = request.method().clone();
-    let mut shared = HeaderMap::new();
-    cors::apply(request.headers(), &mut shared);
-    if let Ok(id) = HeaderValue::from_str(&context.id().to_string()) {
-        shared.insert("x-request-id", id);
-    }
+    // All that CORS wants to know of the request, which `route` consumes.
+    let origin: HeaderMap =
+        request.headers().get_all(ORIGIN).into_iter().map(|value| (ORIGIN, value.clone())).collect();
     let mut response = route(app, &config, surface, &mut context, request).await;
-    response.headers_mut().extend(shared);
+    cors::apply(&origin, response.headers_mut());
+    if let Ok(id) = HeaderValue::from_str(&context.id().to_string()) {
+        response.headers_mut().insert("x-request-id", id);
+    }
     app.metrics().request(&method, response.status());
     response
 }
@@ -84,7 +86,7 @@ async fn route(
     match (&method, target(&request, config, surface, context)) {
         (&Method::OPTIONS, _) => respond::preflight(request.headers()),
         (&Method::GET | &Method::HEAD, Target::Health) => respond::health(&method),
-        (&Method::GET | &Method::HEAD, Target::Metrics) => respond::metrics(&method, &app.metrics().encode()),
+        (&Method::GET | &Method::HEAD, Target::Metrics) => respond::metrics(&method, app.metrics().encode()),
         (&Method::GET | &Method::HEAD, Target::Slot(Ok(slot))) => {
             let found = download::get(app, &slot, request.headers()).await;
             respond::get(app, context, &method, &slot, found)

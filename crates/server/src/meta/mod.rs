@@ -3,6 +3,11 @@
 //! A blob is visible when its row is. The row is written last, durably, before the 201; so a row never promises bytes
 //! that are not on disk. Knows nothing of HTTP or files.
 
+#[cfg(test)]
+mod conformance;
+pub mod faulty;
+pub mod memory;
+
 use futures_core::future::BoxFuture;
 use hfs_core::auth::{Owner, Proof};
 use hfs_core::{BlobId, ByteSize, SlotPath, Timestamp};
@@ -96,13 +101,16 @@ pub trait MetaStore: std::fmt::Debug + Send + Sync + 'static {
     /// The live record of a blob.
     fn find(&self, id: BlobId) -> BoxFuture<'_, Result<Option<Record>, MetaError>>;
 
-    /// Makes a blob visible, durably. Group commit: concurrent calls share one sync.
+    /// Makes a blob visible, durably. Group commit: concurrent calls share one sync. Not cancel-safe: a dropped call
+    /// may or may not have written its row.
     fn record(&self, record: Record) -> BoxFuture<'_, Result<Recorded, MetaError>>;
 
-    /// Replaces a live row by a tombstone, durably; returns the record that was live. The file is removed after.
-    fn bury<'a>(&'a self, slot: &'a SlotPath, tombstone: Tombstone) -> BoxFuture<'a, Result<Option<Record>, MetaError>>;
+    /// Replaces a live row by a tombstone, durably; returns the record that was live. The file is removed after. A slot
+    /// that is not live is left as it is: an older tombstone stays, a slot that was never filled gets none.
+    fn bury<'a>(&'a self, slot: &'a SlotPath, tombstone: Tombstone)
+    -> BoxFuture<'a, Result<Option<Record>, MetaError>>;
 
-    /// Live records whose time is over at `now`, oldest first, at most `limit`.
+    /// Live records whose time is over at `now` (`expires <= now`), oldest first, at most `limit`.
     fn expired(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<Record>, MetaError>>;
 
     /// Live records in slot order after `after`, at most `limit`: for walking all of them in pages.

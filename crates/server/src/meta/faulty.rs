@@ -1,0 +1,151 @@
+//! [`FaultyMeta`]: fails one chosen write of a store, for tests of those who call it.
+//!
+//! A write can fail in three ways that a caller must tell apart: certainly not written, not written though nobody
+//! knows, and written though nobody knows. Reads pass through.
+
+use std::sync::{Mutex, PoisonError};
+
+use futures_core::future::BoxFuture;
+use hfs_core::{BlobId, SlotPath, Timestamp};
+
+use super::{Entry, MetaError, MetaStore, Record, Recorded, Tombstone};
+
+/// How a write fails.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// [`MetaError::Full`], nothing written.
+    Full,
+    /// [`MetaError::Busy`], nothing written.
+    Busy,
+    /// [`MetaError::Backend`], nothing written.
+    LostBefore,
+    /// [`MetaError::Backend`], yet the row is there: the commit worked and its answer was lost.
+    LostAfter,
+}
+
+/// A store whose writes fail on request.
+#[derive(Debug)]
+pub struct FaultyMeta<M> {
+    inner: M,
+    plan: Mutex<Option<(u64, Fault)>>,
+}
+
+impl<M: MetaStore> FaultyMeta<M> {
+    /// Wraps a store; nothing fails until told.
+    #[must_use]
+    pub fn new(inner: M) -> Self {
+        Self { inner, plan: Mutex::new(None) }
+    }
+
+    /// The `nth` write from now on (1 is the next one) fails that way; those before and after it work.
+    pub fn fail_write(&self, nth: u64, fault: Fault) {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some((nth, fault));
+    }
+
+    /// The store below.
+    #[must_use]
+    pub fn inner(&self) -> &M {
+        &self.inner
+    }
+
+    fn next_fault(&self) -> Option<Fault> {
+        let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        let (left, fault) = plan.as_mut()?;
+        *left = left.saturating_sub(1);
+        if *left > 0 {
+            return None;
+        }
+        let fault = *fault;
+        *plan = None;
+        Some(fault)
+    }
+
+    async fn write<T>(
+        &self,
+        action: &'static str,
+        write: impl Future<Output = Result<T, MetaError>>,
+    ) -> Result<T, MetaError> {
+        let lost = || MetaError::Backend { action, source: "injected fault".into() };
+        match self.next_fault() {
+            None => write.await,
+            Some(Fault::Full) => Err(MetaError::Full { source: "injected fault".into() }),
+            Some(Fault::Busy) => Err(MetaError::Busy),
+            Some(Fault::LostBefore) => Err(lost()),
+            Some(Fault::LostAfter) => write.await.and_then(|_| Err(lost())),
+        }
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<M: MetaStore> MetaStore for FaultyMeta<M> {
+    fn lookup<'a>(&'a self, slot: &'a SlotPath) -> BoxFuture<'a, Result<Option<Entry>, MetaError>> {
+        self.inner.lookup(slot)
+    }
+
+    fn find(&self, id: BlobId) -> BoxFuture<'_, Result<Option<Record>, MetaError>> {
+        self.inner.find(id)
+    }
+
+    fn record(&self, record: Record) -> BoxFuture<'_, Result<Recorded, MetaError>> {
+        Box::pin(self.write("record a blob", self.inner.record(record)))
+    }
+
+    fn bury<'a>(
+        &'a self,
+        slot: &'a SlotPath,
+        tombstone: Tombstone,
+    ) -> BoxFuture<'a, Result<Option<Record>, MetaError>> {
+        Box::pin(self.write("bury a blob", self.inner.bury(slot, tombstone)))
+    }
+
+    fn expired(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<Record>, MetaError>> {
+        self.inner.expired(now, limit)
+    }
+
+    fn page<'a>(&'a self, after: Option<&'a SlotPath>, limit: usize) -> BoxFuture<'a, Result<Vec<Record>, MetaError>> {
+        self.inner.page(after, limit)
+    }
+
+    fn note<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, MetaError>> {
+        self.inner.note(key)
+    }
+
+    fn set_note<'a>(&'a self, key: &'a str, value: &'a str) -> BoxFuture<'a, Result<(), MetaError>> {
+        Box::pin(self.write("write a note", self.inner.set_note(key, value)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meta::conformance::{conformance_tests, sample};
+    use crate::meta::memory::MemoryMeta;
+
+    fn fresh() -> ((), FaultyMeta<MemoryMeta>) {
+        ((), FaultyMeta::new(MemoryMeta::new()))
+    }
+
+    conformance_tests!(fresh);
+
+    #[tokio::test]
+    async fn only_the_chosen_write_fails() {
+        let ((), meta) = fresh();
+        meta.fail_write(2, Fault::Full);
+        assert_eq!(meta.record(sample("a", 1)).await.unwrap(), Recorded::Inserted);
+        assert!(matches!(meta.record(sample("b", 2)).await, Err(MetaError::Full { .. })));
+        assert_eq!(meta.lookup(&sample("b", 2).slot).await.unwrap(), None);
+        assert_eq!(meta.record(sample("b", 2)).await.unwrap(), Recorded::Inserted);
+    }
+
+    #[tokio::test]
+    async fn a_lost_answer_leaves_the_row_or_not() {
+        let ((), meta) = fresh();
+        meta.fail_write(1, Fault::LostAfter);
+        assert!(matches!(meta.record(sample("a", 1)).await, Err(MetaError::Backend { .. })));
+        assert_eq!(meta.lookup(&sample("a", 1).slot).await.unwrap(), Some(Entry::Live(sample("a", 1))));
+        meta.fail_write(1, Fault::LostBefore);
+        assert!(matches!(meta.record(sample("b", 2)).await, Err(MetaError::Backend { .. })));
+        assert_eq!(meta.lookup(&sample("b", 2).slot).await.unwrap(), None);
+    }
+}

@@ -1,0 +1,130 @@
+//! [`MemoryMeta`]: rows in memory, for tests and for trying things out. Nothing survives the process.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use futures_core::future::BoxFuture;
+use hfs_core::{BlobId, SlotPath, Timestamp};
+
+use super::{Entry, MetaError, MetaStore, Record, Recorded, Tombstone};
+
+/// Rows that live as long as the process.
+#[derive(Debug, Default)]
+pub struct MemoryMeta {
+    rows: Mutex<Rows>,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    entries: BTreeMap<SlotPath, Entry>,
+    notes: BTreeMap<String, String>,
+}
+
+impl MemoryMeta {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    // No caller's code runs under the lock and each change is one map operation, so a poisoned lock is still whole.
+    fn rows(&self) -> MutexGuard<'_, Rows> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rows {
+    fn live(&self) -> impl Iterator<Item = &Record> {
+        self.entries.values().filter_map(|entry| match entry {
+            Entry::Live(record) => Some(record),
+            Entry::Gone(_) => None,
+        })
+    }
+
+    fn record(&mut self, record: Record) -> Result<Recorded, MetaError> {
+        if let Some(entry) = self.entries.get(&record.slot) {
+            return Ok(Recorded::Taken(entry.clone()));
+        }
+        if self.live().any(|other| other.id == record.id) {
+            return Err(MetaError::Backend { action: "record a blob", source: "its id is in use".into() });
+        }
+        self.entries.insert(record.slot.clone(), Entry::Live(record));
+        Ok(Recorded::Inserted)
+    }
+
+    fn bury(&mut self, slot: &SlotPath, tombstone: Tombstone) -> Option<Record> {
+        let entry = self.entries.get_mut(slot)?;
+        let Entry::Live(record) = entry.clone() else { return None };
+        *entry = Entry::Gone(tombstone);
+        Some(record)
+    }
+
+    fn expired(&self, now: Timestamp, limit: usize) -> Vec<Record> {
+        let over = |record: &&Record| record.expires.is_some_and(|expires| expires <= now);
+        let mut records: Vec<_> = self.live().filter(over).cloned().collect();
+        records.sort_by(|a, b| (a.expires, &a.slot).cmp(&(b.expires, &b.slot)));
+        records.truncate(limit);
+        records
+    }
+}
+
+impl MetaStore for MemoryMeta {
+    fn lookup<'a>(&'a self, slot: &'a SlotPath) -> BoxFuture<'a, Result<Option<Entry>, MetaError>> {
+        Box::pin(async move { Ok(self.rows().entries.get(slot).cloned()) })
+    }
+
+    fn find(&self, id: BlobId) -> BoxFuture<'_, Result<Option<Record>, MetaError>> {
+        Box::pin(async move { Ok(self.rows().live().find(|record| record.id == id).cloned()) })
+    }
+
+    fn record(&self, record: Record) -> BoxFuture<'_, Result<Recorded, MetaError>> {
+        Box::pin(async move { self.rows().record(record) })
+    }
+
+    fn bury<'a>(
+        &'a self,
+        slot: &'a SlotPath,
+        tombstone: Tombstone,
+    ) -> BoxFuture<'a, Result<Option<Record>, MetaError>> {
+        Box::pin(async move { Ok(self.rows().bury(slot, tombstone)) })
+    }
+
+    fn expired(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<Record>, MetaError>> {
+        Box::pin(async move { Ok(self.rows().expired(now, limit)) })
+    }
+
+    fn page<'a>(&'a self, after: Option<&'a SlotPath>, limit: usize) -> BoxFuture<'a, Result<Vec<Record>, MetaError>> {
+        Box::pin(async move {
+            let rows = self.rows();
+            Ok(rows
+                .live()
+                .filter(|record| after.is_none_or(|after| record.slot > *after))
+                .take(limit)
+                .cloned()
+                .collect())
+        })
+    }
+
+    fn note<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, MetaError>> {
+        Box::pin(async move { Ok(self.rows().notes.get(key).cloned()) })
+    }
+
+    fn set_note<'a>(&'a self, key: &'a str, value: &'a str) -> BoxFuture<'a, Result<(), MetaError>> {
+        Box::pin(async move {
+            self.rows().notes.insert(key.to_owned(), value.to_owned());
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meta::conformance::conformance_tests;
+
+    fn fresh() -> ((), MemoryMeta) {
+        ((), MemoryMeta::new())
+    }
+
+    conformance_tests!(fresh);
+}
