@@ -105,6 +105,14 @@ mod tests {
         assert_eq!(text(&response, "vary"), "Origin");
     }
 
+    /// The page that a browser builds around a sandboxed video asks for its bytes with this origin.
+    #[test]
+    fn the_origin_of_a_sandboxed_document_is_mirrored() {
+        let mut response = HeaderMap::new();
+        apply(&request(&[("origin", "null")]), &mut response);
+        assert_eq!(text(&response, "access-control-allow-origin"), "null");
+    }
+
     #[test]
     fn without_one_origin_everybody_may_read_without_credentials() {
         for lines in [&[][..], &[("origin", "https://a"), ("origin", "https://b")], &[("origin", "")]] {
