@@ -57,7 +57,6 @@ impl Admission {
 
 /// Why an upload with a good proof may not start.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[non_exhaustive]
 pub enum Refusal {
     /// Over the operator's limit.
     #[error("at most {max} per file")]

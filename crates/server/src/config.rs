@@ -78,7 +78,7 @@ pub struct HttpConfig {
 pub struct Overrides {
     /// `--listen`, for each listener.
     pub listen: Vec<String>,
-    /// `--storage`.
+    /// `--storage-path`.
     pub storage: Option<String>,
     /// `--public-url`.
     pub public_url: Option<String>,
@@ -128,6 +128,12 @@ pub fn load_env(env: impl IntoIterator<Item = (String, String)>, overrides: &Ove
     parse("", None, env, overrides, &read_private)
 }
 
+/// Whether environment and flags make a configuration without a file: a key of ours is set, or a secret is named.
+#[must_use]
+pub fn speaks(env: &[(String, String)], overrides: &Overrides) -> bool {
+    !overrides.secret_file.is_empty() || env.iter().any(|(name, _)| name.starts_with(said::PREFIX))
+}
+
 /// Reads a configuration again while the server runs. What cannot change while it runs stays as it is in the result,
 /// and a notice says so.
 ///
@@ -138,9 +144,14 @@ pub fn reload(
     env: impl IntoIterator<Item = (String, String)>,
     overrides: &Overrides,
 ) -> Result<Loaded, Report> {
+    let env: Vec<(String, String)> = env.into_iter().collect();
     let mut loaded = match &running.source {
         Some(path) => load(path, env, overrides)?,
-        None => load_env(env, overrides)?,
+        None if speaks(&env, overrides) => load_env(env, overrides)?,
+        None => {
+            let nothing = Finding::new(Severity::Notice, "there is no configuration file to read again");
+            return Ok(Loaded { config: running.clone(), findings: vec![nothing] });
+        }
     };
     let Loaded { config, findings } = &mut loaded;
     let mut keep = |changed: bool, key: &str| {
@@ -201,7 +212,7 @@ pub fn parse(
 
 fn add_flags(said: &mut Said, overrides: &Overrides, notes: &mut Notes<'_>) {
     said.add_flag("server.listen_address", "--listen", &overrides.listen, notes);
-    said.add_flag("server.storage_path", "--storage", overrides.storage.as_slice(), notes);
+    said.add_flag("server.storage_path", "--storage-path", overrides.storage.as_slice(), notes);
     said.add_flag("server.public_url", "--public-url", overrides.public_url.as_slice(), notes);
     said.add_flag("security.secret_file", "--secret-file", &overrides.secret_file, notes);
     said.add_flag("logging.level", "--log-level", overrides.log_level.as_slice(), notes);

@@ -14,7 +14,7 @@ use super::report::Finding;
 use super::source::Notes;
 
 /// Prefix of the environment variables that set keys: `HMAC_FILE_SERVER__SERVER__STORAGE_PATH`.
-const PREFIX: &str = "HMAC_FILE_SERVER__";
+pub(super) const PREFIX: &str = "HMAC_FILE_SERVER__";
 
 /// A key that is given at a higher rank (environment over file, flag over environment) takes these with it: to
 /// override the secret means all of it, wherever the file has it.
@@ -219,10 +219,16 @@ fn report_group(section: &str, why: &str, group: &[&Given], notes: &mut Notes<'_
         _ => usize::MAX,
     };
     let Some(first) = group.iter().min_by_key(place) else { return };
-    let name = |given: &&Given| given.written.rsplit('.').next().unwrap_or(&given.written).to_owned();
     let mut ordered = group.to_vec();
     ordered.sort_by_key(|given| place(&given));
-    let names: Vec<String> = ordered.iter().map(|given| format!("`{}`", name(given))).collect();
+    let mut names: Vec<String> = Vec::new();
+    for given in ordered {
+        let name = format!("`{}`", given.written.rsplit('.').next().unwrap_or(&given.written));
+        // A wildcard's section has the same names again and again.
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     let names = names.join(", ");
     if why == NOT_BUILT {
         notes.warning(&first.at, format!("not built yet, has no effect: {names} in [{section}]"));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hfs_core::range::{self, Delivery, Object};
 use hfs_core::{SlotPath, media};
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use tracing::error;
 
 use super::GetError;
@@ -28,7 +28,7 @@ pub struct Found {
 ///
 /// # Errors
 /// What is deleted or expired is as absent as what never was.
-pub async fn get(app: &App, slot: &SlotPath, headers: &HeaderMap) -> Result<Found, GetError> {
+pub async fn get(app: &App, method: &Method, slot: &SlotPath, headers: &HeaderMap) -> Result<Found, GetError> {
     let allowed = &app.config().download_extensions;
     let extension = media::extension(slot.file_name());
     if !allowed.is_empty() && !allowed.contains(&extension) {
@@ -51,6 +51,10 @@ pub async fn get(app: &App, slot: &SlotPath, headers: &HeaderMap) -> Result<Foun
         Err(failure) => return Err(failure.into()),
     };
     let object = Object { size: record.size.as_u64(), id: record.id, modified: record.stored_at };
-    let delivery = range::evaluate(headers, &object);
+    // A HEAD has conditions but no ranges (RFC 9110 section 14.2).
+    let delivery = match *method {
+        Method::HEAD => range::evaluate_head(headers, &object),
+        _ => range::evaluate(headers, &object),
+    };
     Ok(Found { record, blob, delivery })
 }

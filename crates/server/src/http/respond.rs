@@ -4,7 +4,6 @@
 //! The client gets a short stable sentence and a code; the log gets the chain of causes. Error bodies stay tiny: some
 //! clients save whatever comes as the file.
 
-use std::error::Error;
 use std::sync::Arc;
 
 use bytes::Bytes;

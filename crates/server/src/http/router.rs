@@ -88,7 +88,7 @@ async fn route(
         (&Method::GET | &Method::HEAD, Target::Health) => respond::health(&method),
         (&Method::GET | &Method::HEAD, Target::Metrics) => respond::metrics(&method, app.metrics().encode()),
         (&Method::GET | &Method::HEAD, Target::Slot(Ok(slot))) => {
-            let found = download::get(app, &slot, request.headers()).await;
+            let found = download::get(app, &method, &slot, request.headers()).await;
             respond::get(app, context, &method, &slot, found)
         }
         (&Method::PUT, Target::Slot(Ok(slot))) => {
