@@ -1,5 +1,6 @@
 //! [`App`]: the parts, put together. The only place that names concrete backends.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -8,13 +9,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use arc_swap::ArcSwap;
 use tracing::{error, info, warn};
 
-use crate::clock::Stopwatch;
+use crate::clock::{self, Stopwatch};
 use crate::config::Config;
 use crate::http::context::Chain;
 use crate::meta::MetaStore;
 use crate::meta::sqlite::SqliteMeta;
 use crate::storage::local::LocalStore;
-use crate::storage::{BlobStore, adopt, sweep};
+use crate::storage::adopt::Adopted;
+use crate::storage::{BlobStore, adopt, audit, sweep};
 use crate::telemetry::Metrics;
 
 /// What every request needs.
@@ -27,7 +29,7 @@ pub struct App {
     explained: AtomicU64,
     started: Stopwatch,
     /// The local tree, where the store is one: what only a tree needs (sweep, adoption).
-    tree: Option<Arc<LocalStore>>,
+    tree: Option<LocalStore>,
 }
 
 impl App {
@@ -36,10 +38,10 @@ impl App {
     /// # Errors
     /// One of them cannot be used; the error says which, where and why.
     pub fn open(config: Config, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
-        let tree = Arc::new(LocalStore::open(&config.storage)?);
-        let meta = Arc::new(SqliteMeta::open(&database(&config.storage.path))?);
-        let store = Arc::<LocalStore>::clone(&tree);
-        Ok(Self { tree: Some(tree), ..Self::of_parts(config, store, meta, metrics) })
+        let tree = LocalStore::open(&config.storage)?;
+        let meta = SqliteMeta::open_counted(&database(tree.root()), metrics.meta_commits.clone())?;
+        let store = Arc::new(tree.clone());
+        Ok(Self { tree: Some(tree), ..Self::of_parts(config, store, Arc::new(meta), metrics) })
     }
 
     /// Puts given parts together: for tests.
@@ -102,21 +104,60 @@ impl App {
         }
     }
 
-    /// Gives rows to the files of a tree that another server wrote; does nothing on a tree that is ours.
+    /// Gives rows to the files of a tree that another server wrote, at the first start on it.
     ///
     /// # Errors
     /// The tree could not be walked or the rows not be written; the next start goes on where this one stopped.
     pub async fn adopt(&self) -> anyhow::Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
-        let adopted = adopt::adopt_once(tree, &*self.meta).await?;
-        if let Some(adopted) = adopted {
-            info!(adopted = adopted.adopted, skipped = adopted.skipped, "Adopted the existing files");
-            if adopted.recent > 0 {
-                warn!(recent = adopted.recent, "Files that changed just now were not adopted: run `adopt` later");
-            }
+        let mut report = |skipped| warn!("Not adopted: {}", Chain(&skipped));
+        if let Some(adopted) = adopt::adopt_if_due(tree, &self.meta, clock::now(), &mut report).await? {
+            let Adopted { files, size, skipped, .. } = adopted;
+            info!(files, %size, skipped, "Adopted the files that were here before");
         }
         Ok(())
     }
+}
+
+/// `adopt`: gives rows to whatever files of the store have none, now.
+///
+/// # Errors
+/// As [`App::adopt`].
+pub async fn adopt_now(config: &Config, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+    let (tree, meta) = open(config)?;
+    let mut said = Vec::new();
+    let mut report = |skipped| said.push(Chain(&skipped).to_string());
+    let adopted = adopt::adopt(&tree, &meta, clock::now(), &mut report).await?;
+    for line in said {
+        writeln!(out, "not adopted: {line}")?;
+    }
+    let Adopted { files, size, known, skipped } = adopted;
+    writeln!(out, "{files} files adopted ({size}), {known} known already, {skipped} skipped")?;
+    Ok(())
+}
+
+/// `check --storage`: compares files and rows, both ways; true when they agree.
+///
+/// # Errors
+/// The store or its rows could not be read.
+pub async fn audit(config: &Config, out: &mut (dyn Write + Send)) -> anyhow::Result<bool> {
+    anyhow::ensure!(database(&config.storage.path).is_file(), "no store in {}", config.storage.path.display());
+    let (tree, meta) = open(config)?;
+    let mut said = Vec::new();
+    let mut report = |finding| said.push(format!("{finding}"));
+    let audited = audit::audit(&tree, &*meta, &mut report).await?;
+    for line in said {
+        writeln!(out, "{line}")?;
+    }
+    let audit::Audited { rows, files, running, findings, .. } = audited;
+    writeln!(out, "{rows} rows, {files} files, {running} running uploads, {findings} findings")?;
+    Ok(audited.is_whole())
+}
+
+fn open(config: &Config) -> anyhow::Result<(LocalStore, Arc<dyn MetaStore>)> {
+    let tree = LocalStore::open(&config.storage)?;
+    let meta = SqliteMeta::open(&database(tree.root()))?;
+    Ok((tree, Arc::new(meta)))
 }
 
 impl std::fmt::Debug for App {
