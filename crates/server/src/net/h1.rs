@@ -39,7 +39,7 @@ const CHEAP: u64 = 1 << 20;
 const AFTERMATH: Duration = Duration::from_secs(30);
 
 /// Serves the connection until it ends. `buffer` holds what was already read.
-pub(super) async fn serve<S: HttpService>(io: Io, buffer: BytesMut, link: Link<S>) {
+pub(super) async fn serve<S: HttpService>(io: Io, buffer: BytesMut, link: Box<Link<S>>) {
     let mut connection = Connection { io, buffer, link, fresh: true };
     let bound = loop {
         match connection.head().await {
@@ -62,7 +62,7 @@ struct Connection<S> {
     io: Io,
     /// Read, but not yet understood. Empty and unallocated while the connection is idle.
     buffer: BytesMut,
-    link: Link<S>,
+    link: Box<Link<S>>,
     /// No request was answered yet.
     fresh: bool,
 }

@@ -7,6 +7,7 @@ mod body;
 mod send;
 
 use bytes::Bytes;
+use h2::Reason;
 use h2::server::{Connection, SendResponse};
 use http::header::{CONTENT_TYPE, EXPECT, HOST};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
@@ -30,6 +31,9 @@ const CONNECTION_WINDOW: u32 = 2 << 20;
 /// What one connection may have queued to send, over all its streams.
 const SEND_BUFFER: usize = 256 << 10;
 const MAX_STREAMS: u32 = 100;
+/// A stream that the client resets no longer counts as open, but its handler may still run: a client with this many
+/// handlers is flooding us.
+const MAX_HANDLERS: usize = 2 * MAX_STREAMS as usize;
 /// Floods: streams that the client opens and resets at once, and its protocol errors, until the connection is ended.
 const MAX_RESET: usize = 20;
 const MAX_ERRORS: usize = 256;
@@ -37,7 +41,7 @@ const MAX_ERRORS: usize = 256;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Serves the connection until it ends.
-pub(super) async fn serve<T, S>(io: T, mut link: Link<S>)
+pub(super) async fn serve<T, S>(io: T, mut link: Box<Link<S>>)
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     S: HttpService,
@@ -84,7 +88,11 @@ where
             accepted = connection.accept() => match accepted {
                 Some(accepted) => {
                     let (request, respond) = accepted?;
-                    streams.spawn(exchange(request, respond, link.clone()));
+                    if streams.len() >= MAX_HANDLERS {
+                        connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                        continue;
+                    }
+                    streams.spawn(exchange(request, respond, Link::clone(link)));
                 }
                 None => return Ok(()),
             },
@@ -190,7 +198,9 @@ fn authority<'a>(
     let refused = |reason| (StatusCode::BAD_REQUEST, reason);
     let named = match uri.authority() {
         Some(authority) if authority.as_str().contains('@') => return Err(refused("malformed :authority")),
-        Some(authority) => Some(HeaderValue::from_str(authority.as_str()).map_err(|_| refused("malformed :authority"))?),
+        Some(authority) => {
+            Some(HeaderValue::from_str(authority.as_str()).map_err(|_| refused("malformed :authority"))?)
+        }
         None => None,
     };
     let mut said = None;

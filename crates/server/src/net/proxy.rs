@@ -118,7 +118,9 @@ mod tests {
     #[test]
     fn every_cut_of_a_header_asks_for_more_and_the_whole_names_the_client() {
         let mapped = b"PROXY TCP6 ::ffff:203.0.113.9 ::1 40000 443\r\n".to_vec();
-        for header in [b"PROXY TCP4 203.0.113.9 192.0.2.1 40000 443\r\n".to_vec(), mapped, v2_header(v2::Command::Proxy)] {
+        for header in
+            [b"PROXY TCP4 203.0.113.9 192.0.2.1 40000 443\r\n".to_vec(), mapped, v2_header(v2::Command::Proxy)]
+        {
             for cut in 0..header.len() {
                 assert!(matches!(parse(&header[..cut]), Ok(None)), "cut at {cut}");
             }

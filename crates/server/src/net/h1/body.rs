@@ -91,7 +91,8 @@ impl Body {
             // Nobody listens once the response is on its way: then the body is over soon enough.
             let _ = ask.send(());
         }
-        let known = self.rest.decoder.remaining().map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
+        let known =
+            self.rest.decoder.remaining().map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
         let size = self.size.min(known.max(COPY));
         match self.io.read(&mut self.rest.buffer, size).await {
             Ok(0) | Err(_) => {

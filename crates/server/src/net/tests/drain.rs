@@ -1,0 +1,131 @@
+//! Ending without failing anybody.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpStream;
+
+use super::client::put_head;
+use super::{Client, TestServer, describe, noise, test_config};
+use crate::net::{Inherited, Listeners, Server, Shutdown, serve};
+
+#[tokio::test]
+async fn a_running_upload_and_download_are_finished() {
+    let server = TestServer::start().await;
+    let content = noise(40_000_000);
+    server.store(&content);
+    let mut uploader = server.client().await;
+    let mut downloader = server.client().await;
+    uploader.send(put_head("/echo", 1000, "Expect: 100-continue\r\n")).await;
+    assert_eq!(uploader.reply().await.status, 100);
+    downloader.send("GET /file HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert_eq!(downloader.head().await.unwrap().length(), Some(content.len()));
+
+    server.shutdown.begin();
+    uploader.send(&content[..1000]).await;
+    let reply = uploader.reply().await;
+    assert_eq!((reply.text(), reply.closes()), (describe(&content[..1000]).as_str(), true));
+    assert!(downloader.rest().await == content);
+    assert!(!server.running.is_finished() || server.seen.closed.load(Ordering::SeqCst) == 2);
+    server.running.await.unwrap();
+    assert!(TcpStream::connect(&server.address.to_string()).await.is_err());
+}
+
+#[tokio::test]
+async fn kept_connections_are_told_before_they_are_closed() {
+    let server = TestServer::start().await;
+    let (mut idle, mut busy) = (server.client().await, server.client().await);
+    assert!(!idle.get("/a").await.closes());
+    assert!(!busy.get("/a").await.closes());
+    let begun = Instant::now();
+    server.shutdown.begin();
+    // A request that was on its way when it began.
+    let reply = busy.get("/b").await;
+    assert_eq!((reply.status, reply.closes()), (200, true));
+    assert_eq!(idle.rest().await, b"");
+    assert!(begun.elapsed() >= Duration::from_millis(900));
+    server.running.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_outlasts_the_drain_is_cut() {
+    let server = TestServer::with(|config| config.drain_timeout = Duration::from_millis(100)).await;
+    let mut client = server.client().await;
+    client.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    server.service.0.entered.notified().await;
+    server.shutdown.begin();
+    server.running.await.unwrap();
+    assert_eq!(client.rest().await, b"");
+}
+
+#[tokio::test]
+async fn a_second_signal_cuts_at_once() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    client.send("GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    server.service.0.entered.notified().await;
+    server.shutdown.begin();
+    server.shutdown.cut();
+    server.running.await.unwrap();
+    assert_eq!(client.rest().await, b"");
+}
+
+/// As a manager of sockets restarts a service: the listener stays, the process behind it changes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn restarts_on_an_inherited_listener_fail_no_request() {
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = held.local_addr().unwrap();
+    let template = TestServer::start().await;
+    let start = || {
+        let mut inherited = Inherited::none();
+        inherited.add_tcp(held.try_clone().unwrap()).unwrap();
+        let shutdown = Shutdown::new();
+        let server = Server {
+            config: Arc::new(ArcSwap::from_pointee(test_config())),
+            tls: None,
+            service: template.service.clone(),
+            shutdown: shutdown.clone(),
+            events: Arc::new(()),
+        };
+        (shutdown, tokio::spawn(serve(Listeners::bind(&[], inherited).unwrap(), server)))
+    };
+    let over = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..4).map(|n| tokio::spawn(keep_asking(address, n % 2 == 0, Arc::clone(&over)))).collect();
+    let (mut shutdown, mut running) = start();
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let (next, next_running) = start();
+        shutdown.begin();
+        running.await.unwrap();
+        (shutdown, running) = (next, next_running);
+    }
+    over.store(true, Ordering::SeqCst);
+    let mut answered = 0;
+    for client in clients {
+        answered += client.await.unwrap();
+    }
+    assert!(answered > 300, "{answered}");
+}
+
+/// Panics when a request fails.
+async fn keep_asking(address: std::net::SocketAddr, keep: bool, over: Arc<AtomicBool>) -> usize {
+    let body = noise(20_000);
+    let mut answered = 0;
+    let mut client = Client::tcp(address).await;
+    while !over.load(Ordering::SeqCst) {
+        let reply = client.put("/echo", &body).await;
+        assert_eq!(reply.text(), describe(&body));
+        if !keep || reply.closes() {
+            client = Client::tcp(address).await;
+        }
+        let reply = client.get("/x").await;
+        assert_eq!(reply.status, 200);
+        if !keep || reply.closes() {
+            client = Client::tcp(address).await;
+        }
+        answered += 2;
+    }
+    answered
+}

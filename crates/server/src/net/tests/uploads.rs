@@ -1,0 +1,108 @@
+//! Request bodies: who waits for whom, and what a client sees that is refused early.
+
+use std::io::{Read, Write};
+
+use super::client::put_head;
+use super::{TestServer, describe, noise};
+
+const EXPECT: &str = "Expect: 100-continue\r\n";
+
+#[tokio::test]
+async fn a_wanted_body_is_asked_for() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    for _ in 0..2 {
+        client.send(put_head("/echo", 5, EXPECT)).await;
+        assert_eq!(client.reply().await.status, 100);
+        client.send("hello").await;
+        let reply = client.reply().await;
+        assert_eq!((reply.status, reply.text()), (201, describe(b"hello").as_str()));
+    }
+}
+
+#[tokio::test]
+async fn an_unwanted_body_is_not_asked_for() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    client.send(put_head("/refused", 5_000_000, EXPECT)).await;
+    let reply = client.reply().await;
+    assert_eq!((reply.status, reply.closes()), (403, true));
+    assert_eq!(client.rest().await, b"");
+}
+
+#[tokio::test]
+async fn nobody_is_asked_for_what_is_already_there() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    client.send(put_head("/echo", 5, EXPECT) + "hello").await;
+    assert_eq!(client.reply().await.status, 201);
+    client.send(put_head("/refused", 5, EXPECT) + "hello").await;
+    assert_eq!(client.reply().await.status, 403);
+    assert_eq!(client.get("/next").await.text(), "/next");
+}
+
+/// Writes everything before it reads anything, as many HTTP libraries do.
+fn blocking_put(address: std::net::SocketAddr, path: &str, body: &[u8]) -> String {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.write_all(put_head(path, body.len(), "").as_bytes()).unwrap();
+    stream.write_all(body).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn an_early_refusal_reaches_a_client_that_writes_everything_first() {
+    let server = TestServer::start().await;
+    let address = server.tcp();
+    for path in ["/refused", "/first"] {
+        let body = noise(10_000_000);
+        let answer = tokio::task::spawn_blocking(move || blocking_put(address, path, &body)).await.unwrap();
+        let expected = if path == "/refused" { "HTTP/1.1 403" } else { "HTTP/1.1 409" };
+        assert!(answer.starts_with(expected), "{path}: {answer}");
+        assert!(answer.contains("connection: close"));
+    }
+}
+
+#[tokio::test]
+async fn an_early_refusal_does_not_wait_for_the_body() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    client.send(put_head("/refused", 10_000_000, "")).await;
+    assert_eq!(client.reply().await.status, 403);
+}
+
+#[tokio::test]
+async fn a_short_unread_body_does_not_cost_the_connection() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    for path in ["/refused", "/first"] {
+        let reply = client.put(path, &noise(500_000)).await;
+        assert!(reply.status > 400 && !reply.closes());
+    }
+    assert_eq!(client.get("/next").await.text(), "/next");
+}
+
+#[tokio::test]
+async fn a_body_of_any_size_arrives_whole() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    for length in [0, 1, 4095, 4096, 16_384, 65_537, 5_000_000] {
+        let body = noise(length);
+        assert_eq!(client.put("/echo", &body).await.text(), describe(&body));
+    }
+}
+
+#[tokio::test]
+async fn a_broken_upload_is_broken_for_the_handler() {
+    let server = TestServer::start().await;
+    let mut client = server.client().await;
+    client.send(put_head("/echo", 1000, "") + "not a thousand bytes").await;
+    client.half_close().await;
+    assert_eq!(client.reply().await.status, 400);
+    let mut client = server.client().await;
+    client.send("PUT /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n").await;
+    let reply = client.reply().await;
+    assert_eq!((reply.status, reply.closes()), (400, true));
+    assert_eq!(client.rest().await, b"");
+}
