@@ -1,0 +1,48 @@
+//! What the black-box tests stand on: the server, other programs, an HTTP/1 client, signatures, mounts.
+//!
+//! Everything here cleans up by being dropped, stops only what it started, and waits for conditions, not for time.
+
+pub(crate) mod http;
+pub(crate) mod place;
+pub(crate) mod process;
+pub(crate) mod server;
+pub(crate) mod sign;
+pub(crate) mod xmpp;
+
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+/// Polls until the condition holds; fails the test, naming what was awaited, when it does not in time.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, deadline: Duration, mut condition: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < deadline, "no {what} within {deadline:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A loopback port that nobody listens on, and that no other caller in this process gets.
+///
+/// Below the ports that the kernel gives to outgoing connections, so that none of those can take it before the program
+/// that it is for has started.
+pub(crate) fn free_port() -> u16 {
+    const FIRST: u16 = 12_000;
+    const COUNT: u16 = 20_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Two test processes at once start far from each other.
+    let offset = (std::process::id() % u32::from(COUNT)) as u16;
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST + (offset + step.wrapping_mul(7) % COUNT) % COUNT;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// `long` in `cargo xtask soak`, else `short`.
+pub(crate) fn soak_or<T>(short: T, long: T) -> T {
+    if std::env::var_os("HFS_SOAK").is_some() { long } else { short }
+}
