@@ -3,6 +3,12 @@
 //! They know the command line, the configuration file and the network, nothing of the code. `cargo xtask test` provides
 //! the programs that they need.
 
+mod crash;
+mod disk_full;
 mod ejabberd;
+mod nginx;
+mod powercut;
 mod prosody;
+mod restart;
 mod rig;
+mod slow;

@@ -73,7 +73,7 @@ impl Prosody {
         let mut command = Command::new("prosody");
         command.args(["-F", "--config"]).arg(&config);
         let process = Process::start(&command, &home.join("output.log"));
-        let mut prosody = Self { port, process: process };
+        let mut prosody = Self { port, process };
         wait_until("answer from Prosody", Duration::from_secs(20), || {
             let ended = prosody.process.exited();
             assert!(ended.is_none(), "Prosody ended: {ended:?}");

@@ -1,8 +1,10 @@
 //! A small HTTP/1.1 client on `std::net` that sends exactly what a test says, right or wrong.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
 
 /// An answer, read whole.
 #[derive(Debug)]
@@ -49,7 +51,18 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
+        Self::over(address, TcpStream::connect_timeout(&address, Duration::from_secs(10))?)
+    }
+
+    /// From another loopback address, so that the server sees another client.
+    pub(crate) fn open_from(source: IpAddr, address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+        socket.connect_timeout(&address.into(), Duration::from_secs(10))?;
+        Self::over(address, socket.into())
+    }
+
+    fn over(address: SocketAddr, stream: TcpStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         stream.set_write_timeout(Some(Duration::from_secs(60)))?;
         stream.set_nodelay(true)?;

@@ -2,7 +2,9 @@
 //!
 //! Everything here cleans up by being dropped, stops only what it started, and waits for conditions, not for time.
 
+pub(crate) mod disk;
 pub(crate) mod http;
+pub(crate) mod load;
 pub(crate) mod place;
 pub(crate) mod process;
 pub(crate) mod server;
@@ -45,4 +47,35 @@ pub(crate) fn free_port() -> u16 {
 /// `long` in `cargo xtask soak`, else `short`.
 pub(crate) fn soak_or<T>(short: T, long: T) -> T {
     if std::env::var_os("HFS_SOAK").is_some() { long } else { short }
+}
+
+/// Small source of chance for tests that look for moments nobody thought of. Prints its seed, so that a failure's log
+/// has it.
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new() -> Self {
+        let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).expect("after 1970");
+        let seed = since.as_nanos() as u64 | 1;
+        println!("seed {seed}");
+        Self(seed)
+    }
+
+    /// The same sequence for the same seed.
+    pub(crate) fn seeded(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    /// Any number below the bound.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    /// xorshift64*.
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
 }

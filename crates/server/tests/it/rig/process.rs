@@ -23,6 +23,11 @@ pub(crate) struct Process {
 impl Process {
     /// Starts the program in a process group of its own, appending its output to `log`.
     pub(crate) fn start(command: &Command, log: &Path) -> Self {
+        Self::start_with_input(command, log, Stdio::null())
+    }
+
+    /// The same with something on standard input: how a child gets a socket that is already listening.
+    pub(crate) fn start_with_input(command: &Command, log: &Path, input: Stdio) -> Self {
         let output = OpenOptions::new().create(true).append(true).open(log).expect("log file");
         let mut guarded = Command::new("setpriv");
         guarded.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
@@ -35,7 +40,7 @@ impl Process {
         if let Some(folder) = command.get_current_dir() {
             guarded.current_dir(folder);
         }
-        guarded.stdin(Stdio::null()).stdout(output.try_clone().expect("log file")).stderr(output).process_group(0);
+        guarded.stdin(input).stdout(output.try_clone().expect("log file")).stderr(output).process_group(0);
         let name = command.get_program().to_string_lossy().into_owned();
         let child = guarded.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         Self { name, child, log: log.to_owned() }

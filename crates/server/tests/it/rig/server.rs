@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
@@ -27,7 +29,8 @@ pub(crate) struct Builder {
     base_path: String,
     storage: Option<PathBuf>,
     wrapper: Vec<String>,
-    environment: Vec<(String, String)>,
+    port: Option<u16>,
+    listener: Option<TcpListener>,
 }
 
 impl Builder {
@@ -56,9 +59,15 @@ impl Builder {
         self
     }
 
-    /// Adds to its environment.
-    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
-        self.environment.push((name.to_owned(), value.to_owned()));
+    /// The port to expect it on, where the test sets `listen_address` itself.
+    pub(crate) fn port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+
+    /// Lets the server inherit a socket that the test keeps, as a `.socket` unit of systemd does.
+    pub(crate) fn inherit(mut self, listener: TcpListener) -> Self {
+        self.listener = Some(listener);
         self
     }
 
@@ -66,16 +75,19 @@ impl Builder {
     #[track_caller]
     pub(crate) fn start(self) -> TestServer {
         let home = tempfile::tempdir().expect("temporary folder");
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let address = match &self.listener {
+            Some(listener) => listener.local_addr().expect("bound"),
+            None => SocketAddr::from(([127, 0, 0, 1], self.port.unwrap_or_else(free_port))),
+        };
         let storage = self.storage.clone().unwrap_or_else(|| home.path().join("storage"));
         fs::create_dir_all(&storage).expect("storage folder");
         let config = home.path().join("config.toml");
         let settings = Self { storage: Some(storage.clone()), ..self };
         fs::write(&config, settings.text(address)).expect("configuration");
         let command = settings.command(&config);
-        let process = Process::start(&command, &home.path().join("server.log"));
-        let base_path = settings.base_path;
-        let mut server = TestServer { process, command, home, address, storage, base_path };
+        let Self { base_path, listener, .. } = settings;
+        let process = spawn(&command, listener.as_ref(), home.path());
+        let mut server = TestServer { process, command, home, address, storage, base_path, listener };
         server.await_ready();
         server
     }
@@ -100,10 +112,14 @@ impl Builder {
 
     fn command(&self, config: &Path) -> Command {
         let binary = place::binary();
-        let words = self.wrapper.iter().map(Into::into).chain([binary.into_os_string()]).collect::<Vec<_>>();
+        let mut words = self.wrapper.iter().map(Into::into).chain([binary.into_os_string()]).collect::<Vec<_>>();
+        if self.listener.is_some() {
+            // The convention of systemd: sockets from descriptor 3 on, and the number of the process they are for.
+            let script = "exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\"";
+            words.splice(0..0, ["sh", "-c", script, "sh"].map(Into::into));
+        }
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).arg("--config").arg(config);
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 }
@@ -116,6 +132,14 @@ pub(crate) struct TestServer {
     address: SocketAddr,
     storage: PathBuf,
     base_path: String,
+    listener: Option<TcpListener>,
+}
+
+/// Starts the command, with the inherited socket where there is one.
+fn spawn(command: &Command, listener: Option<&TcpListener>, home: &Path) -> Process {
+    let input =
+        listener.map_or_else(Stdio::null, |listener| OwnedFd::from(listener.try_clone().expect("clone")).into());
+    Process::start_with_input(command, &home.join("server.log"), input)
 }
 
 impl TestServer {
@@ -125,7 +149,8 @@ impl TestServer {
             base_path: String::new(),
             storage: None,
             wrapper: Vec::new(),
-            environment: Vec::new(),
+            port: None,
+            listener: None,
         }
     }
 
@@ -216,8 +241,29 @@ impl TestServer {
     /// Starts it again after a kill or an end, on the same files and port.
     #[track_caller]
     pub(crate) fn restart(&mut self) {
-        self.process = Process::start(&self.command, &self.home.path().join("server.log"));
+        self.process = spawn(&self.command, self.listener.as_ref(), self.home.path());
         self.await_ready();
+    }
+
+    /// Starts a second process on the inherited socket and the same files; once it says that it is ready, ends the
+    /// first. Returns how the first ended.
+    #[track_caller]
+    pub(crate) fn hand_over(&mut self) -> ExitStatus {
+        // The socket's file must be a new one each time: nobody answers at the old one any more.
+        let path = self.home.path().join(format!("ready-{}", self.process.pid()));
+        let manager = UnixDatagram::bind(&path).expect("notification socket");
+        manager.set_read_timeout(Some(START)).expect("time-out");
+        self.command.env("NOTIFY_SOCKET", &path);
+        let next = spawn(&self.command, self.listener.as_ref(), self.home.path());
+        let mut message = [0; 512];
+        while !manager
+            .recv(&mut message)
+            .map(|length| String::from_utf8_lossy(&message[..length]).lines().any(|line| line == "READY=1"))
+            .expect("the successor says READY=1")
+        {}
+        let mut old = std::mem::replace(&mut self.process, next);
+        old.signal(Signal::TERM);
+        old.wait(Duration::from_secs(60))
     }
 
     #[track_caller]
@@ -233,12 +279,30 @@ impl TestServer {
     }
 
     /// `hmac-file-server check --config F --storage`.
-    pub(crate) fn check_storage(&self) -> Output {
+    fn check_storage(&self) -> Output {
         Command::new(place::binary())
             .args(["check", "--storage", "--config"])
             .arg(self.config())
             .output()
             .expect("check runs")
+    }
+
+    /// `check --storage` finds files and rows in agreement.
+    #[track_caller]
+    pub(crate) fn assert_whole(&self) {
+        let output = self.check_storage();
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "check --storage: {}\n{said}", output.status);
+    }
+
+    /// Names below `.hfs` that look like an upload on its way: what must not be left after a start.
+    pub(crate) fn temporaries(&self) -> BTreeSet<PathBuf> {
+        let mut files = BTreeSet::new();
+        let own = self.storage.join(".hfs/tmp");
+        if own.is_dir() {
+            collect(&own, &own, &mut files);
+        }
+        files
     }
 
     /// Every file below the storage folder that a request could have made, relative; not the server's own.
