@@ -5,10 +5,14 @@
 
 mod crash;
 mod disk_full;
+mod disk_trouble;
 mod ejabberd;
+mod malformed;
 mod nginx;
 mod powercut;
 mod prosody;
 mod restart;
 mod rig;
 mod slow;
+mod statuses;
+mod syscalls;

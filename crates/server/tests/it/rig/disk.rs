@@ -47,6 +47,16 @@ impl Mounted {
         mounted
     }
 
+    /// An ext4 that promises more than the device below it holds: writing it back fails with EIO.
+    #[track_caller]
+    pub(crate) fn thin(promised_mebibytes: u64, real_mebibytes: u64) -> (Self, Self) {
+        let below = Self::tmpfs(&format!("size={real_mebibytes}m"));
+        let image = below.path().join("disk.img");
+        make_ext4(&image, promised_mebibytes);
+        let folder = below._home.as_ref().expect("made above").path().join("thin");
+        (Self::image(&image, &folder), below)
+    }
+
     /// A tmpfs with these mount options.
     #[track_caller]
     pub(crate) fn tmpfs(options: &str) -> Self {
@@ -94,6 +104,12 @@ pub(crate) struct PowerCutDisk {
 impl PowerCutDisk {
     #[track_caller]
     pub(crate) fn new(mebibytes: u64) -> Self {
+        Self::throttled(mebibytes, "")
+    }
+
+    /// A disk with limits, as `qemu-storage-daemon` spells them: `x-bps-write=2000000,x-iops-write=50`.
+    #[track_caller]
+    pub(crate) fn throttled(mebibytes: u64, limits: &str) -> Self {
         require_root();
         let home = tempfile::tempdir().expect("temporary folder");
         let image = home.path().join("disk.img");
@@ -101,10 +117,14 @@ impl PowerCutDisk {
         let export = home.path().join("export.img");
         fs::File::create(&export).expect("export");
         let mut command = Command::new("qemu-storage-daemon");
-        command.args(["--blockdev", &format!("driver=file,node-name=disk,filename={}", image.display())]).args([
-            "--export",
-            &format!("type=fuse,id=disk,node-name=disk,writable=on,mountpoint={}", export.display()),
-        ]);
+        command
+            .args(["--object", format!("throttle-group,id=limits,{limits}").trim_end_matches(',')])
+            .args(["--blockdev", &format!("driver=file,node-name=image,filename={}", image.display())])
+            .args(["--blockdev", "driver=throttle,node-name=disk,throttle-group=limits,file=image"])
+            .args([
+                "--export",
+                &format!("type=fuse,id=disk,node-name=disk,writable=on,mountpoint={}", export.display()),
+            ]);
         let mut emulator = Process::start(&command, &home.path().join("emulator.log"));
         wait_until("exported disk", Duration::from_secs(10), || {
             assert!(emulator.exited().is_none(), "qemu-storage-daemon ended: {}", emulator.log());

@@ -1,6 +1,5 @@
 //! Uploads that never stop, and the ledger of what was promised about each.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Dice;
-use super::http::{Connection, Response};
+use super::http::Connection;
 use super::server::SECRET;
 use super::sign;
 
@@ -115,18 +114,16 @@ fn write(address: SocketAddr, name: &str, largest: u64, stop: &AtomicBool, ledge
         let body = upload.body();
         // A client's HTTP library tries a broken PUT again once, at the same slot.
         let acknowledged = (0..2).any(|_| {
-            if stop.load(Ordering::Relaxed) {
-                return false;
-            }
-            let answer = put(&mut connection, address, &upload, &body);
-            if let Ok(answer) = &answer
-                && answer.status != 201
-                && answer.status != 503
-            {
+            let Some(mut open) = connection.take().or_else(|| connect(address, stop)) else { return false };
+            let Ok(answer) = open.request("PUT", &upload.put_target(), &[], Some(&body)) else { return false };
+            if !matches!(answer.status, 201 | 503) {
                 let line = format!("PUT {}: {} {}", upload.slot, answer.status, answer.text().trim());
                 ledger.lock().expect("ledger").odd.push(line);
             }
-            answer.is_ok_and(|answer| answer.status == 201)
+            if answer.header("connection") != Some("close") {
+                connection = Some(open);
+            }
+            answer.status == 201
         });
         let mut ledger = ledger.lock().expect("ledger");
         let list = if acknowledged { &mut ledger.acknowledged } else { &mut ledger.open };
@@ -137,19 +134,15 @@ fn write(address: SocketAddr, name: &str, largest: u64, stop: &AtomicBool, ledge
     }
 }
 
-fn put(connection: &mut Option<Connection>, address: SocketAddr, upload: &Upload, body: &[u8]) -> io::Result<Response> {
-    let mut open = match connection.take() {
-        Some(open) => open,
-        None => Connection::open(address).inspect_err(|_| {
-            // The server is away: do not keep a core busy with knocking.
-            std::thread::sleep(Duration::from_millis(2));
-        })?,
-    };
-    let answer = open.request("PUT", &upload.put_target(), &[], Some(body))?;
-    if answer.header("connection") != Some("close") {
-        *connection = Some(open);
+/// A connection, as soon as the server is there again; `None` when there is nothing to wait for any more.
+fn connect(address: SocketAddr, stop: &AtomicBool) -> Option<Connection> {
+    while !stop.load(Ordering::Relaxed) {
+        if let Ok(connection) = Connection::open(address) {
+            return Some(connection);
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
-    Ok(answer)
+    None
 }
 
 /// What is wrong with what the server now serves; empty when every promise was kept.

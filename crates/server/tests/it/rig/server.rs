@@ -174,6 +174,11 @@ impl TestServer {
         self.home.path()
     }
 
+    /// Root of the stored files.
+    pub(crate) fn storage(&self) -> &Path {
+        &self.storage
+    }
+
     pub(crate) fn config(&self) -> PathBuf {
         self.home.path().join("config.toml")
     }
