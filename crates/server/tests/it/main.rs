@@ -2,11 +2,13 @@
 //!
 //! They know the command line, the configuration file and the network, nothing of the code. `cargo xtask test` provides
 //! the programs that they need.
+#![allow(clippy::print_stdout, reason = "figures and logs that a failed test shows")]
 
 mod crash;
 mod disk_full;
 mod disk_trouble;
 mod ejabberd;
+mod http2;
 mod malformed;
 mod nginx;
 mod powercut;
@@ -16,3 +18,4 @@ mod rig;
 mod slow;
 mod statuses;
 mod syscalls;
+mod trial;

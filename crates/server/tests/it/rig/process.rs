@@ -1,6 +1,6 @@
 //! [`Process`]: another program, for as long as the value lives.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -29,6 +29,17 @@ impl Process {
     /// The same with something on standard input: how a child gets a socket that is already listening.
     pub(crate) fn start_with_input(command: &Command, log: &Path, input: Stdio) -> Self {
         let output = OpenOptions::new().create(true).append(true).open(log).expect("log file");
+        let errors = output.try_clone().expect("log file");
+        Self::spawn(command, log, [input, output.into(), errors.into()])
+    }
+
+    /// Starts the program as a person at this terminal does.
+    pub(crate) fn start_at_terminal(command: &Command, terminal: &File) -> Self {
+        let end = || Stdio::from(terminal.try_clone().expect("terminal"));
+        Self::spawn(command, Path::new(""), [end(), end(), end()])
+    }
+
+    fn spawn(command: &Command, log: &Path, [input, output, errors]: [Stdio; 3]) -> Self {
         let mut guarded = Command::new("setpriv");
         guarded.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
@@ -40,7 +51,7 @@ impl Process {
         if let Some(folder) = command.get_current_dir() {
             guarded.current_dir(folder);
         }
-        guarded.stdin(input).stdout(output.try_clone().expect("log file")).stderr(output).process_group(0);
+        guarded.stdin(input).stdout(output).stderr(errors).process_group(0);
         let name = command.get_program().to_string_lossy().into_owned();
         let child = guarded.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         Self { name, child, log: log.to_owned() }
