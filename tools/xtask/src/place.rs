@@ -1,6 +1,7 @@
 //! Where things lie: the checkout and the cache. Looks at the environment, touches nothing.
 
 use std::env;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -23,11 +24,14 @@ pub(crate) fn cache() -> Result<PathBuf> {
     Ok(base.join("hmac-file-server"))
 }
 
-/// Full path of a program, from PATH and the system folders that an unprivileged PATH leaves out.
-pub(crate) fn program(name: &str) -> Option<PathBuf> {
+/// PATH with the system folders that an unprivileged one leaves out: nginx and mkfs.ext4 live there.
+pub(crate) fn search_path() -> OsString {
     let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path)
-        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
+    let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    env::join_paths(env::split_paths(&path).chain(system)).unwrap_or(path)
+}
+
+/// Full path of a program.
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    env::split_paths(&search_path()).map(|folder| folder.join(name)).find(|file| file.is_file())
 }

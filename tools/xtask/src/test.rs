@@ -27,6 +27,7 @@ fn prepared(arguments: &[String]) -> Result<Command> {
         .current_dir(&checkout)
         .args(["test", "--workspace", "--locked"])
         .args(arguments)
+        .env("PATH", place::search_path())
         .env("HFS_TEST_CACHE", &cache)
         .env("HFS_TEST_VENV", venv);
     Ok(command)
