@@ -1,1 +1,21 @@
-//! Black-box tests: they start the binary and speak to it as clients do.
+//! Black-box tests of the real binary: a file per feature, `rig` for what they stand on.
+//!
+//! They know the command line, the configuration file and the network, nothing of the code. `cargo xtask test` provides
+//! the programs that they need.
+#![allow(clippy::print_stdout, reason = "figures and logs that a failed test shows")]
+
+mod crash;
+mod disk_full;
+mod disk_trouble;
+mod ejabberd;
+mod http2;
+mod malformed;
+mod nginx;
+mod powercut;
+mod prosody;
+mod restart;
+mod rig;
+mod slow;
+mod statuses;
+mod syscalls;
+mod trial;

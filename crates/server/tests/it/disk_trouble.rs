@@ -1,0 +1,76 @@
+//! Disks that lie about their size, are slow, or hang: uploads fail honestly, everything else goes on.
+
+use std::time::{Duration, Instant};
+
+use crate::rig::disk::{Mounted, PowerCutDisk};
+use crate::rig::load::{Upload, Writers};
+use crate::rig::server::TestServer;
+use crate::rig::{sign, wait_until};
+
+/// R6: the file system promises space that the device below does not have.
+#[test]
+fn write_back_errors_are_5xx_and_lose_nothing() {
+    let (disk, _below) = Mounted::thin(256, 40);
+    let server =
+        TestServer::builder().storage(&disk.path().join("storage")).set("server.min_free_bytes", "\"1KB\"").start();
+    let uploads: Vec<_> = (0..12).map(|n| Upload { slot: format!("thin/{n}.bin"), size: 6_000_000 }).collect();
+    let statuses: Vec<u16> = uploads.iter().map(|upload| server.put(&upload.slot, &upload.body()).status).collect();
+    assert!(statuses.contains(&201), "{statuses:?}");
+    assert!(statuses.iter().all(|status| [201, 503, 507].contains(status)), "{statuses:?}");
+    assert!(statuses.iter().any(|&status| status != 201), "60 MB fit into 40: the rig does not bite");
+    assert!(server.is_healthy());
+    for (upload, status) in uploads.iter().zip(statuses) {
+        let answer = server.get(&upload.slot);
+        if status == 201 {
+            assert_eq!(sign::sha256(&answer.body), sign::sha256(&upload.body()), "{upload:?}: {}", answer.status);
+        } else {
+            assert_ne!(answer.status, 200, "{upload:?} was refused with {status}, and is there");
+        }
+    }
+}
+
+/// R7: 2 MB/s and 50 operations per second.
+#[test]
+fn a_slow_disk_makes_uploads_slow_and_nothing_else() {
+    let disk = PowerCutDisk::throttled(128, "x-bps-write=2000000,x-iops-write=50");
+    let server =
+        TestServer::builder().storage(&disk.path().join("storage")).set("server.min_free_bytes", "\"1KB\"").start();
+    let upload = Upload { slot: "slow/5.bin".to_owned(), size: 5_000_000 };
+    std::thread::scope(|scope| {
+        let put = scope.spawn(|| server.put(&upload.slot, &upload.body()).status);
+        let mut slowest = Duration::ZERO;
+        while !put.is_finished() {
+            let asked = Instant::now();
+            assert!(server.is_healthy());
+            slowest = slowest.max(asked.elapsed());
+        }
+        println!("slowest /health {slowest:?}");
+        assert_eq!(put.join().expect("the upload"), 201);
+    });
+    assert!(server.get(&upload.slot).body == upload.body());
+}
+
+/// R7: the disk answers nothing at all, then comes back.
+#[test]
+fn a_hung_disk_blocks_uploads_until_the_deadline_and_health_never() {
+    let disk = PowerCutDisk::new(128);
+    let server = TestServer::builder()
+        .storage(&disk.path().join("storage"))
+        .set("server.min_free_bytes", "\"1KB\"")
+        .set("server.io_deadline", "\"2s\"")
+        .start();
+    let writers = Writers::start(server.address(), 2, 50_000);
+    wait_until("acknowledged uploads", Duration::from_secs(30), || writers.acknowledged() > 5);
+    drop(writers.stop());
+
+    let cut = disk.cut();
+    let blocked = server.put("hung/during.txt", b"during");
+    assert_eq!(blocked.status, 503, "{}", blocked.text());
+    assert!(server.is_healthy());
+    drop(cut);
+    wait_until("201 once the disk is back", Duration::from_secs(10), || {
+        server.put("hung/after.txt", b"after").status == 201
+    });
+    let during = server.get("hung/during.txt");
+    assert!(during.status == 404 || during.body == b"during", "{}", during.status);
+}

@@ -1,0 +1,174 @@
+//! File systems of a test's own: small ones that fill up, and one whose power can be cut.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::{Signal, geteuid};
+use tempfile::TempDir;
+
+use super::process::Process;
+use super::wait_until;
+
+/// Fails the test, with the reason, where it may not mount.
+#[track_caller]
+fn require_root() {
+    assert!(geteuid().is_root(), "this test mounts a file system, which needs root");
+}
+
+#[track_caller]
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path of our own")
+}
+
+/// A mounted file system in a folder of its own. Dropping unmounts it; drop what uses it first.
+pub(crate) struct Mounted {
+    folder: PathBuf,
+    _home: Option<TempDir>,
+}
+
+impl Mounted {
+    /// An ext4 of this size on a loop device.
+    #[track_caller]
+    pub(crate) fn ext4(mebibytes: u64) -> Self {
+        require_root();
+        let home = tempfile::tempdir().expect("temporary folder");
+        let image = home.path().join("disk.img");
+        make_ext4(&image, mebibytes);
+        let folder = home.path().join("mounted");
+        let mut mounted = Self::image(&image, &folder);
+        mounted._home = Some(home);
+        mounted
+    }
+
+    /// An ext4 that promises more than the device below it holds: writing it back fails with EIO.
+    #[track_caller]
+    pub(crate) fn thin(promised_mebibytes: u64, real_mebibytes: u64) -> (Self, Self) {
+        let below = Self::tmpfs(&format!("size={real_mebibytes}m"));
+        let image = below.path().join("disk.img");
+        make_ext4(&image, promised_mebibytes);
+        let folder = below._home.as_ref().expect("made above").path().join("thin");
+        (Self::image(&image, &folder), below)
+    }
+
+    /// A tmpfs with these mount options.
+    #[track_caller]
+    pub(crate) fn tmpfs(options: &str) -> Self {
+        require_root();
+        let home = tempfile::tempdir().expect("temporary folder");
+        let folder = home.path().join("mounted");
+        fs::create_dir(&folder).expect("folder");
+        run("mount", &["-t", "tmpfs", "-o", options, "tmpfs", text(&folder)]);
+        Self { folder, _home: Some(home) }
+    }
+
+    fn image(image: &Path, folder: &Path) -> Self {
+        fs::create_dir_all(folder).expect("folder");
+        run("mount", &["-o", "loop", text(image), text(folder)]);
+        Self { folder: folder.to_owned(), _home: None }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.folder
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Lazily: a process that still dies must not keep a test from ending.
+        let _ = Command::new("umount").arg("-l").arg(&self.folder).status();
+    }
+}
+
+fn make_ext4(image: &Path, mebibytes: u64) {
+    fs::File::create(image).and_then(|file| file.set_len(mebibytes << 20)).expect("image");
+    let options = ["-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1", "-J", "size=4"];
+    run("mkfs.ext4", &[&options[..], &[text(image)]].concat());
+}
+
+/// An ext4 on a disk that another process emulates, so that it can stop as if the power was cut: whatever the kernel
+/// had not sent to the disk by then is gone.
+pub(crate) struct PowerCutDisk {
+    // Dropped in this order: killing the emulator first, so that unmounting has nothing to wait for.
+    emulator: Process,
+    _mounted: Mounted,
+    home: TempDir,
+}
+
+impl PowerCutDisk {
+    #[track_caller]
+    pub(crate) fn new(mebibytes: u64) -> Self {
+        Self::throttled(mebibytes, "")
+    }
+
+    /// A disk with limits, as `qemu-storage-daemon` spells them: `x-bps-write=2000000,x-iops-write=50`.
+    #[track_caller]
+    pub(crate) fn throttled(mebibytes: u64, limits: &str) -> Self {
+        require_root();
+        let home = tempfile::tempdir().expect("temporary folder");
+        let image = home.path().join("disk.img");
+        make_ext4(&image, mebibytes);
+        let export = home.path().join("export.img");
+        fs::File::create(&export).expect("export");
+        let mut command = Command::new("qemu-storage-daemon");
+        command
+            .args(["--object", format!("throttle-group,id=limits,{limits}").trim_end_matches(',')])
+            .args(["--blockdev", &format!("driver=file,node-name=image,filename={}", image.display())])
+            .args(["--blockdev", "driver=throttle,node-name=disk,throttle-group=limits,file=image"])
+            .args([
+                "--export",
+                &format!("type=fuse,id=disk,node-name=disk,writable=on,mountpoint={}", export.display()),
+            ]);
+        let mut emulator = Process::start(&command, &home.path().join("emulator.log"));
+        wait_until("exported disk", Duration::from_secs(10), || {
+            assert!(emulator.exited().is_none(), "qemu-storage-daemon ended: {}", emulator.log());
+            fs::metadata(&export).is_ok_and(|file| file.len() == mebibytes << 20)
+        });
+        let mounted = Mounted::image(&export, &home.path().join("mounted"));
+        Self { emulator, _mounted: mounted, home }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self._mounted.folder
+    }
+
+    /// Stops the disk in the middle of whatever it does. It runs again, for clean-up, when the value is dropped.
+    pub(crate) fn cut(&self) -> Cut<'_> {
+        self.emulator.signal(Signal::STOP);
+        let status = format!("/proc/{}/stat", self.emulator.pid());
+        wait_until("frozen disk", Duration::from_secs(5), || {
+            // The state follows the name in parentheses.
+            let stat = fs::read_to_string(&status).unwrap_or_default();
+            stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+        });
+        Cut { disk: self }
+    }
+}
+
+/// A disk without power.
+pub(crate) struct Cut<'a> {
+    disk: &'a PowerCutDisk,
+}
+
+impl Cut<'_> {
+    /// The file system as the next boot finds it, from what the disk really holds.
+    #[track_caller]
+    pub(crate) fn after_reboot(&self) -> Mounted {
+        let home = self.disk.home.path();
+        let copy = home.join("after.img");
+        run("cp", &["--sparse=always", text(&home.join("disk.img")), text(&copy)]);
+        Mounted::image(&copy, &home.join("after"))
+    }
+}
+
+impl Drop for Cut<'_> {
+    fn drop(&mut self) {
+        self.disk.emulator.signal(Signal::CONT);
+    }
+}

@@ -1,0 +1,149 @@
+//! Every system call of one upload fails once: never a 2xx for a step that failed, and the next upload works.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::rig::process::Process;
+use crate::rig::server::TestServer;
+use crate::rig::wait_until;
+
+/// Calls that an upload may rest on. Others are advice (fallocate, sync_file_range), clean-up (unlink) or only look.
+const ESSENTIAL: [&str; 17] = [
+    "open",
+    "openat",
+    "openat2",
+    "write",
+    "writev",
+    "pwrite64",
+    "pwritev",
+    "pwritev2",
+    "ftruncate",
+    "fsync",
+    "fdatasync",
+    "link",
+    "linkat",
+    "rename",
+    "renameat",
+    "renameat2",
+    "mkdirat",
+];
+
+/// More than any upload makes: a call that never stops being made would loop for ever.
+const MOST: usize = 60;
+
+#[test]
+fn no_failed_step_of_an_upload_is_acknowledged() {
+    let server = TestServer::start();
+    // The first upload of a process does things that later ones do not.
+    assert_eq!(server.put("warm/up.txt", b"hello").status, 201);
+
+    let seen = Strace::attach(&server, &format!("trace={}", ESSENTIAL.join(",")), &[]);
+    assert_eq!(server.put("seen/file.txt", b"hello").status, 201);
+    let calls: BTreeSet<String> = seen.detach(&server).iter().filter_map(|line| name_of(line)).collect();
+    println!("an upload makes {calls:?}");
+    assert!(calls.iter().any(|call| call.ends_with("sync")), "nothing is synced: {calls:?}");
+
+    let mut failures = 0;
+    for call in &calls {
+        for nth in 1.. {
+            assert!(nth < MOST, "{call} is called without end");
+            if !fails_honestly(&server, call, nth) {
+                break;
+            }
+            failures += 1;
+        }
+    }
+    println!("{failures} failures injected");
+    assert!(failures > 5, "hardly anything was made to fail");
+    assert_eq!(server.temporaries().len(), 0, "{:?}", server.temporaries());
+}
+
+/// Lets the nth such call of each thread fail during one upload. False when there was no nth call any more.
+fn fails_honestly(server: &TestServer, call: &str, nth: usize) -> bool {
+    // `write` also wakes the runtime through an event descriptor, which never fails in real life: only files count.
+    let paths = if call == "write" { own_files(server) } else { Vec::new() };
+    let slot = format!("fail/{call}-{nth}/file.txt");
+    let strace = Strace::attach(server, &format!("inject={call}:error=EIO:when={nth}"), &paths);
+    let answer = server.try_put(&slot, b"hello");
+    let injected: Vec<_> = strace.detach(server).into_iter().filter(|line| line.contains("(INJECTED)")).collect();
+    let status = answer.as_ref().map(|answer| answer.status);
+    if injected.is_empty() {
+        assert_eq!(status.expect("answer"), 201, "{call} {nth}: nothing failed");
+        return false;
+    }
+    assert!(status.is_ok_and(|status| status >= 500), "{call} {nth}: {answer:?} after {injected:?}");
+    assert!(server.is_healthy(), "{call} {nth}: {injected:?}");
+    let deadline = Duration::from_secs(20);
+    wait_until(&format!("201 for the repeat after {injected:?}"), deadline, || {
+        server.put(&slot, b"hello").status == 201
+    });
+    assert_eq!(server.get(&slot).body, b"hello", "{call} {nth}");
+    true
+}
+
+/// The files that the server keeps open for itself: its database.
+fn own_files(server: &TestServer) -> Vec<PathBuf> {
+    let entries = fs::read_dir(server.storage().join(".hfs")).expect("the server's folder");
+    entries.map(|entry| entry.expect("entry").path()).filter(|path| path.is_file()).collect()
+}
+
+/// The call's name, if the line is about a file of the server's storage.
+fn name_of(line: &str) -> Option<String> {
+    let (_, call) = line.split_once(' ')?;
+    let (name, arguments) = call.trim_start().split_once('(')?;
+    arguments.contains("/storage").then(|| name.to_owned())
+}
+
+/// strace on a running server.
+struct Strace {
+    process: Process,
+    log: PathBuf,
+}
+
+impl Strace {
+    fn attach(server: &TestServer, expression: &str, paths: &[PathBuf]) -> Self {
+        let log = server.home().join("strace.log");
+        let _ = fs::remove_file(&log);
+        let pid = server.pid();
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-y", "-e", "signal=none", "-e", expression]).arg("-o").arg(&log);
+        for path in paths {
+            command.arg("-P").arg(path);
+        }
+        command.args(["-p", &pid.to_string()]);
+        let mut process = Process::start(&command, &server.home().join("strace-output.log"));
+        wait_until("strace on every thread", Duration::from_secs(20), || {
+            assert!(process.exited().is_none(), "strace ended: {}", process.log());
+            every_thread_is_traced(server)
+        });
+        Self { process, log }
+    }
+
+    /// Lets go of the server and returns what was traced.
+    fn detach(mut self, server: &TestServer) -> Vec<String> {
+        self.process.signal(Signal::INT);
+        self.process.wait(Duration::from_secs(20));
+        wait_until("a server without strace", Duration::from_secs(20), || {
+            tracers(server).iter().all(|&tracer| tracer == 0)
+        });
+        fs::read_to_string(&self.log).expect("trace").lines().map(str::to_owned).collect()
+    }
+}
+
+fn every_thread_is_traced(server: &TestServer) -> bool {
+    let tracers = tracers(server);
+    !tracers.is_empty() && tracers.iter().all(|&tracer| tracer != 0)
+}
+
+fn tracers(server: &TestServer) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{}/task", server.pid())).expect("the server runs");
+    threads
+        .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("status")).ok())
+        .filter_map(|status| status.lines().find_map(|line| line.strip_prefix("TracerPid:")?.trim().parse().ok()))
+        .collect()
+}

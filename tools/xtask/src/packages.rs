@@ -1,0 +1,124 @@
+//! The Debian packages that tests need: one table, and their installation.
+//!
+//! A package counts as present when the thing that the tests use is there, whoever put it there; so other
+//! distributions work when their packages are installed by hand. Called by `test`; the table is rendered by `docs`.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::place;
+use crate::run::{output, run};
+
+/// How to see that a package is there.
+#[derive(Clone, Copy)]
+pub(crate) enum Evidence {
+    /// A program on the path.
+    Program(&'static str),
+    /// A file at a fixed place.
+    File(&'static str),
+    /// A module of the system's Python.
+    PythonModule(&'static str),
+}
+
+/// One row of the table.
+pub(crate) struct Package {
+    pub(crate) name: &'static str,
+    pub(crate) evidence: Evidence,
+    /// Files of `crates/server/tests/it` that use it.
+    pub(crate) tests: &'static str,
+    pub(crate) purpose: &'static str,
+}
+
+const fn program(name: &'static str, program: &'static str, tests: &'static str, purpose: &'static str) -> Package {
+    Package { name, evidence: Evidence::Program(program), tests, purpose }
+}
+
+/// Everything that any test needs.
+pub(crate) const PACKAGES: &[Package] = &[
+    program("curl", "curl", "prosody, ejabberd, trial, nginx", "an HTTP client that is not ours"),
+    program("e2fsprogs", "mkfs.ext4", "disk_full, powercut", "small file systems"),
+    program("eatmydata", "eatmydata", "powercut", "shows that the test bites: fsync does nothing"),
+    program("ejabberd", "ejabberdctl", "ejabberd", "signs slots"),
+    program("mount", "mount", "disk_full, powercut", "loop and tmpfs mounts"),
+    program("nginx", "nginx", "nginx", "the reverse proxy in front"),
+    program("openssl", "openssl", "prosody, ejabberd", "certificates of the XMPP servers"),
+    program("prosody", "prosodyctl", "prosody", "signs slots"),
+    Package {
+        name: "prosody-modules",
+        evidence: Evidence::File("/usr/lib/prosody/modules/mod_http_upload_external/mod_http_upload_external.lua"),
+        tests: "prosody",
+        purpose: "mod_http_upload_external",
+    },
+    Package {
+        name: "python3-venv",
+        evidence: Evidence::PythonModule("ensurepip"),
+        tests: "prosody, ejabberd",
+        purpose: "the environment of the Python clients",
+    },
+    program("qemu-system-common", "qemu-storage-daemon", "powercut", "a disk that can be frozen and copied"),
+    program("slowhttptest", "slowhttptest", "slow", "10,000 slow connections"),
+    program("strace", "strace", "syscalls", "failed system calls"),
+    program("util-linux", "setpriv", "all", "children that die with the test"),
+];
+
+/// Sees to it that every package is there, or says which are not.
+pub(crate) fn ensure() -> Result<()> {
+    let missing = missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names = missing.join(" ");
+    if place::program("apt-get").is_none() {
+        bail!("these packages are missing and there is no apt-get to install them: {names}");
+    }
+    if !is_root() {
+        bail!("these packages are missing and only root may install them: apt-get install {names}");
+    }
+    println!("Installing: {names}");
+    install(&missing)?;
+    let still = self::missing();
+    if !still.is_empty() {
+        bail!("apt-get succeeded, yet these packages are not usable: {}", still.join(" "));
+    }
+    Ok(())
+}
+
+fn missing() -> Vec<&'static str> {
+    PACKAGES.iter().filter(|package| !is_present(package.evidence)).map(|package| package.name).collect()
+}
+
+fn is_present(evidence: Evidence) -> bool {
+    match evidence {
+        Evidence::Program(name) => place::program(name).is_some(),
+        Evidence::File(path) => Path::new(path).exists(),
+        Evidence::PythonModule(name) => {
+            output(Command::new("python3").args(["-c", &format!("import {name}")])).is_some()
+        }
+    }
+}
+
+fn is_root() -> bool {
+    output(Command::new("id").arg("-u")).is_some_and(|uid| uid.trim() == "0")
+}
+
+/// Installs without starting a daemon.
+///
+/// A shell with a trap and not a drop guard: the policy file must go even when somebody presses Ctrl-C. One that was
+/// there before us stays, and is not ours to judge.
+fn install(names: &[&str]) -> Result<()> {
+    const SCRIPT: &str = r#"
+        set -eu
+        policy=/usr/sbin/policy-rc.d
+        if [ ! -e "$policy" ]; then
+            trap 'rm -f "$policy"' EXIT
+            trap 'exit 130' INT TERM HUP
+            printf '#!/bin/sh\nexit 101\n' > "$policy"
+            chmod 755 "$policy"
+        fi
+        apt-get -q -o Dpkg::Use-Pty=0 update
+        apt-get -q -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 install --yes --no-install-recommends "$@"
+    "#;
+    run(Command::new("sh").args(["-c", SCRIPT, "install"]).args(names).env("DEBIAN_FRONTEND", "noninteractive"))
+}
