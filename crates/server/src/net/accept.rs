@@ -122,10 +122,8 @@ async fn accept_loop<S: HttpService>(listener: Listener, server: Server<S>, free
     let mut phases = server.shutdown.watch();
     let mut complaints = Complaints::default();
     loop {
-        if free.available_permits() == 0 {
-            if complaints.due(Instant::now()) {
-                warn!(address = %listener.address, "Connection limit reached, new ones wait");
-            }
+        if free.available_permits() == 0 && complaints.due(Instant::now()) {
+            warn!(address = %listener.address, "Connection limit reached, new ones wait");
         }
         let permit = tokio::select! {
             biased;

@@ -127,7 +127,12 @@ impl<S: HttpService> Connection<S> {
 
     /// Answers a request that never reaches the service.
     async fn refuse(&mut self, status: StatusCode, reason: &str) {
-        info!(client = %self.link.peer, status = status.as_u16(), reason, "Refused a malformed request");
+        if status == StatusCode::REQUEST_TIMEOUT {
+            // Thousands at a time, when somebody tries.
+            debug!(client = %self.link.peer, reason, "Gave up on a request");
+        } else {
+            info!(client = %self.link.peer, status = status.as_u16(), reason, "Refused a malformed request");
+        }
         self.link.events.refused(status);
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

@@ -260,9 +260,10 @@ mod tests {
         let address = ListenAddress::Tcp(held.local_addr().unwrap());
         let mut inherited = Inherited::none();
         inherited.add_tcp(held.try_clone().unwrap()).unwrap();
-        let listeners = Listeners::bind(std::slice::from_ref(&address), inherited).unwrap();
-        assert_eq!(listeners.addresses(), [address.clone()]);
-        assert!(Listeners::bind(&[address], Inherited::none()).is_err(), "it is taken");
+        let wanted = [address];
+        let listeners = Listeners::bind(&wanted, inherited).unwrap();
+        assert_eq!(listeners.addresses(), wanted);
+        assert!(Listeners::bind(&wanted, Inherited::none()).is_err(), "it is taken");
         assert!(matches!(Listeners::bind(&[], Inherited::none()), Err(ListenError::Nowhere)));
     }
 

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::net::TcpStream;
 
 use super::client::put_head;
-use super::{Client, TestServer, describe, noise, test_config};
+use super::{Client, Counter, TestServer, describe, noise, test_config};
 use crate::net::{Inherited, Listeners, Server, Shutdown, serve};
 
 #[tokio::test]
@@ -28,7 +28,7 @@ async fn a_running_upload_and_download_are_finished() {
     let reply = uploader.reply().await;
     assert_eq!((reply.text(), reply.closes()), (describe(&content[..1000]).as_str(), true));
     assert!(downloader.rest().await == content);
-    assert!(!server.running.is_finished() || server.seen.closed.load(Ordering::SeqCst) == 2);
+    assert!(!server.running.is_finished() || server.seen.closed.value() == 2);
     server.running.await.unwrap();
     assert!(TcpStream::connect(&server.address.to_string()).await.is_err());
 }
@@ -91,41 +91,44 @@ async fn restarts_on_an_inherited_listener_fail_no_request() {
         };
         (shutdown, tokio::spawn(serve(Listeners::bind(&[], inherited).unwrap(), server)))
     };
-    let over = Arc::new(AtomicBool::new(false));
-    let clients: Vec<_> = (0..4).map(|n| tokio::spawn(keep_asking(address, n % 2 == 0, Arc::clone(&over)))).collect();
+    let load = Arc::new(Load::default());
+    let clients: Vec<_> = (0..4).map(|n| tokio::spawn(keep_asking(address, n % 2 == 0, Arc::clone(&load)))).collect();
     let (mut shutdown, mut running) = start();
-    for _ in 0..3 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    for restart in 1..=3 {
+        load.answered.reaches(restart * 200).await;
         let (next, next_running) = start();
         shutdown.begin();
         running.await.unwrap();
         (shutdown, running) = (next, next_running);
     }
-    over.store(true, Ordering::SeqCst);
-    let mut answered = 0;
+    load.over.store(true, Ordering::SeqCst);
     for client in clients {
-        answered += client.await.unwrap();
+        client.await.unwrap();
     }
-    assert!(answered > 300, "{answered}");
+}
+
+#[derive(Default)]
+struct Load {
+    over: AtomicBool,
+    answered: Counter,
 }
 
 /// Panics when a request fails.
-async fn keep_asking(address: std::net::SocketAddr, keep: bool, over: Arc<AtomicBool>) -> usize {
+async fn keep_asking(address: std::net::SocketAddr, keep: bool, load: Arc<Load>) {
     let body = noise(20_000);
-    let mut answered = 0;
     let mut client = Client::tcp(address).await;
-    while !over.load(Ordering::SeqCst) {
+    while !load.over.load(Ordering::SeqCst) {
         let reply = client.put("/echo", &body).await;
         assert_eq!(reply.text(), describe(&body));
+        load.answered.add();
         if !keep || reply.closes() {
             client = Client::tcp(address).await;
         }
         let reply = client.get("/x").await;
         assert_eq!(reply.status, 200);
+        load.answered.add();
         if !keep || reply.closes() {
             client = Client::tcp(address).await;
         }
-        answered += 2;
     }
-    answered
 }

@@ -1,7 +1,6 @@
 //! Requests and answers on one HTTP/1.1 connection.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::client::put_head;
@@ -22,7 +21,7 @@ async fn a_connection_is_kept_for_request_after_request() {
     let body = noise(100_000);
     assert_eq!(client.put("/echo", &body).await.text(), describe(&body));
     assert_eq!(client.get("/large").await.body.len(), 1 << 20);
-    assert_eq!(server.seen.opened.load(Ordering::SeqCst), 1);
+    assert_eq!(server.seen.opened.value(), 1);
 }
 
 #[tokio::test]
@@ -138,7 +137,7 @@ async fn half_a_head_is_told_and_an_idle_connection_is_not() {
     for client in [&mut silent, &mut kept, &mut slow] {
         assert_eq!(client.rest().await, b"");
     }
-    server.seen.reaches(&server.seen.closed, 3).await;
+    server.seen.closed.reaches(3).await;
 }
 
 #[tokio::test]
@@ -149,7 +148,7 @@ async fn connections_beyond_the_limit_wait_their_turn() {
     let mut second = server.client().await;
     second.send("GET /b HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert_eq!(first.get("/a").await.status, 200);
-    assert_eq!(server.seen.opened.load(Ordering::SeqCst), 1);
+    assert_eq!(server.seen.opened.value(), 1);
     drop(first);
     assert_eq!(second.reply().await.text(), "/b");
 }

@@ -56,7 +56,7 @@ async fn a_reader_that_stalls_is_cut() {
     File::create(server.file()).unwrap().set_len(64 << 20).unwrap();
     let mut client = server.client().await;
     client.send("GET /file HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    server.seen.reaches(&server.seen.stalled, 1).await;
-    server.seen.reaches(&server.seen.closed, 1).await;
+    server.seen.stalled.reaches(1).await;
+    server.seen.closed.reaches(1).await;
     assert!(!server.ending(0).await.complete);
 }

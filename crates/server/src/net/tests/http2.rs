@@ -1,7 +1,6 @@
 //! HTTP/2, cleartext by prior knowledge and over TLS, with the client of the `h2` crate.
 
 use std::future::poll_fn;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -182,7 +181,7 @@ async fn a_reader_that_stalls_loses_its_stream_alone() {
     server.store(&noise(1_000_000));
     let (client, _driver) = connect(&server).await;
     let stuck = get(&client, "http://a.example/file").await;
-    server.seen.reaches(&server.seen.stalled, 1).await;
+    server.seen.stalled.reaches(1).await;
     assert_eq!(get(&client, "http://a.example/x").await.status(), 200);
     assert!(body(stuck).await.is_err());
     assert!(!server.ending(0).await.complete);
@@ -202,7 +201,7 @@ async fn a_flood_of_resets_ends_the_connection() {
     drop(client);
     // GOAWAY says why, but a client that goes on writing may see the closed connection first.
     assert!(driver.await.unwrap().is_err());
-    assert!(server.service.0.waiting.load(Ordering::SeqCst) <= 200);
+    assert!(server.service.0.waiting.value() <= 200);
     let (client, _driver) = connect(&server).await;
     assert_eq!(get(&client, "http://a.example/x").await.status(), 200);
 }
@@ -213,7 +212,7 @@ async fn an_idle_connection_is_told_and_closed() {
     let (client, driver) = connect(&server).await;
     assert_eq!(get(&client, "http://a.example/x").await.status(), 200);
     driver.await.unwrap().unwrap();
-    server.seen.reaches(&server.seen.closed, 1).await;
+    server.seen.closed.reaches(1).await;
 }
 
 #[tokio::test]

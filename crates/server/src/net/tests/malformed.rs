@@ -1,7 +1,5 @@
 //! Requests that are none: a refusal or the end of the connection, never a 2xx, never a hang.
 
-use std::sync::atomic::Ordering;
-
 use super::TestServer;
 
 /// `^` stands for CRLF.
@@ -77,7 +75,7 @@ async fn a_malformed_request_is_refused_and_the_connection_ends() {
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{case:?}: {answer:?}");
     }
     // All but the bodies that broke behind a good head, which the service answers.
-    let refused = server.seen.refused.load(Ordering::SeqCst);
+    let refused = server.seen.refused.value();
     assert_eq!(refused, CASES.len() - 5);
 }
 

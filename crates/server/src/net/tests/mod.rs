@@ -110,47 +110,56 @@ impl TestServer {
 
 #[derive(Default)]
 struct Seen {
-    opened: AtomicUsize,
-    closed: AtomicUsize,
-    rejected: AtomicUsize,
-    refused: AtomicUsize,
-    stalled: AtomicUsize,
-    change: Notify,
-}
-
-impl Seen {
-    fn count(&self, counter: &AtomicUsize) {
-        counter.fetch_add(1, Ordering::SeqCst);
-        self.change.notify_waiters();
-    }
-
-    /// Waits until `counter` has come to `value`.
-    async fn reaches(&self, counter: &AtomicUsize, value: usize) {
-        loop {
-            let change = self.change.notified();
-            if counter.load(Ordering::SeqCst) >= value {
-                return;
-            }
-            change.await;
-        }
-    }
+    opened: Counter,
+    closed: Counter,
+    rejected: Counter,
+    refused: Counter,
+    stalled: Counter,
 }
 
 impl ConnectionEvents for Seen {
     fn opened(&self) {
-        self.count(&self.opened);
+        self.opened.add();
     }
     fn closed(&self) {
-        self.count(&self.closed);
+        self.closed.add();
     }
     fn rejected(&self) {
-        self.count(&self.rejected);
+        self.rejected.add();
     }
     fn refused(&self, _: StatusCode) {
-        self.count(&self.refused);
+        self.refused.add();
     }
     fn stalled(&self) {
-        self.count(&self.stalled);
+        self.stalled.add();
+    }
+}
+
+/// A number that can be waited for.
+#[derive(Default)]
+struct Counter {
+    value: AtomicUsize,
+    change: Notify,
+}
+
+impl Counter {
+    fn add(&self) {
+        self.value.fetch_add(1, Ordering::SeqCst);
+        self.change.notify_waiters();
+    }
+
+    fn value(&self) -> usize {
+        self.value.load(Ordering::SeqCst)
+    }
+
+    async fn reaches(&self, value: usize) {
+        loop {
+            let change = self.change.notified();
+            if self.value() >= value {
+                return;
+            }
+            change.await;
+        }
     }
 }
 
@@ -164,7 +173,7 @@ struct State {
     ended: Notify,
     /// Handlers of `/wait` that were entered, and what lets them go on.
     entered: Notify,
-    waiting: AtomicUsize,
+    waiting: Counter,
     release: Notify,
 }
 
@@ -176,7 +185,7 @@ impl State {
             endings: Mutex::default(),
             ended: Notify::new(),
             entered: Notify::new(),
-            waiting: AtomicUsize::new(0),
+            waiting: Counter::default(),
             release: Notify::new(),
         }
     }
@@ -218,7 +227,7 @@ impl State {
             }
             (Method::GET, "/wait") => {
                 let release = self.release.notified();
-                self.waiting.fetch_add(1, Ordering::SeqCst);
+                self.waiting.add();
                 self.entered.notify_one();
                 release.await;
                 text(StatusCode::OK, "waited".to_owned())

@@ -1,7 +1,6 @@
 //! Who is at the other end: the PROXY protocol and TLS.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
@@ -54,7 +53,7 @@ async fn a_trusted_proxy_that_names_nobody_is_refused() {
         let mut client = server.client().await;
         client.try_send(header).await;
         assert_eq!(client.rest().await, b"");
-        server.seen.reaches(&server.seen.rejected, n + 1).await;
+        server.seen.rejected.reaches(n + 1).await;
     }
 }
 
@@ -88,7 +87,7 @@ async fn a_unix_socket_is_a_trusted_proxy() {
     let mut client = Client::unix(&path).await;
     client.send([V2, GET].concat()).await;
     assert_eq!(client.reply().await.text(), "unix 203.0.113.9 false a");
-    assert_eq!(server.seen.rejected.load(Ordering::SeqCst), 0);
+    assert_eq!(server.seen.rejected.value(), 0);
 }
 
 /// Trusts the certificate called `name`, and nothing else.
@@ -137,7 +136,7 @@ async fn a_tls_server_speaks_nothing_else() {
     client.send(GET).await;
     // At most a TLS alert.
     assert!(!String::from_utf8_lossy(&client.rest().await).contains("HTTP"));
-    server.seen.reaches(&server.seen.rejected, 1).await;
+    server.seen.rejected.reaches(1).await;
 }
 
 #[tokio::test]
