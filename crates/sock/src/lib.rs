@@ -1,1 +1,11 @@
-//! The only unsafe code of hmac-file-server: kernel calls that no safe crate offers.
+//! Kernel calls that no safe crate offers, and the few safe ones that belong beside them.
+//!
+//! The only crate with `unsafe`; each call is small, says what it does where the kernel or the file system cannot,
+//! and returns plain `io::Result`s. It decides nothing. Called by the server's `storage` (locks, preallocation,
+//! write-back, reads from the page cache) and `net` (sendfile). Linux only, as the server is.
+
+mod file;
+mod lock;
+
+pub use file::{cached, preallocate, read_cached, send_file, start_write_back, wait_write_back};
+pub use lock::try_lock_byte;

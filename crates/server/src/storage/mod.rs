@@ -4,6 +4,17 @@
 //! and durable, one publisher per slot among all processes, reads at an offset. What is *visible* is decided by the
 //! metadata row alone, which is written last (see `meta`).
 
+pub mod adopt;
+pub mod audit;
+#[cfg(test)]
+mod conformance;
+pub mod faulty;
+pub mod local;
+pub mod memory;
+#[cfg(test)]
+mod rows;
+pub mod sweep;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,17 +114,26 @@ impl std::fmt::Debug for Published {
 }
 
 /// The sole right to publish at a slot; released on drop.
+///
+/// Keep it from before the look-up of the slot's row until the fate of the new row is known: whoever holds it takes a
+/// file without a row for the leftover of a crash.
 pub struct Claim {
     slot: SlotPath,
-    // Whatever holds the right: a lock's file, a guard of a map.
-    _hold: Box<dyn Send + Sync>,
+    // Whatever holds the right: a lock's file, a guard of a map. Shared with a publication that hangs in the kernel.
+    hold: Arc<dyn Send + Sync>,
 }
 
 impl Claim {
     /// A claim on `slot` that lasts as long as `hold`.
     #[must_use]
     pub fn new(slot: SlotPath, hold: Box<dyn Send + Sync>) -> Self {
-        Self { slot, _hold: hold }
+        Self { slot, hold: Arc::from(hold) }
+    }
+
+    /// A share of the right. A publication keeps one until the kernel is done with it, also when its caller has given
+    /// up: else it could finish late, over the file of whoever claimed the slot next.
+    pub(crate) fn hold(&self) -> Arc<dyn Send + Sync> {
+        Arc::clone(&self.hold)
     }
 
     /// The slot.

@@ -1,0 +1,334 @@
+//! [`adopt`]: rows for the files of a tree that another server wrote.
+//!
+//! One recorded pass, at the first start on a folder that was not ours, or by command. Nothing is moved or changed.
+//! Running it again is safe: what has a row, or had one, keeps it. Files that appear later without a row are never
+//! adopted silently: they are leftovers.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hfs_core::auth::Owner;
+use hfs_core::{BlobId, ByteSize, InvalidSlotPath, SlotPath, Timestamp, media};
+use tokio::task::JoinSet;
+
+use super::local::{Found, LocalStore, Step};
+use super::{Place, StoreError};
+use crate::meta::{Integrity, MetaError, MetaStore, Record, Recorded};
+
+/// The note that says when a tree was adopted.
+const NOTE: &str = "adopted";
+/// Files that changed within this time may still be written by the other server.
+const SETTLED_SECONDS: i64 = 120;
+/// Rows on their way at once, so that they share commits.
+const IN_FLIGHT: usize = 256;
+
+/// What an adoption did.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Adopted {
+    /// Files that got a row.
+    pub files: u64,
+    /// Their bytes.
+    pub size: ByteSize,
+    /// Files whose slot had an entry already.
+    pub known: u64,
+    /// Files that were reported.
+    pub skipped: u64,
+}
+
+/// A file that was not adopted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Skipped {
+    /// Adopt again later.
+    #[error("{} changed within the last {SETTLED_SECONDS} s: adopt again to pick it up", .0.display())]
+    Fresh(PathBuf),
+    /// No URL leads to it.
+    #[error("{} cannot be a slot", path.display())]
+    Name {
+        /// Path below the root.
+        path: PathBuf,
+        /// Why; nothing when it is not UTF-8.
+        #[source]
+        source: Option<InvalidSlotPath>,
+    },
+    /// A symlink, device, socket or FIFO.
+    #[error("{} is not a regular file", .0.display())]
+    Special(PathBuf),
+    /// Nobody knows what lies there.
+    #[error("{} is unreadable", path.display())]
+    Unreadable {
+        /// Path below the root.
+        path: PathBuf,
+        /// The system's error.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Why an adoption ended early. Run it again: it goes on where it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdoptError {
+    /// The tree could not be read, or the note not be written.
+    #[error("could not adopt the existing files")]
+    Store(#[from] StoreError),
+    /// A row could not be written.
+    #[error("could not record the existing files")]
+    Meta(#[from] MetaError),
+}
+
+/// Adopts the tree if the store was founded in a foreign one and that has not been done. `None`: nothing was due.
+///
+/// # Errors
+/// As [`adopt`].
+pub async fn adopt_if_due(
+    store: &LocalStore,
+    meta: &Arc<dyn MetaStore>,
+    now: Timestamp,
+    report: &mut (dyn FnMut(Skipped) + Send),
+) -> Result<Option<Adopted>, AdoptError> {
+    if !store.is_adoption_due().await? {
+        return Ok(None);
+    }
+    if meta.note(NOTE).await?.is_some() {
+        // The last one ended between its note and its mark.
+        store.adoption_done().await?;
+        return Ok(None);
+    }
+    adopt(store, meta, now, report).await.map(Some)
+}
+
+/// Gives every file below the root that has none a row, with what its name and its inode tell.
+///
+/// # Errors
+/// When a row or the final note cannot be written, or the system's randomness fails.
+pub async fn adopt(
+    store: &LocalStore,
+    meta: &Arc<dyn MetaStore>,
+    now: Timestamp,
+    report: &mut (dyn FnMut(Skipped) + Send),
+) -> Result<Adopted, AdoptError> {
+    let mut adopted = Adopted::default();
+    let mut rows = JoinSet::new();
+    let mut steps = store.walk();
+    while let Some(step) = steps.recv().await {
+        match candidate(store, step, now).await? {
+            Candidate::Adopt(record) => {
+                if rows.len() >= IN_FLIGHT
+                    && let Some(done) = rows.join_next().await
+                {
+                    adopted.count(done)?;
+                }
+                let meta = Arc::clone(meta);
+                rows.spawn(async move {
+                    let size = record.size;
+                    meta.record(*record).await.map(|recorded| (recorded, size))
+                });
+            }
+            Candidate::Skip(skipped) => {
+                adopted.skipped += 1;
+                report(skipped);
+            }
+            Candidate::Ignore => {}
+        }
+    }
+    while let Some(done) = rows.join_next().await {
+        adopted.count(done)?;
+    }
+    meta.set_note(NOTE, &now.to_string()).await?;
+    store.adoption_done().await?;
+    Ok(adopted)
+}
+
+type Row = Result<Result<(Recorded, ByteSize), MetaError>, tokio::task::JoinError>;
+
+impl Adopted {
+    fn count(&mut self, row: Row) -> Result<(), MetaError> {
+        let row = row.map_err(|error| MetaError::Backend { action: "adopt a file", source: Box::new(error) })?;
+        match row? {
+            (Recorded::Inserted, size) => {
+                self.files += 1;
+                self.size = ByteSize::bytes(self.size.as_u64().saturating_add(size.as_u64()));
+            }
+            (Recorded::Taken(_), _) => self.known += 1,
+        }
+        Ok(())
+    }
+}
+
+enum Candidate {
+    Adopt(Box<Record>),
+    Skip(Skipped),
+    /// The other server's own.
+    Ignore,
+}
+
+async fn candidate(store: &LocalStore, step: Step, now: Timestamp) -> Result<Candidate, StoreError> {
+    let Found { path, file } = match step {
+        Step::File(found) => found,
+        Step::Special(path) => return Ok(Candidate::Skip(Skipped::Special(path))),
+        Step::Unreadable(path, source) => return Ok(Candidate::Skip(Skipped::Unreadable { path, source })),
+    };
+    let slot = match slot_of(&path) {
+        Ok(slot) => slot,
+        Err(Some(InvalidSlotPath::Reserved)) => return Ok(Candidate::Ignore),
+        Err(source) => return Ok(Candidate::Skip(Skipped::Name { path, source })),
+    };
+    let place = Place::new(slot.as_str());
+    let is_fresh = file.modified > now.plus_seconds(-SETTLED_SECONDS);
+    // Our own server may be publishing it right now: its row is on the way.
+    if is_fresh || file.is_linked && store.is_being_published(place.clone()).await? {
+        return Ok(Candidate::Skip(Skipped::Fresh(path)));
+    }
+    let mut random = [0; 16];
+    aws_lc_rs::rand::fill(&mut random)
+        .map_err(|error| StoreError::Io { action: "draw an id", source: std::io::Error::other(error) })?;
+    Ok(Candidate::Adopt(Box::new(Record {
+        id: BlobId::from_random(random),
+        place,
+        size: ByteSize::bytes(file.size),
+        media_type: media::type_of_name(slot.file_name()).to_owned(),
+        owner: owner_of(&slot),
+        stored_at: file.modified,
+        expires: None,
+        integrity: Integrity::Unknown,
+        proof: None,
+        slot,
+    })))
+}
+
+/// The slot whose path is this file's.
+pub(super) fn slot_of(path: &Path) -> Result<SlotPath, Option<InvalidSlotPath>> {
+    SlotPath::parse(path.to_str().ok_or(None)?).map_err(Some)
+}
+
+/// ejabberd puts files below the hash of their owner's address.
+fn owner_of(slot: &SlotPath) -> Option<Owner> {
+    let first = slot.first_element();
+    let is_hash = first.len() == 40 && first.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    (is_hash && first != slot.as_str()).then(|| Owner::JidSha1(first.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::meta::{Entry, Farewell, Tombstone};
+    use crate::storage::conformance::{put, slot};
+    use crate::storage::local::testing::Root;
+    use crate::storage::rows::Rows;
+
+    const HASH: &str = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
+    /// When the files of the other server were written.
+    const THEN: i64 = 1_700_000_000;
+
+    fn write(root: &Root, path: &str, bytes: &[u8]) {
+        let file = root.path().join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, bytes).unwrap();
+        let then = SystemTime::UNIX_EPOCH + Duration::from_secs(THEN.unsigned_abs());
+        fs::File::options().write(true).open(&file).unwrap().set_modified(then).unwrap();
+    }
+
+    fn now() -> Timestamp {
+        Timestamp::from_unix(THEN + 1_000)
+    }
+
+    async fn run(root: &Root, rows: &Rows) -> (Option<Adopted>, Vec<String>) {
+        let meta: Arc<dyn MetaStore> = Arc::new(rows.clone());
+        let mut skipped = Vec::new();
+        let adopted =
+            adopt_if_due(&root.open(), &meta, now(), &mut |skip| skipped.push(skip.to_string())).await.unwrap();
+        skipped.sort();
+        (adopted, skipped)
+    }
+
+    #[tokio::test]
+    async fn a_foreign_tree_is_adopted_once_in_place() {
+        let (root, rows) = (Root::new(), Rows::default());
+        write(&root, &format!("{HASH}/random/photo.jpg"), b"jpeg");
+        write(&root, "uuid/notes.txt", b"text");
+        write(&root, "uuid/photo.thumb.jpg", b"thumbnail");
+        write(&root, ".upload_sessions/sess_1/chunk_0", b"chunk");
+        write(&root, ".metadata/metadata.db", b"sqlite");
+        let (adopted, skipped) = run(&root, &rows).await;
+        assert_eq!(adopted, Some(Adopted { files: 3, size: ByteSize::bytes(17), known: 0, skipped: 0 }));
+        assert_eq!(skipped, [""; 0]);
+
+        let photo = slot(&format!("{HASH}/random/photo.jpg"));
+        let Some(Entry::Live(record)) = rows.lookup(&photo).await.unwrap() else { panic!("no row") };
+        assert_eq!(record.place.as_str(), photo.as_str());
+        assert_eq!((record.size, record.stored_at), (ByteSize::bytes(4), Timestamp::from_unix(THEN)));
+        assert_eq!(record.media_type, "image/jpeg");
+        assert_eq!(record.owner, Some(Owner::JidSha1(HASH.to_owned())));
+        assert_eq!((record.integrity, record.proof, record.expires), (Integrity::Unknown, None, None));
+
+        write(&root, "uuid/later.txt", b"never silently");
+        assert_eq!(run(&root, &rows).await.0, None);
+        assert_eq!(rows.lookup(&slot("uuid/later.txt")).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn an_empty_or_known_folder_needs_no_adoption() {
+        let (root, rows) = (Root::new(), Rows::default());
+        assert_eq!(run(&root, &rows).await.0, None);
+        write(&root, "a/leftover", b"x");
+        assert_eq!(run(&root, &rows).await.0, None);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_adopted_is_reported() {
+        let (root, rows) = (Root::new(), Rows::default());
+        write(&root, "a/old", b"x");
+        write(&root, "a/fresh", b"x");
+        let fresh = fs::File::options().write(true).open(root.path().join("a/fresh")).unwrap();
+        fresh.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(THEN.unsigned_abs() + 900)).unwrap();
+        fs::write(root.path().join(std::ffi::OsStr::from_bytes(b"latin-\xe9")), b"x").unwrap();
+        std::os::unix::fs::symlink("/etc", root.path().join("a/etc")).unwrap();
+        let (adopted, skipped) = run(&root, &rows).await;
+        assert_eq!(adopted, Some(Adopted { files: 1, size: ByteSize::bytes(1), known: 0, skipped: 3 }));
+        assert_eq!(
+            skipped,
+            [
+                "a/etc is not a regular file",
+                "a/fresh changed within the last 120 s: adopt again to pick it up",
+                "latin-\u{fffd} cannot be a slot"
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn an_interrupted_adoption_goes_on() {
+        let (root, rows) = (Root::new(), Rows::default());
+        for n in 0..600 {
+            write(&root, &format!("d{n}/f"), b"x");
+        }
+        rows.fail_after(400);
+        let meta: Arc<dyn MetaStore> = Arc::new(rows.clone());
+        adopt_if_due(&root.open(), &meta, now(), &mut |_| {}).await.unwrap_err();
+        rows.fail_after(usize::MAX);
+        let adopted = run(&root, &rows).await.0.unwrap();
+        assert_eq!((adopted.files, adopted.known), (200, 400));
+        assert_eq!(run(&root, &rows).await.0, None);
+    }
+
+    #[tokio::test]
+    async fn by_command_it_takes_what_is_new_but_nothing_that_is_gone_or_on_its_way() {
+        let (root, rows) = (Root::new(), Rows::default());
+        let store = root.open();
+        write(&root, "a/new", b"x");
+        write(&root, "a/gone", b"x");
+        rows.bury_unseen("a/gone", Tombstone { at: now(), reason: Farewell::Expired });
+        let publishing = put(&store, "a/publishing", b"x").await;
+        let meta: Arc<dyn MetaStore> = Arc::new(rows.clone());
+        let much_later = Timestamp::from_unix(i64::MAX);
+        let mut skipped = Vec::new();
+        let adopted = adopt(&store, &meta, much_later, &mut |skip| skipped.push(skip)).await.unwrap();
+        assert_eq!((adopted.files, adopted.known, adopted.skipped), (1, 1, 1));
+        assert!(matches!(&skipped[..], [Skipped::Fresh(path)] if path == Path::new("a/publishing")));
+        drop(publishing);
+    }
+}

@@ -1,0 +1,370 @@
+//! [`audit`]: do rows and files agree? For `check --storage`; it changes nothing.
+//!
+//! It may run beside a working server: whatever looks wrong is looked at again after a moment, since an upload, a
+//! removal or a sweep may have been half-way.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hfs_core::{BlobId, ByteSize};
+use tokio::sync::mpsc;
+
+use super::adopt::slot_of;
+use super::local::{FileStatus, Found, Lease, LocalStore, Step};
+use super::{Place, StoreError};
+use crate::meta::{Entry, MetaError, MetaStore, Record};
+
+/// Rows per page.
+const PAGE: usize = 512;
+/// From the first look to the second.
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// What was looked at.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Audited {
+    /// Live rows.
+    pub rows: u64,
+    /// Files that a URL could lead to, and blobs that lie by id.
+    pub files: u64,
+    /// What no URL leads to: symlinks, names that are no slot, another server's own folders.
+    pub foreign: u64,
+    /// Temporaries of uploads that run.
+    pub running: u64,
+    /// What was reported.
+    pub findings: u64,
+}
+
+impl Audited {
+    /// Whether rows and files agree.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.findings == 0
+    }
+}
+
+/// A disagreement.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Finding {
+    /// A row without its file: a link that leads nowhere.
+    Missing(Box<Record>),
+    /// A file that is not as long as its row says.
+    WrongSize {
+        /// The row.
+        record: Box<Record>,
+        /// Length of the file.
+        found: ByteSize,
+    },
+    /// A file without a live row: the leftover of a crash or of a removal, or put there by someone. Not served.
+    Unrecorded {
+        /// Path below the root.
+        path: PathBuf,
+        /// Its length.
+        size: ByteSize,
+    },
+    /// A temporary whose server is dead; the next sweep resolves it.
+    Abandoned {
+        /// Its name in `.hfs/tmp`.
+        name: String,
+    },
+    /// A part of the tree that could not be read.
+    Unreadable {
+        /// Path below the root.
+        path: PathBuf,
+        /// The system's error.
+        error: std::io::Error,
+    },
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(record) => write!(f, "{}: recorded, but there is no file {}", record.slot, record.place),
+            Self::WrongSize { record, found } => {
+                let (slot, recorded, found) = (&record.slot, record.size.as_u64(), found.as_u64());
+                write!(f, "{slot}: recorded with {recorded} bytes, but the file has {found}")
+            }
+            Self::Unrecorded { path, size } => write!(f, "{}: a file of {size} without a row", path.display()),
+            Self::Abandoned { name } => write!(f, ".hfs/tmp/{name}: the temporary of a dead server"),
+            Self::Unreadable { path, error } => write!(f, "{}: unreadable: {error}", path.display()),
+        }
+    }
+}
+
+/// Why an audit could not finish.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuditError {
+    /// The files could not be read.
+    #[error("could not compare the store with its rows")]
+    Store(#[from] StoreError),
+    /// The rows could not be read.
+    #[error("could not compare the rows with their store")]
+    Meta(#[from] MetaError),
+}
+
+/// Compares rows with files, files with rows, and looks for abandoned temporaries.
+///
+/// # Errors
+/// When rows or files cannot be read at all; findings are no errors.
+pub async fn audit(
+    store: &LocalStore,
+    meta: &dyn MetaStore,
+    report: &mut (dyn FnMut(Finding) + Send),
+) -> Result<Audited, AuditError> {
+    let mut audit = Audit { store, meta, report, seen: Audited::default(), suspects: Vec::new() };
+    audit.rows().await?;
+    audit.files(store.walk()).await?;
+    audit.files(store.walk_by_id()).await?;
+    audit.temporaries().await?;
+    audit.look_again().await?;
+    Ok(audit.seen)
+}
+
+struct Audit<'a> {
+    store: &'a LocalStore,
+    meta: &'a dyn MetaStore,
+    report: &'a mut (dyn FnMut(Finding) + Send),
+    seen: Audited,
+    suspects: Vec<Suspect>,
+}
+
+/// What looked wrong at the first look.
+enum Suspect {
+    Row(BlobId),
+    File(PathBuf),
+    Temporary(String),
+}
+
+impl Audit<'_> {
+    async fn rows(&mut self) -> Result<(), AuditError> {
+        let mut after = None;
+        loop {
+            let page = self.meta.page(after.as_ref(), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.slot.clone());
+            self.seen.rows += page.len() as u64;
+            let files = self.store.stat(page.iter().map(|record| record.place.clone()).collect()).await?;
+            let wrong = page.iter().zip(&files).filter(|(record, file)| disagreement(record, **file).is_some());
+            self.suspects.extend(wrong.map(|(record, _)| Suspect::Row(record.id)));
+        }
+    }
+
+    async fn files(&mut self, mut steps: mpsc::Receiver<Step>) -> Result<(), AuditError> {
+        while let Some(step) = steps.recv().await {
+            match step {
+                Step::File(Found { path, .. }) => match self.is_recorded(&path).await? {
+                    Some(true) => self.seen.files += 1,
+                    Some(false) => {
+                        self.seen.files += 1;
+                        self.suspects.push(Suspect::File(path));
+                    }
+                    None => self.seen.foreign += 1,
+                },
+                Step::Special(_) => self.seen.foreign += 1,
+                Step::Unreadable(path, error) => self.find(Finding::Unreadable { path, error }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a live row says that this file is its. `None`: no row could.
+    async fn is_recorded(&self, path: &Path) -> Result<Option<bool>, MetaError> {
+        let is_place = |record: &Record| Path::new(record.place.as_str()) == path;
+        if let Some(id) = id_of(path) {
+            return Ok(Some(self.meta.find(id).await?.is_some_and(|record| is_place(&record))));
+        }
+        let Ok(slot) = slot_of(path) else { return Ok(None) };
+        let entry = self.meta.lookup(&slot).await?;
+        Ok(Some(matches!(entry, Some(Entry::Live(record)) if is_place(&record))))
+    }
+
+    async fn temporaries(&mut self) -> Result<(), AuditError> {
+        for name in self.store.temporaries().await? {
+            match self.store.lease(name).await? {
+                Lease::Gone => {}
+                Lease::Living => self.seen.running += 1,
+                Lease::Dead(dead) => self.suspects.push(Suspect::Temporary(dead.name)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn look_again(&mut self) -> Result<(), AuditError> {
+        let suspects = std::mem::take(&mut self.suspects);
+        if !suspects.is_empty() {
+            tokio::time::sleep(MOMENT).await;
+        }
+        for suspect in suspects {
+            let finding = match suspect {
+                Suspect::Row(id) => self.row_again(id).await?,
+                Suspect::File(path) => self.file_again(path).await?,
+                Suspect::Temporary(name) => match self.store.lease(name).await? {
+                    Lease::Dead(dead) => Some(Finding::Abandoned { name: dead.name }),
+                    Lease::Gone | Lease::Living => None,
+                },
+            };
+            if let Some(finding) = finding {
+                self.find(finding);
+            }
+        }
+        Ok(())
+    }
+
+    async fn row_again(&self, id: BlobId) -> Result<Option<Finding>, AuditError> {
+        let Some(record) = self.meta.find(id).await? else { return Ok(None) };
+        let file = self.stat(Place::new(record.place.as_str())).await?;
+        Ok(disagreement(&record, file).map(|wrong| wrong(Box::new(record))))
+    }
+
+    async fn file_again(&self, path: PathBuf) -> Result<Option<Finding>, AuditError> {
+        let Some(place) = path.to_str().map(Place::new) else { return Ok(None) };
+        let before = self.stat(place.clone()).await?;
+        // First the lease, then the row: once the lease has ended, the row is as it will be.
+        if self.store.is_being_published(place.clone()).await? || self.is_recorded(&path).await? != Some(false) {
+            return Ok(None);
+        }
+        match (before, self.stat(place).await?) {
+            // Else someone has just published there.
+            (Some(before), Some(after)) if before.inode == after.inode => {
+                Ok(Some(Finding::Unrecorded { path, size: ByteSize::bytes(after.size) }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn stat(&self, place: Place) -> Result<Option<FileStatus>, StoreError> {
+        Ok(self.store.stat(vec![place]).await?.pop().flatten())
+    }
+
+    fn find(&mut self, finding: Finding) {
+        self.seen.findings += 1;
+        (self.report)(finding);
+    }
+}
+
+/// What is wrong between a row and what lies at its place.
+fn disagreement(record: &Record, file: Option<FileStatus>) -> Option<impl FnOnce(Box<Record>) -> Finding + use<>> {
+    let found = file.map(|file| ByteSize::bytes(file.size));
+    (found != Some(record.size)).then_some(move |record| match found {
+        None => Finding::Missing(record),
+        Some(found) => Finding::WrongSize { record, found },
+    })
+}
+
+/// The id of a blob that lies by id.
+fn id_of(path: &Path) -> Option<BlobId> {
+    path.starts_with(".hfs").then(|| path.file_name()?.to_str()?.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::storage::BlobStore as _;
+    use crate::storage::conformance::{publish, put, settle, slot};
+    use crate::storage::local::testing::Root;
+    use crate::storage::rows::{Rows, record};
+
+    async fn store_recorded(store: &LocalStore, rows: &Rows, path: &str, bytes: &'static [u8]) {
+        let mut writer = store.create(None).await.unwrap();
+        writer.write(Bytes::from_static(bytes)).await.unwrap();
+        let id = writer.id();
+        let published = publish(store, writer, path).await;
+        rows.insert(record(id, path, published.place.as_str(), bytes.len() as u64));
+        settle(published).await;
+    }
+
+    async fn findings(store: &LocalStore, rows: &Rows) -> (Audited, Vec<String>) {
+        let mut found = Vec::new();
+        let audited = audit(store, rows, &mut |finding| found.push(finding.to_string())).await.unwrap();
+        found.sort();
+        (audited, found)
+    }
+
+    #[tokio::test]
+    async fn a_store_in_use_is_whole() {
+        let (root, rows) = (Root::new(), Rows::default());
+        let store = root.open();
+        let long = format!("a/{}", "n".repeat(300));
+        for path in ["a/b", "c", &long] {
+            store_recorded(&store, &rows, path, b"bytes").await;
+        }
+        let writer = store.create(None).await.unwrap();
+        let unresolved = put(&store, "a/publishing", b"x").await;
+        std::os::unix::fs::symlink("/etc", root.path().join("etc")).unwrap();
+        store.quiesce().await;
+        let (audited, found) = findings(&store, &rows).await;
+        assert_eq!(found, [""; 0]);
+        assert_eq!(audited, Audited { rows: 3, files: 4, foreign: 1, running: 2, findings: 0 });
+        assert!(audited.is_whole());
+        drop((writer, unresolved));
+    }
+
+    #[tokio::test]
+    async fn every_disagreement_is_reported() {
+        let (root, rows) = (Root::new(), Rows::default());
+        let store = root.open();
+        for path in ["a/whole", "a/missing", "a/short"] {
+            store_recorded(&store, &rows, path, b"bytes").await;
+        }
+        fs::remove_file(root.path().join("a/missing")).unwrap();
+        fs::write(root.path().join("a/short"), b"byt").unwrap();
+        fs::write(root.path().join("a/leftover"), b"x").unwrap();
+        fs::write(root.path().join(".hfs/tmp/0123"), b"x").unwrap();
+        settle(put(&store, &"n".repeat(300), b"x").await).await;
+        store.quiesce().await;
+        let (audited, found) = findings(&store, &rows).await;
+        assert_eq!(audited, Audited { rows: 3, files: 4, foreign: 0, running: 0, findings: 5 });
+        assert!(!audited.is_whole());
+        assert!(
+            found[0].starts_with(".hfs/blobs/") && found[0].ends_with(": a file of 1 B without a row"),
+            "{found:?}"
+        );
+        assert_eq!(found[1], ".hfs/tmp/0123: the temporary of a dead server");
+        assert_eq!(
+            found[2..],
+            [
+                "a/leftover: a file of 1 B without a row",
+                "a/missing: recorded, but there is no file a/missing",
+                "a/short: recorded with 5 bytes, but the file has 3",
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn uploads_and_removals_meanwhile_are_no_findings() {
+        let (root, rows) = (Root::new(), Rows::default());
+        let store = root.open();
+        let stop = std::sync::Arc::new(AtomicBool::new(false));
+        let traffic = tokio::spawn({
+            let (store, rows, stop) = (store.clone(), rows.clone(), std::sync::Arc::clone(&stop));
+            async move {
+                for round in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        return round;
+                    }
+                    let path = format!("d{}/f{round}", round % 7);
+                    store_recorded(&store, &rows, &path, b"bytes").await;
+                    let removed = rows.remove(&slot(&path));
+                    if round % 2 == 0 {
+                        store.remove(&removed.place).await.unwrap();
+                    } else {
+                        rows.insert(removed);
+                    }
+                }
+                unreachable!("the range has no end")
+            }
+        });
+        for _ in 0..3 {
+            assert_eq!(findings(&store, &rows).await.1, [""; 0]);
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(traffic.await.unwrap() > 0);
+    }
+}

@@ -1,0 +1,306 @@
+//! [`Faulty`]: any store, made to fail where a test wants it to.
+//!
+//! Either the Nth operation of a kind fails, or every operation by chance from a seed. Faults above the system calls;
+//! those below are injected from outside, into the real binary.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_core::future::BoxFuture;
+use hfs_core::{BlobId, ByteSize, SlotPath};
+
+use super::{Blob, BlobStore, BlobWriter, Claim, Place, Published, StoreError};
+
+/// A kind of operation that can fail.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Operation {
+    /// [`BlobStore::create`].
+    Create,
+    /// [`BlobStore::claim`].
+    Claim,
+    /// [`BlobStore::open`].
+    Open,
+    /// [`BlobStore::remove`].
+    Remove,
+    /// [`BlobStore::free`], which then cannot tell.
+    Free,
+    /// [`BlobWriter::write`].
+    Write,
+    /// [`BlobWriter::equals`].
+    Compare,
+    /// [`BlobWriter::publish`], before it gives the name.
+    Publish,
+    /// [`BlobWriter::publish`], after it gave the name: as when the sync of a directory fails.
+    PublishLate,
+    /// [`Blob::read_at`].
+    Read,
+}
+
+/// How an operation fails.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// [`StoreError::Full`].
+    Full,
+    /// [`StoreError::Io`].
+    Io,
+    /// [`StoreError::Slow`].
+    Slow,
+}
+
+/// What fails when. Shared by the store, its writers and its blobs; clones are one plan.
+#[derive(Clone, Debug, Default)]
+pub struct Faults(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    seen: HashMap<Operation, usize>,
+    planned: Vec<(Operation, usize, Fault)>,
+    chance: Option<Chance>,
+}
+
+#[derive(Debug)]
+struct Chance {
+    random: u64,
+    one_in: u64,
+}
+
+impl Faults {
+    /// Nothing fails.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Each operation fails with a chance of one in `one_in`, the same way for the same seed.
+    #[must_use]
+    pub fn random(seed: u64, one_in: u64) -> Self {
+        // A generator that is stuck at zero would never fail anything.
+        let chance = Chance { random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, one_in: one_in.max(1) };
+        Self(Arc::new(Mutex::new(State { chance: Some(chance), ..State::default() })))
+    }
+
+    /// The `nth` operation of this kind from now on fails (the first is 1).
+    pub fn fail(&self, operation: Operation, nth: usize, fault: Fault) {
+        let mut state = self.state();
+        let seen = state.seen.get(&operation).copied().unwrap_or(0);
+        state.planned.push((operation, seen + nth, fault));
+    }
+
+    /// How many operations of this kind were tried.
+    #[must_use]
+    pub fn seen(&self, operation: Operation) -> usize {
+        self.state().seen.get(&operation).copied().unwrap_or(0)
+    }
+
+    fn pass(&self, operation: Operation) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let seen = state.seen.entry(operation).or_default();
+        *seen += 1;
+        let nth = *seen;
+        let planned =
+            state.planned.iter().find(|(of, at, _)| (*of, *at) == (operation, nth)).map(|(_, _, fault)| *fault);
+        match planned.or_else(|| state.chance.as_mut().and_then(Chance::draw)) {
+            Some(fault) => Err(fault.error()),
+            None => Ok(()),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Chance {
+    /// Xorshift: repeatable, and good enough to choose faults.
+    fn draw(&mut self) -> Option<Fault> {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        let drawn = self.random >> 16;
+        let fault = [Fault::Full, Fault::Io, Fault::Slow][(drawn / self.one_in % 3) as usize];
+        drawn.is_multiple_of(self.one_in).then_some(fault)
+    }
+}
+
+impl Fault {
+    fn error(self) -> StoreError {
+        const ACTION: &str = "do what was planned to fail";
+        match self {
+            Self::Full => StoreError::Full { source: io::ErrorKind::StorageFull.into() },
+            Self::Io => StoreError::Io { action: ACTION, source: io::Error::other("planned") },
+            Self::Slow => StoreError::Slow { action: ACTION, deadline: Duration::ZERO },
+        }
+    }
+}
+
+/// `S` with [`Faults`].
+#[derive(Debug)]
+pub struct Faulty<S> {
+    store: S,
+    faults: Faults,
+}
+
+impl<S: BlobStore> Faulty<S> {
+    /// `store`, failing as `faults` says.
+    #[must_use]
+    pub fn new(store: S, faults: Faults) -> Self {
+        Self { store, faults }
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<S: BlobStore> BlobStore for Faulty<S> {
+    fn create(&self, expected: Option<ByteSize>) -> BoxFuture<'_, Result<Box<dyn BlobWriter>, StoreError>> {
+        Box::pin(async move {
+            self.faults.pass(Operation::Create)?;
+            let writer = self.store.create(expected).await?;
+            Ok(Box::new(FaultyWriter { writer, faults: self.faults.clone() }) as Box<dyn BlobWriter>)
+        })
+    }
+
+    fn claim<'a>(&'a self, slot: &'a SlotPath, patience: Duration) -> BoxFuture<'a, Result<Claim, StoreError>> {
+        Box::pin(async move {
+            self.faults.pass(Operation::Claim)?;
+            self.store.claim(slot, patience).await
+        })
+    }
+
+    fn open<'a>(&'a self, place: &'a Place) -> BoxFuture<'a, Result<Arc<dyn Blob>, StoreError>> {
+        Box::pin(async move {
+            self.faults.pass(Operation::Open)?;
+            let blob = self.store.open(place).await?;
+            Ok(Arc::new(FaultyBlob { blob, faults: self.faults.clone() }) as Arc<dyn Blob>)
+        })
+    }
+
+    fn remove<'a>(&'a self, place: &'a Place) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.faults.pass(Operation::Remove)?;
+            self.store.remove(place).await
+        })
+    }
+
+    fn free(&self) -> BoxFuture<'_, Option<ByteSize>> {
+        Box::pin(async move {
+            self.faults.pass(Operation::Free).ok()?;
+            self.store.free().await
+        })
+    }
+}
+
+#[derive(Debug)]
+struct FaultyWriter {
+    writer: Box<dyn BlobWriter>,
+    faults: Faults,
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl BlobWriter for FaultyWriter {
+    fn id(&self) -> BlobId {
+        self.writer.id()
+    }
+
+    fn written(&self) -> ByteSize {
+        self.writer.written()
+    }
+
+    fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.faults.pass(Operation::Write)?;
+            self.writer.write(data).await
+        })
+    }
+
+    fn equals<'a>(&'a mut self, blob: &'a dyn Blob) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(async move {
+            self.faults.pass(Operation::Compare)?;
+            self.writer.equals(blob).await
+        })
+    }
+
+    fn publish(self: Box<Self>, claim: &Claim) -> BoxFuture<'_, Result<Published, StoreError>> {
+        Box::pin(async move {
+            self.faults.pass(Operation::Publish)?;
+            let published = self.writer.publish(claim).await?;
+            self.faults.pass(Operation::PublishLate)?;
+            Ok(published)
+        })
+    }
+}
+
+#[derive(Debug)]
+struct FaultyBlob {
+    blob: Arc<dyn Blob>,
+    faults: Faults,
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl Blob for FaultyBlob {
+    fn size(&self) -> ByteSize {
+        self.blob.size()
+    }
+
+    fn read_at(&self, offset: u64, length: usize) -> BoxFuture<'_, Result<Bytes, StoreError>> {
+        Box::pin(async move {
+            self.faults.pass(Operation::Read)?;
+            self.blob.read_at(offset, length).await
+        })
+    }
+
+    fn file(&self) -> Option<&File> {
+        self.blob.file()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::conformance;
+    use crate::storage::memory::MemoryStore;
+
+    #[tokio::test]
+    async fn without_faults_it_conforms() {
+        conformance::conforms(|| Arc::new(Faulty::new(MemoryStore::new(), Faults::none()))).await;
+    }
+
+    #[tokio::test]
+    async fn the_nth_operation_fails_and_no_other() {
+        let faults = Faults::none();
+        let store = Faulty::new(MemoryStore::new(), faults.clone());
+        store.create(None).await.unwrap();
+        faults.fail(Operation::Create, 2, Fault::Full);
+        store.create(None).await.unwrap();
+        assert!(matches!(store.create(None).await, Err(StoreError::Full { .. })));
+        store.create(None).await.unwrap();
+        assert_eq!(faults.seen(Operation::Create), 4);
+    }
+
+    #[tokio::test]
+    async fn a_late_fault_leaves_the_name_behind_the_error() {
+        let memory = MemoryStore::new();
+        let faults = Faults::none();
+        faults.fail(Operation::PublishLate, 1, Fault::Io);
+        let store = Faulty::new(memory.clone(), faults);
+        let claim = store.claim(&SlotPath::parse("a/b").unwrap(), Duration::ZERO).await.unwrap();
+        store.create(None).await.unwrap().publish(&claim).await.unwrap_err();
+        assert_eq!(memory.places(), [Place::new("a/b")]);
+    }
+
+    #[test]
+    fn chance_repeats_by_seed_and_is_near_its_odds() {
+        let run = |seed| {
+            let faults = Faults::random(seed, 10);
+            (0..10_000).map(|_| faults.pass(Operation::Write).is_err()).collect::<Vec<_>>()
+        };
+        assert_eq!(run(1), run(1));
+        assert_ne!(run(1), run(2));
+        let failures = run(0).into_iter().filter(|failed| *failed).count();
+        assert!((800..1200).contains(&failures), "{failures}");
+    }
+}

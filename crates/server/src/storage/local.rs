@@ -1,0 +1,160 @@
+//! [`LocalStore`]: blobs as plain files below one root, laid out by slot path as the original server does.
+//!
+//! ```text
+//! <root>/<slot path>               published blobs
+//! <root>/.hfs/tmp/<blob id>        temporaries, each leased by a lock for as long as its writer lives
+//! <root>/.hfs/blobs/<2 hex>/<id>   published blobs whose slot path the file system cannot hold
+//! <root>/.hfs/claims               byte-range locks: who publishes at which slot
+//! <root>/.hfs/adoption-due         there while a foreign tree still has to be adopted
+//! ```
+//! Several processes may share a root. The temporary's name outlives its publication until the row is committed: it
+//! is the record from which [`super::sweep`] cleans up after a crash. Nothing here reads or writes rows.
+
+mod blob;
+mod claim;
+mod gather;
+mod lane;
+mod layout;
+mod open;
+mod probe;
+mod publish;
+#[cfg_attr(test, path = "local/seam_armed.rs")]
+mod seam;
+mod temporary;
+mod tree;
+mod upkeep;
+mod walk;
+mod writer;
+
+#[cfg(test)]
+pub(super) mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures_core::future::BoxFuture;
+use hfs_core::{ByteSize, SlotPath};
+use rustix::fd::OwnedFd;
+
+pub use self::open::OpenError;
+pub(super) use self::upkeep::{Dead, Lease};
+pub(super) use self::walk::{FileStatus, Found, Step};
+use super::{Blob, BlobStore, BlobWriter, Claim, Place, StoreError};
+use claim::Claims;
+use lane::Lane;
+use seam::Seam;
+use temporary::Reaper;
+use tree::Tree;
+
+/// How long [`BlobStore::free`] trusts its last answer.
+const FREE_MEMORY: Duration = Duration::from_secs(1);
+
+/// Blobs as files below one root. Cheap to clone: all clones are one store.
+#[derive(Clone, Debug)]
+pub struct LocalStore(Arc<Inner>);
+
+struct Inner {
+    root: PathBuf,
+    tree: Tree,
+    /// `.hfs/tmp`.
+    temporaries: Arc<OwnedFd>,
+    claims: Arc<Claims>,
+    /// Syscalls that write. Readers have their own lane, so that a burst of syncs cannot starve them.
+    writes: Lane,
+    reads: Lane,
+    reaper: Arc<Reaper>,
+    gathered: Arc<gather::Gathered>,
+    free: Mutex<Option<(Instant, ByteSize)>>,
+    /// Whether the file system keeps every name apart from every other; if not, names say nothing and blobs lie by id.
+    exact_names: bool,
+    seam: Seam,
+}
+
+impl LocalStore {
+    /// The root, as configured.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.0.root
+    }
+
+    /// Waits until everything that was dropped or settled so far is off the disk. For an orderly exit, and tests.
+    pub async fn quiesce(&self) {
+        self.0.reaper.drained().await;
+    }
+}
+
+impl BlobStore for LocalStore {
+    fn create(&self, expected: Option<ByteSize>) -> BoxFuture<'_, Result<Box<dyn BlobWriter>, StoreError>> {
+        Box::pin(async move {
+            let writer = writer::LocalWriter::create(Arc::clone(&self.0), expected).await?;
+            Ok(Box::new(writer) as Box<dyn BlobWriter>)
+        })
+    }
+
+    fn claim<'a>(&'a self, slot: &'a SlotPath, patience: Duration) -> BoxFuture<'a, Result<Claim, StoreError>> {
+        Box::pin(claim::claim(&self.0, slot, patience))
+    }
+
+    fn open<'a>(&'a self, place: &'a Place) -> BoxFuture<'a, Result<Arc<dyn Blob>, StoreError>> {
+        Box::pin(async move { Ok(Arc::new(blob::open(&self.0, place).await?) as Arc<dyn Blob>) })
+    }
+
+    fn remove<'a>(&'a self, place: &'a Place) -> BoxFuture<'a, Result<(), StoreError>> {
+        let (inner, place) = (Arc::clone(&self.0), place.clone());
+        // No fsync: the tombstone, committed before, decides what is visible. A name that comes back with the power
+        // is a leftover to `audit`.
+        Box::pin(
+            self.0
+                .writes
+                .run("remove a blob", move || inner.tree.remove(place.as_str()).map_err(failed("remove a blob"))),
+        )
+    }
+
+    fn free(&self) -> BoxFuture<'_, Option<ByteSize>> {
+        Box::pin(async move {
+            let known = *lock(&self.0.free);
+            if let Some((at, free)) = known
+                && at.elapsed() < FREE_MEMORY
+            {
+                return Some(free);
+            }
+            let inner = Arc::clone(&self.0);
+            let ask = move || inner.tree.free().map_err(failed("measure free space"));
+            // A disk that hangs is for the writers to notice: the last answer is better than none.
+            let Ok(free) = self.0.reads.run("measure free space", ask).await else {
+                return known.map(|(_, free)| free);
+            };
+            *lock(&self.0.free) = Some((Instant::now(), free));
+            Some(free)
+        })
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner")
+            .field("root", &self.root)
+            .field("exact_names", &self.exact_names)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Turns a system error into the store's, by what the caller can do about it.
+fn failed<E: Into<std::io::Error>>(action: &'static str) -> impl FnOnce(E) -> StoreError {
+    move |error| {
+        let source = error.into();
+        match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => StoreError::Full { source },
+            _ => StoreError::Io { action, source },
+        }
+    }
+}
+
+/// Locks what no panic can leave half changed: each critical section here is one assignment or one collection call.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

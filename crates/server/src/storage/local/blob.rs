@@ -1,0 +1,97 @@
+//! Published blobs, open for reading: from the page cache on the spot, from the disk on a lane.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_core::future::BoxFuture;
+use hfs_core::ByteSize;
+use rustix::fd::OwnedFd;
+use rustix::fs::{FileType, OFlags, fstat};
+use rustix::io::Errno;
+
+use super::{Blob, Inner, Place, StoreError, failed};
+
+const OPEN: &str = "open a blob";
+const READ: &str = "read a blob";
+/// A FIFO or a device that someone put there must not hang the opening.
+const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+
+pub(super) async fn open(inner: &Arc<Inner>, place: &Place) -> Result<LocalBlob, StoreError> {
+    // Names of popular files are in the kernel's cache: no need to change threads for them.
+    if let Ok(fd) = inner.tree.open_known(place.as_str(), FLAGS) {
+        return LocalBlob::new(inner, fd, place);
+    }
+    let (store, wanted) = (Arc::clone(inner), place.clone());
+    let open = move || match store.tree.open(wanted.as_str(), FLAGS) {
+        Ok(fd) => LocalBlob::new(&store, fd, &wanted),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV | Errno::NXIO | Errno::NAMETOOLONG) => {
+            Err(StoreError::Missing { place: wanted })
+        }
+        Err(error) => Err(failed(OPEN)(error)),
+    };
+    inner.reads.run(OPEN, open).await
+}
+
+#[derive(Debug)]
+pub(super) struct LocalBlob {
+    file: Arc<File>,
+    size: u64,
+    inner: Arc<Inner>,
+}
+
+impl LocalBlob {
+    fn new(inner: &Arc<Inner>, fd: OwnedFd, place: &Place) -> Result<Self, StoreError> {
+        let status = fstat(&fd).map_err(failed(OPEN))?;
+        if !FileType::from_raw_mode(status.st_mode).is_file() {
+            return Err(StoreError::Missing { place: place.clone() });
+        }
+        let size = u64::try_from(status.st_size).unwrap_or(0);
+        Ok(Self { file: Arc::new(File::from(fd)), size, inner: Arc::clone(inner) })
+    }
+
+    async fn read(&self, offset: u64, length: usize) -> Result<Bytes, StoreError> {
+        let length = usize::try_from(self.size.saturating_sub(offset)).map_or(length, |left| left.min(length));
+        if length == 0 {
+            return Ok(Bytes::new());
+        }
+        let mut buffer = vec![0; length];
+        if hfs_sock::read_cached(&self.file, &mut buffer, offset).is_ok_and(|read| read == length) {
+            return Ok(buffer.into());
+        }
+        let file = Arc::clone(&self.file);
+        let read = move || read_full(&file, buffer, offset).map_err(failed(READ));
+        Ok(self.inner.reads.run(READ, read).await?.into())
+    }
+}
+
+impl Blob for LocalBlob {
+    fn size(&self) -> ByteSize {
+        ByteSize::bytes(self.size)
+    }
+
+    fn read_at(&self, offset: u64, length: usize) -> BoxFuture<'_, Result<Bytes, StoreError>> {
+        Box::pin(self.read(offset, length))
+    }
+
+    fn file(&self) -> Option<&File> {
+        Some(&self.file)
+    }
+}
+
+/// Fills `buffer` from `offset` on; shorter only at the end of the file. Blocking.
+pub(super) fn read_full(file: &File, mut buffer: Vec<u8>, offset: u64) -> io::Result<Vec<u8>> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    buffer.truncate(filled);
+    Ok(buffer)
+}

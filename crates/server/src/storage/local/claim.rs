@@ -1,0 +1,126 @@
+//! Who may publish at a slot: one lock per slot among all processes on the store.
+//!
+//! The lock is one byte of `.hfs/claims`, at an offset that every process and version computes alike. The kernel
+//! releases it however its holder ends. Two slots that share an offset only wait for each other.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use hfs_core::SlotPath;
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags, openat};
+use tokio::time::{Instant, sleep};
+
+use super::layout::CLAIMS;
+use super::{Claim, Inner, StoreError, failed, lock};
+
+const CLAIM: &str = "claim a slot";
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+pub(super) async fn claim(inner: &Inner, slot: &SlotPath, patience: Duration) -> Result<Claim, StoreError> {
+    let key = key(slot);
+    let until = Instant::now() + patience;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let claims = Arc::clone(&inner.claims);
+        if let Some(hold) = inner.writes.run(CLAIM, move || claims.try_take(key).map_err(failed(CLAIM))).await? {
+            return Ok(Claim::new(slot.clone(), hold));
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(StoreError::Busy { slot: slot.clone() });
+        }
+        // The kernel cannot tell when such a lock is free without a thread that waits for it.
+        sleep(pause.min(left)).await;
+        pause = LONGEST_PAUSE.min(pause * 2);
+    }
+}
+
+/// Offset of a slot's lock. Part of the store's format: never change it while two versions may share a root.
+fn key(slot: &SlotPath) -> u64 {
+    let hash = digest(&SHA256, slot.as_str().as_bytes());
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash.as_ref()[..8]);
+    u64::from_be_bytes(first) >> 2
+}
+
+pub(super) struct Claims {
+    ours: OwnedFd,
+    /// Where the file system has no byte-range locks, only this process is kept apart from itself.
+    within: Option<Arc<Mutex<HashSet<u64>>>>,
+}
+
+impl Claims {
+    /// `ours` is `.hfs`, which has the lock file.
+    pub(super) fn new(ours: OwnedFd) -> io::Result<Self> {
+        let mut claims = Self { ours, within: None };
+        match hfs_sock::try_lock_byte(&claims.file()?, 1 << 62) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => claims.within = Some(Arc::default()),
+            Err(error) => return Err(error),
+        }
+        Ok(claims)
+    }
+
+    /// Whether other processes are kept out too.
+    pub(super) fn are_shared(&self) -> bool {
+        self.within.is_none()
+    }
+
+    fn try_take(&self, key: u64) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        if let Some(held) = &self.within {
+            let is_free = lock(held).insert(key);
+            return Ok(is_free.then(|| Box::new(Within { held: Arc::clone(held), key }) as Box<dyn Send + Sync>));
+        }
+        let file = self.file()?;
+        let is_free = hfs_sock::try_lock_byte(&file, key)?;
+        Ok(is_free.then(|| Box::new(file) as Box<dyn Send + Sync>))
+    }
+
+    /// A new description each time: it is what the lock belongs to.
+    fn file(&self) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        Ok(File::from(openat(&self.ours, CLAIMS, flags, Mode::empty())?))
+    }
+}
+
+struct Within {
+    held: Arc<Mutex<HashSet<u64>>>,
+    key: u64,
+}
+
+impl Drop for Within {
+    fn drop(&mut self) {
+        lock(&self.held).remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_never_change() {
+        let of = |path: &str| key(&SlotPath::parse(path).unwrap());
+        // First 62 bits of SHA-256("abc"), as FIPS 180-4 has it: ba7816bf 8f01cfea.
+        assert_eq!(of("abc"), 0xba78_16bf_8f01_cfea >> 2);
+        assert_ne!(of("a/b"), of("a/c"));
+    }
+
+    #[test]
+    fn without_byte_locks_one_process_still_excludes_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let ours = OwnedFd::from(File::open(directory.path()).unwrap());
+        let claims = Claims { ours, within: Some(Arc::default()) };
+        let hold = claims.try_take(1).unwrap().unwrap();
+        assert!(claims.try_take(1).unwrap().is_none());
+        assert!(claims.try_take(2).unwrap().is_some());
+        drop(hold);
+        assert!(claims.try_take(1).unwrap().is_some());
+    }
+}

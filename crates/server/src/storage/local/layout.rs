@@ -1,0 +1,63 @@
+//! Names below the root: what is ours, and which slot paths can be file names.
+
+use hfs_core::{BlobId, SlotPath};
+
+use super::Place;
+
+/// Everything of ours lies below it; no [`SlotPath`] begins with it.
+pub(super) const OURS: &str = ".hfs";
+/// Temporaries, below [`OURS`].
+pub(super) const TEMPORARIES: &str = "tmp";
+/// Lock file of the claims, below [`OURS`]. Made last: its presence says that the folder is ours.
+pub(super) const CLAIMS: &str = "claims";
+/// Present while a foreign tree still has to be adopted, below [`OURS`].
+pub(super) const ADOPTION_DUE: &str = "adoption-due";
+/// Root of the blobs whose slot path is no file name.
+pub(super) const BY_ID: &str = ".hfs/blobs";
+/// What a second name of a temporary ends with, while it replaces a leftover.
+pub(super) const SECOND_NAME: &str = ".link";
+
+/// Longest file name of every common file system.
+const MAX_NAME: usize = 255;
+/// More directories than any XMPP server's slots have; each one costs a descriptor while a blob is published.
+const MAX_DEPTH: usize = 32;
+
+/// The place that a slot path names, if a file can lie there.
+pub(super) fn by_name(slot: &SlotPath) -> Option<Place> {
+    let mut depth = 0;
+    for name in slot.as_str().split('/') {
+        depth += 1;
+        if name.len() > MAX_NAME {
+            return None;
+        }
+    }
+    (depth <= MAX_DEPTH).then(|| Place::new(slot.as_str()))
+}
+
+/// The place of a blob whose slot path is no file name.
+pub(super) fn by_id(id: BlobId) -> Place {
+    let id = id.to_string();
+    Place::new(format!("{BY_ID}/{}/{id}", &id[..2]))
+}
+
+/// Directory and name of a relative path; the directory is empty at the root.
+pub(super) fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_no_file_system_holds_lie_by_id() {
+        let place = |path: &str| by_name(&SlotPath::parse(path).unwrap());
+        assert_eq!(place("a/b.txt"), Some(Place::new("a/b.txt")));
+        assert_eq!(place(&format!("a/{}", "b".repeat(255))).map(|p| p.as_str().len()), Some(257));
+        assert_eq!(place(&format!("a/{}", "b".repeat(256))), None);
+        assert_eq!(place(&format!("{}/b", "ü".repeat(128))), None);
+        assert_eq!(place(&["d"; 33].join("/")), None);
+        let id = BlobId::from_random([0xab; 16]);
+        assert_eq!(by_id(id).as_str(), format!(".hfs/blobs/ab/{id}"));
+    }
+}

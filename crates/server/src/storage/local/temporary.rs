@@ -1,0 +1,142 @@
+//! [`Temporary`]: bytes on their way in, below a name that nobody serves, leased as long as their writer lives.
+//!
+//! Nothing here is removed by the thread that drops it: a disk that hangs would hang the runtime. The reaper's one
+//! thread does it, and keeps the lease until it has.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use hfs_core::{BlobId, ByteSize};
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, Mode, OFlags, fstat, openat, unlinkat};
+use rustix::io::Errno;
+use tokio::sync::oneshot;
+use tracing::warn;
+
+use super::seam::Call;
+use super::{Inner, StoreError, failed, lock};
+
+const CREATE: &str = "create a temporary";
+/// A sweep can take a temporary between its creation and its lease; not that often.
+const TRIES: usize = 16;
+
+pub(super) struct Temporary {
+    id: BlobId,
+    file: Option<File>,
+    /// It has (or may have) a published name too, and no decision about it: then its own name must stay.
+    unresolved: AtomicBool,
+    reaper: Arc<Reaper>,
+}
+
+impl Temporary {
+    /// Creates and leases one, with room for `expected` bytes. Blocking.
+    pub(super) fn create(inner: &Inner, expected: Option<ByteSize>) -> Result<Self, StoreError> {
+        for _ in 0..TRIES {
+            let Some(temporary) = Self::try_create(inner)? else { continue };
+            if let Some(size) = expected {
+                inner.seam.pass(Call::Allocate).map_err(failed("reserve space"))?;
+                hfs_sock::preallocate(temporary.file(), size.as_u64()).map_err(failed("reserve space"))?;
+            }
+            return Ok(temporary);
+        }
+        Err(failed(CREATE)(io::Error::from(io::ErrorKind::WouldBlock)))
+    }
+
+    fn try_create(inner: &Inner) -> Result<Option<Self>, StoreError> {
+        inner.seam.pass(Call::Create).map_err(failed(CREATE))?;
+        let mut random = [0; 16];
+        aws_lc_rs::rand::fill(&mut random).map_err(io::Error::other).map_err(failed(CREATE))?;
+        let id = BlobId::from_random(random);
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = openat(&*inner.temporaries, id.to_string(), flags, Mode::RUSR | Mode::WUSR);
+        let file = File::from(file.map_err(failed(CREATE))?);
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(failed(CREATE)(error)),
+        }
+        if fstat(&file).map_err(failed(CREATE))?.st_nlink == 0 {
+            return Ok(None);
+        }
+        Ok(Some(Self { id, file: Some(file), unresolved: AtomicBool::new(false), reaper: Arc::clone(&inner.reaper) }))
+    }
+
+    pub(super) fn id(&self) -> BlobId {
+        self.id
+    }
+
+    pub(super) fn file(&self) -> &File {
+        self.file.as_ref().expect("only drop takes it")
+    }
+
+    /// Says whether its fate hangs on a row that may or may not be committed.
+    pub(super) fn set_unresolved(&self, unresolved: bool) {
+        self.unresolved.store(unresolved, Ordering::Release);
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let Some(file) = self.file.take() else { return };
+        if *self.unresolved.get_mut() {
+            lock(&self.reaper.limbo).push((Instant::now(), file));
+        } else {
+            self.reaper.send(Job::Unlink(self.id, file));
+        }
+    }
+}
+
+/// Removes the names of temporaries, on a thread of its own that ends with the last reference.
+pub(super) struct Reaper {
+    jobs: mpsc::Sender<Job>,
+    /// Published, but nobody said whether the row was committed. Their leases last on, because a metadata store that
+    /// is slow may still commit; `sweep` takes over after a while.
+    limbo: Mutex<Vec<(Instant, File)>>,
+}
+
+enum Job {
+    Unlink(BlobId, File),
+    Tell(oneshot::Sender<()>),
+}
+
+impl Reaper {
+    pub(super) fn start(temporaries: Arc<OwnedFd>) -> io::Result<Arc<Self>> {
+        let (jobs, queue) = mpsc::channel();
+        std::thread::Builder::new().name("hfs-reaper".to_owned()).spawn(move || reap(&temporaries, &queue))?;
+        Ok(Arc::new(Self { jobs, limbo: Mutex::default() }))
+    }
+
+    fn send(&self, job: Job) {
+        // It fails only if the thread has died; then the file closes here and the next sweep removes it.
+        let _ = self.jobs.send(job);
+    }
+
+    /// Waits until all that was given so far is done.
+    pub(super) async fn drained(&self) {
+        let (tell, told) = oneshot::channel();
+        self.send(Job::Tell(tell));
+        let _ = told.await;
+    }
+
+    /// Ends the leases of what has waited for its row longer than `patience`.
+    pub(super) fn release_limbo(&self, patience: Duration) {
+        lock(&self.limbo).retain(|(since, _)| since.elapsed() < patience);
+    }
+}
+
+fn reap(temporaries: &OwnedFd, queue: &mpsc::Receiver<Job>) {
+    for job in queue {
+        match job {
+            Job::Unlink(id, _leased) => match unlinkat(temporaries, id.to_string(), AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => warn!(blob = %id, %error, "Could not remove a temporary; the next sweep will"),
+            },
+            Job::Tell(who) => {
+                let _ = who.send(());
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! [`Tree`]: paths below the root that no symlink, `..` or mount leads out of, and directories that last.
+//!
+//! Blocking; called on a lane. Invariant: a published name is durable only when every directory on its way is, so
+//! whoever passes through a directory whose own entry is not yet synced syncs it too.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Mutex;
+
+use hfs_core::ByteSize;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat, fstat, fsync, mkdirat, openat, openat2, statat, unlinkat};
+use rustix::io::{Errno, Result, retry_on_intr};
+
+use super::layout::split;
+use super::lock;
+use super::seam::{Call, Seam};
+
+/// How a directory is opened.
+pub(super) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
+const SAFE: OFlags = OFlags::CLOEXEC.union(OFlags::NOFOLLOW);
+const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+
+pub(super) struct Tree {
+    root: OwnedFd,
+    /// Kernels before 5.6 and some sandboxes lack openat2.
+    has_openat2: bool,
+    /// Directories made by this process whose entry in their parent is not yet synced.
+    nascent: Mutex<HashSet<String>>,
+}
+
+/// An open directory to publish in, and the directories above it that gained an entry.
+pub(super) struct Way {
+    pub(super) parent: OwnedFd,
+    gained: Vec<(OwnedFd, String)>,
+}
+
+impl Tree {
+    pub(super) fn new(root: OwnedFd) -> Self {
+        let probe = openat2(&root, ".", DIRECTORY | SAFE, Mode::empty(), BENEATH);
+        Self { root, has_openat2: probe.is_ok(), nascent: Mutex::default() }
+    }
+
+    #[cfg(test)]
+    pub(super) fn without_openat2(root: OwnedFd) -> Self {
+        Self { root, has_openat2: false, nascent: Mutex::default() }
+    }
+
+    /// Opens what lies at a relative path; the empty path is the root.
+    pub(super) fn open(&self, path: impl AsRef<Path>, flags: OFlags) -> Result<OwnedFd> {
+        let (path, flags) = (path.as_ref(), flags | SAFE);
+        if path.as_os_str().is_empty() {
+            return retry_on_intr(|| openat(&self.root, ".", flags, Mode::empty()));
+        }
+        if self.has_openat2 {
+            return retry_on_intr(|| openat2(&self.root, path, flags, Mode::empty(), BENEATH));
+        }
+        let mut parent = self.open("", DIRECTORY)?;
+        for step in path.parent().into_iter().flat_map(Path::iter) {
+            parent = open_step(&parent, step, DIRECTORY)?;
+        }
+        open_step(&parent, path.file_name().ok_or(Errno::NOENT)?, flags)
+    }
+
+    /// Like [`Tree::open`], but never waits for the disk: `AGAIN` when the name is not in the kernel's cache, another
+    /// error when the kernel cannot tell.
+    pub(super) fn open_known(&self, path: &str, flags: OFlags) -> Result<OwnedFd> {
+        openat2(&self.root, path, flags | SAFE, Mode::empty(), BENEATH | ResolveFlags::CACHED)
+    }
+
+    /// What lies at a relative path; a symlink is `LOOP`.
+    pub(super) fn stat(&self, path: &str) -> Result<Stat> {
+        fstat(self.open(path, OFlags::PATH)?)
+    }
+
+    /// Opens a directory, making what is missing. `NOENT` when one was pruned on the way: try again.
+    pub(super) fn way(&self, directory: &str, seam: &Seam) -> std::io::Result<Way> {
+        let mut way = Way { parent: self.open("", DIRECTORY)?, gained: Vec::new() };
+        let mut end = 0;
+        while end < directory.len() {
+            let start = if end == 0 { 0 } else { end + 1 };
+            end = directory[start..].find('/').map_or(directory.len(), |at| start + at);
+            let path = &directory[..end];
+            let (next, is_new) = self.step(&way.parent, &directory[start..end], path, seam)?;
+            let above = std::mem::replace(&mut way.parent, next);
+            if is_new {
+                way.gained.push((above, path.to_owned()));
+            }
+        }
+        Ok(way)
+    }
+
+    /// One directory further down, and whether its entry still has to be synced.
+    fn step(&self, parent: &OwnedFd, name: &str, path: &str, seam: &Seam) -> std::io::Result<(OwnedFd, bool)> {
+        match open_step(parent, name, DIRECTORY) {
+            Ok(directory) => return Ok((directory, lock(&self.nascent).contains(path))),
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        seam.pass(Call::MakeDirectory)?;
+        // Noted before it exists: a rival that finds it must know.
+        lock(&self.nascent).insert(path.to_owned());
+        match mkdirat(parent, name, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => Ok((open_step(parent, name, DIRECTORY)?, true)),
+            Err(error) => {
+                lock(&self.nascent).remove(path);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Makes a new name durable: syncs its directory and all that gained an entry for it.
+    pub(super) fn sync(&self, way: &Way, seam: &Seam) -> std::io::Result<()> {
+        for directory in way.gained.iter().map(|(above, _)| above).chain([&way.parent]) {
+            seam.pass(Call::SyncDirectory)?;
+            match retry_on_intr(|| fsync(directory)) {
+                // A file system that syncs no directories.
+                Ok(()) | Err(Errno::INVAL) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if !way.gained.is_empty() {
+            let mut nascent = lock(&self.nascent);
+            for (_, path) in &way.gained {
+                nascent.remove(path);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a file and the directories that it leaves empty; nothing there is success.
+    pub(super) fn remove(&self, path: &str) -> Result<()> {
+        let (directory, name) = split(path);
+        let unlinked = self.open(directory, DIRECTORY).and_then(|parent| unlinkat(parent, name, AtFlags::empty()));
+        match unlinked {
+            Ok(()) => {
+                self.prune(directory);
+                Ok(())
+            }
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Like [`Tree::remove`], but only if the name still is that file's. The caller makes sure that nobody publishes
+    /// there meanwhile. Returns whether it was.
+    pub(super) fn remove_same(&self, path: &str, file: &File) -> Result<bool> {
+        let ours = fstat(file)?;
+        match self.stat(path) {
+            Ok(there) if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino) => {
+                self.remove(path)?;
+                Ok(true)
+            }
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes a directory and those above it, as long as they are empty; never the root.
+    pub(super) fn prune(&self, directory: &str) {
+        let mut path = directory;
+        while !path.is_empty() {
+            let (above, name) = split(path);
+            let removed = self.open(above, DIRECTORY).and_then(|parent| unlinkat(parent, name, AtFlags::REMOVEDIR));
+            match removed {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(_) => return,
+            }
+            lock(&self.nascent).remove(path);
+            path = above;
+        }
+    }
+
+    /// Bytes free for an unprivileged writer.
+    pub(super) fn free(&self) -> Result<ByteSize> {
+        let status = rustix::fs::fstatvfs(&self.root)?;
+        Ok(ByteSize::bytes(status.f_bavail.saturating_mul(status.f_frsize)))
+    }
+}
+
+/// Opens one name in a directory.
+fn open_step(parent: impl AsFd, name: impl AsRef<OsStr>, flags: OFlags) -> Result<OwnedFd> {
+    let name = name.as_ref();
+    // Only a place that was tampered with has these.
+    if name.is_empty() || name == "." || name == ".." || name == "/" {
+        return Err(Errno::NOENT);
+    }
+    retry_on_intr(|| openat(parent.as_fd(), name, flags | SAFE, Mode::empty()))
+}
+
+/// Whether a file may be renamed over what `name` is: nothing, or a regular file.
+pub(super) fn is_replaceable(parent: impl AsFd, name: &str) -> Result<bool> {
+    match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(there) => Ok(rustix::fs::FileType::from_raw_mode(there.st_mode).is_file()),
+        Err(Errno::NOENT) => Ok(true),
+        Err(error) => Err(error),
+    }
+}

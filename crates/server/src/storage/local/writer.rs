@@ -1,0 +1,187 @@
+//! [`LocalWriter`]: one upload's bytes into its temporary.
+//!
+//! Invariant: after a failed, late or cancelled write nothing more is written and nothing is ever published: what the
+//! kernel took is unknown.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_core::future::BoxFuture;
+use hfs_core::{BlobId, ByteSize};
+use rustix::io::{Errno, pwritev};
+
+use super::blob::read_full;
+use super::gather::Gather;
+use super::publish::{Abandoned, Landing};
+use super::seam::Call;
+use super::temporary::Temporary;
+use super::{Blob, BlobWriter, Claim, Inner, StoreError, failed};
+use crate::storage::Published;
+
+const WRITE: &str = "write";
+/// Write-back starts for each part of this size, and waits for the one two parts before: that hides the disk behind
+/// the network, and leaves the last fdatasync at most 24 MiB, however slow the disk.
+const PART: u64 = 8 << 20;
+/// Comparing goes in steps of this size.
+const STEP: usize = 256 << 10;
+
+#[derive(Debug)]
+pub(super) struct LocalWriter {
+    inner: Arc<Inner>,
+    temporary: Arc<Temporary>,
+    gather: Gather,
+    /// Bytes that are in the file.
+    flushed: u64,
+    allocated: u64,
+    broken: bool,
+}
+
+impl LocalWriter {
+    pub(super) async fn create(inner: Arc<Inner>, expected: Option<ByteSize>) -> Result<Self, StoreError> {
+        let store = Arc::clone(&inner);
+        let temporary = inner.writes.run("create a temporary", move || Temporary::create(&store, expected)).await?;
+        let gather = Gather::new(Arc::clone(&inner.gathered));
+        let allocated = expected.map_or(0, ByteSize::as_u64);
+        Ok(Self { inner, temporary: Arc::new(temporary), gather, flushed: 0, allocated, broken: false })
+    }
+
+    fn length(&self) -> u64 {
+        self.flushed + self.gather.len() as u64
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        if self.broken {
+            return Err(StoreError::Io { action: WRITE, source: io::Error::other("an earlier write failed") });
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), StoreError> {
+        self.check()?;
+        if self.gather.len() == 0 {
+            return Ok(());
+        }
+        let (from, to) = (self.flushed, self.length());
+        let pieces = self.gather.take();
+        let (inner, temporary) = (Arc::clone(&self.inner), Arc::clone(&self.temporary));
+        // Until it is known to have worked, also when this future is dropped half-way.
+        self.broken = true;
+        let write = move || {
+            inner.seam.pass(Call::Write).map_err(failed(WRITE))?;
+            write_all(temporary.file(), &pieces, from).map_err(failed(WRITE))?;
+            write_back(temporary.file(), from, to).map_err(failed(WRITE))
+        };
+        self.inner.writes.run(WRITE, write).await?;
+        self.broken = false;
+        self.flushed = to;
+        Ok(())
+    }
+
+    async fn equal(&mut self, blob: &dyn Blob) -> Result<bool, StoreError> {
+        self.flush().await?;
+        if blob.size().as_u64() != self.flushed {
+            return Ok(false);
+        }
+        let mut offset = 0;
+        while offset < self.flushed {
+            let length = STEP.min(usize::try_from(self.flushed - offset).unwrap_or(STEP));
+            let temporary = Arc::clone(&self.temporary);
+            let read = move || read_full(temporary.file(), vec![0; length], offset).map_err(failed("read back"));
+            let ours = self.inner.writes.run("read back", read).await?;
+            let theirs = blob.read_at(offset, length).await?;
+            if ours.len() != length || ours != theirs {
+                return Ok(false);
+            }
+            offset += length as u64;
+        }
+        Ok(true)
+    }
+
+    async fn land(mut self, claim: &Claim) -> Result<Published, StoreError> {
+        self.check()?;
+        let length = self.length();
+        let landing = Landing {
+            inner: Arc::clone(&self.inner),
+            temporary: self.temporary,
+            slot: claim.slot().clone(),
+            rest: self.gather.take(),
+            rest_at: self.flushed,
+            length,
+            shrink: self.allocated > length,
+        };
+        let abandoned = Abandoned::default();
+        let (flag, hold) = (abandoned.flag(), claim.hold());
+        let run = move || {
+            let landed = landing.land(&flag);
+            drop(hold);
+            landed
+        };
+        let landed = self.inner.writes.run("publish the upload", run).await?;
+        abandoned.not();
+        Ok(landed.into_published())
+    }
+}
+
+impl BlobWriter for LocalWriter {
+    fn id(&self) -> BlobId {
+        self.temporary.id()
+    }
+
+    fn written(&self) -> ByteSize {
+        ByteSize::bytes(self.length())
+    }
+
+    fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.check()?;
+            self.gather.push(data);
+            if self.gather.is_due() { self.flush().await } else { Ok(()) }
+        })
+    }
+
+    fn equals<'a>(&'a mut self, blob: &'a dyn Blob) -> BoxFuture<'a, Result<bool, StoreError>> {
+        Box::pin(self.equal(blob))
+    }
+
+    fn publish(self: Box<Self>, claim: &Claim) -> BoxFuture<'_, Result<Published, StoreError>> {
+        Box::pin(self.land(claim))
+    }
+}
+
+impl std::fmt::Debug for Temporary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Temporary").field(&self.id()).finish()
+    }
+}
+
+/// Writes all pieces from `offset` on. Blocking.
+pub(super) fn write_all(file: &File, pieces: &[Bytes], offset: u64) -> io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+    let mut slices = &mut slices[..];
+    let mut at = offset;
+    while slices.iter().any(|slice| !slice.is_empty()) {
+        match pwritev(file, slices, at) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                at += written as u64;
+                IoSlice::advance_slices(&mut slices, written);
+            }
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// After a write that ended at `to`: starts write-back of the parts that it completed, waits for those before.
+fn write_back(file: &File, from: u64, to: u64) -> io::Result<()> {
+    for part in from / PART..to / PART {
+        hfs_sock::start_write_back(file, part * PART, PART)?;
+        if let Some(earlier) = part.checked_sub(2) {
+            hfs_sock::wait_write_back(file, earlier * PART, PART)?;
+        }
+    }
+    Ok(())
+}

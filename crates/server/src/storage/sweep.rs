@@ -1,0 +1,343 @@
+//! [`sweep`]: what a dead server left among the temporaries, resolved by its rows.
+//!
+//! A temporary is leased by the process that writes it and keeps its name until its row is committed. So one without
+//! a living owner is: of a committed upload (forget the name), of a broken one (remove it), or of one that was
+//! published and never recorded (remove its published name too). Runs at start and every hour; several processes may
+//! sweep at once, because whoever acts on a temporary holds its lease.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hfs_core::{BlobId, SlotPath};
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::local::{Dead, Lease, LocalStore, Step};
+use super::{BlobStore, Place, StoreError};
+use crate::meta::{MetaError, MetaStore};
+
+/// How long a row whose fate nobody knows may still be committed by a slow metadata store.
+const UNRESOLVED: Duration = Duration::from_secs(300);
+/// How long a publication may keep a slot from being swept.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a sweep did.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Swept {
+    /// Of broken uploads: removed.
+    pub orphans: usize,
+    /// Of committed uploads: only their temporary name was left.
+    pub settled: usize,
+    /// Published without a row: removed under both names.
+    pub retracted: usize,
+    /// Of uploads that run.
+    pub living: usize,
+    /// Left for the next sweep, each with a line in the log.
+    pub failed: usize,
+}
+
+/// Why a sweep ended early. What it did until then stays done; the next one goes on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SweepError {
+    /// The temporaries could not be listed.
+    #[error("could not sweep the store")]
+    Store(#[from] StoreError),
+    /// The rows could not be asked.
+    #[error("could not sweep the store without its rows")]
+    Meta(#[from] MetaError),
+}
+
+/// Removes what dead processes left behind.
+///
+/// # Errors
+/// When the temporaries or the rows as a whole cannot be read; trouble with a single file is counted and logged.
+pub async fn sweep(store: &LocalStore, meta: &dyn MetaStore) -> Result<Swept, SweepError> {
+    store.release_unresolved(UNRESOLVED);
+    let mut swept = Swept::default();
+    let mut unrecorded = HashMap::new();
+    let mut names = store.temporaries().await?;
+    // Second names (and whatever else is no blob's) first: they share the lease of the blob's own.
+    names.sort_by_key(|name| name.parse::<BlobId>().is_ok());
+    for name in names {
+        let dead = match store.lease(name).await {
+            Ok(Lease::Dead(dead)) => dead,
+            Ok(Lease::Living) => {
+                swept.living += 1;
+                continue;
+            }
+            Ok(Lease::Gone) => continue,
+            Err(error) => {
+                swept.fail(&error);
+                continue;
+            }
+        };
+        match verdict(&dead, meta).await? {
+            Verdict::Orphan => swept.count(store.discard(dead).await, |swept| &mut swept.orphans),
+            Verdict::Settled => swept.count(store.discard(dead).await, |swept| &mut swept.settled),
+            Verdict::Unrecorded => {
+                unrecorded.insert(dead.file.inode, dead);
+            }
+            Verdict::LastCopy(place) => {
+                warn!(temporary = dead.name, %place, "A recorded blob is missing; its bytes are kept in the temporary");
+                swept.failed += 1;
+            }
+        }
+    }
+    retract(store, unrecorded, &mut swept).await;
+    Ok(swept)
+}
+
+impl Swept {
+    fn fail(&mut self, error: &StoreError) {
+        self.failed += 1;
+        warn!(error = error as &dyn std::error::Error, "Could not sweep a temporary");
+    }
+
+    fn count(&mut self, result: Result<(), StoreError>, counter: impl FnOnce(&mut Self) -> &mut usize) {
+        match result {
+            Ok(()) => *counter(self) += 1,
+            Err(error) => self.fail(&error),
+        }
+    }
+}
+
+enum Verdict {
+    Orphan,
+    Settled,
+    Unrecorded,
+    /// Recorded, but nothing else has the bytes: someone removed the published file.
+    LastCopy(Place),
+}
+
+async fn verdict(dead: &Dead, meta: &dyn MetaStore) -> Result<Verdict, MetaError> {
+    let Ok(id) = dead.name.parse::<BlobId>() else { return Ok(Verdict::Orphan) };
+    Ok(match (meta.find(id).await?, dead.file.is_linked) {
+        (Some(_), true) => Verdict::Settled,
+        (Some(record), false) => Verdict::LastCopy(record.place),
+        (None, false) => Verdict::Orphan,
+        (None, true) => Verdict::Unrecorded,
+    })
+}
+
+/// Removes the published names of blobs that have no row, in one walk for all of them, then their temporary names.
+async fn retract(store: &LocalStore, mut unrecorded: HashMap<(u64, u64), Dead>, swept: &mut Swept) {
+    if unrecorded.is_empty() {
+        return;
+    }
+    let mut complete = true;
+    for mut steps in [store.walk(), store.walk_by_id()] {
+        complete &= retract_found(store, &mut steps, &mut unrecorded, swept).await;
+    }
+    for dead in unrecorded.into_values() {
+        if complete {
+            // Its other name went between: nothing is left of the publication.
+            swept.count(store.discard(dead).await, |swept| &mut swept.orphans);
+        } else {
+            swept.failed += 1;
+            warn!(temporary = dead.name, "Could not find an unrecorded blob: a part of the tree is unreadable");
+        }
+    }
+}
+
+/// Whether everything could be looked at.
+async fn retract_found(
+    store: &LocalStore,
+    steps: &mut mpsc::Receiver<Step>,
+    unrecorded: &mut HashMap<(u64, u64), Dead>,
+    swept: &mut Swept,
+) -> bool {
+    let mut complete = true;
+    while !unrecorded.is_empty()
+        && let Some(step) = steps.recv().await
+    {
+        let found = match step {
+            Step::File(found) => found,
+            Step::Special(_) => continue,
+            Step::Unreadable(path, error) => {
+                complete = false;
+                warn!(path = %path.display(), %error, "Could not look into a part of the tree");
+                continue;
+            }
+        };
+        let Some(dead) = unrecorded.remove(&found.file.inode) else { continue };
+        match unpublish(store, found.path, dead.file.inode).await {
+            Ok(()) => swept.count(store.discard(dead).await, |swept| &mut swept.retracted),
+            Err(error) => swept.fail(&error),
+        }
+    }
+    complete
+}
+
+/// Removes a published name, holding the slot's claim: a new upload may be about to replace the file there.
+async fn unpublish(store: &LocalStore, path: PathBuf, inode: (u64, u64)) -> Result<(), StoreError> {
+    // Our own names are ASCII and slots are UTF-8: another path was not published by us.
+    let Some(path) = path.to_str() else { return Ok(()) };
+    let _claim = match SlotPath::parse(path) {
+        Ok(slot) => Some(store.claim(&slot, PATIENCE).await?),
+        // By id: nobody else ever publishes there.
+        Err(_) => None,
+    };
+    store.remove_inode(Place::new(path), inode).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use bytes::Bytes;
+    use hfs_core::ByteSize;
+
+    use super::*;
+    use crate::storage::conformance::{publish, put, read, settle};
+    use crate::storage::local::testing::{Root, files_below};
+    use crate::storage::rows::{Rows, record};
+
+    /// What a process does before it dies: dropping the store ends its leases, as its death would.
+    struct Fixture {
+        root: Root,
+        rows: Rows,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            Self { root: Root::new(), rows: Rows::default() }
+        }
+
+        async fn sweep(&self) -> Swept {
+            sweep(&self.root.open(), &self.rows).await.unwrap()
+        }
+
+        fn temporaries(&self) -> Vec<String> {
+            files_below(&self.root.path().join(".hfs/tmp"))
+        }
+    }
+
+    /// A second name of a temporary: what is left when its writer dies without a chance to clean up.
+    fn die(root: &Path, id: BlobId) {
+        let own = root.join(format!(".hfs/tmp/{id}"));
+        let kept = root.join("kept");
+        fs::hard_link(&own, &kept).unwrap();
+        fs::write(root.join("kept-name"), id.to_string()).unwrap();
+    }
+
+    fn revive(root: &Path) {
+        let name = fs::read_to_string(root.join("kept-name")).unwrap();
+        fs::rename(root.join("kept"), root.join(".hfs/tmp").join(name)).unwrap();
+        fs::remove_file(root.join("kept-name")).unwrap();
+    }
+
+    #[tokio::test]
+    async fn running_uploads_are_left_alone() {
+        let fixture = Fixture::new();
+        let store = fixture.root.open();
+        let mut writer = store.create(Some(ByteSize::kib(1))).await.unwrap();
+        writer.write(Bytes::from_static(b"half")).await.unwrap();
+        assert_eq!(fixture.sweep().await, Swept { living: 1, ..Swept::default() });
+        let place = settle(publish(&store, writer, "a/b").await).await;
+        assert_eq!(read(&store, &place).await, b"half");
+    }
+
+    #[tokio::test]
+    async fn a_broken_upload_of_a_dead_process_goes() {
+        let fixture = Fixture::new();
+        let store = fixture.root.open();
+        let writer = store.create(Some(ByteSize::mib(1))).await.unwrap();
+        die(fixture.root.path(), writer.id());
+        drop(writer);
+        store.quiesce().await;
+        drop(store);
+        revive(fixture.root.path());
+        assert_eq!(fixture.temporaries().len(), 1);
+        assert_eq!(fixture.sweep().await, Swept { orphans: 1, ..Swept::default() });
+        assert_eq!(fixture.temporaries(), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_committed_upload_only_loses_its_temporary_name() {
+        let fixture = Fixture::new();
+        let store = fixture.root.open();
+        let mut writer = store.create(None).await.unwrap();
+        writer.write(Bytes::from_static(b"safe")).await.unwrap();
+        let id = writer.id();
+        let published = publish(&store, writer, "a/b").await;
+        fixture.rows.insert(record(id, "a/b", published.place.as_str(), 4));
+        drop(published);
+        drop(store);
+        assert_eq!(fixture.sweep().await, Swept { settled: 1, ..Swept::default() });
+        assert_eq!(fixture.temporaries(), [""; 0]);
+        assert_eq!(read(&fixture.root.open(), &Place::new("a/b")).await, b"safe");
+    }
+
+    #[tokio::test]
+    async fn what_was_published_and_never_recorded_goes_under_all_its_names() {
+        let fixture = Fixture::new();
+        let store = fixture.root.open();
+        let long = format!("a/{}", "n".repeat(300));
+        for path in ["a/b", "c/d/e", &long] {
+            drop(put(&store, path, b"unacknowledged").await);
+        }
+        let bystander = settle(put(&store, "a/other", b"recorded").await).await;
+        store.quiesce().await;
+        drop(store);
+        assert_eq!(fixture.sweep().await, Swept { retracted: 3, ..Swept::default() });
+        assert_eq!(files_below(fixture.root.path()), [".hfs/claims", "a/other"]);
+        assert!(!fixture.root.path().join("c").exists(), "empty directories go too");
+        assert_eq!(read(&fixture.root.open(), &bystander).await, b"recorded");
+    }
+
+    #[tokio::test]
+    async fn an_unresolved_publication_is_left_to_its_living_process() {
+        let fixture = Fixture::new();
+        let store = fixture.root.open();
+        drop(put(&store, "a/b", b"its row may still come").await);
+        assert_eq!(sweep(&store, &fixture.rows).await.unwrap(), Swept { living: 1, ..Swept::default() });
+        assert_eq!(fixture.sweep().await, Swept { living: 1, ..Swept::default() });
+        drop(store);
+        assert_eq!(fixture.sweep().await, Swept { retracted: 1, ..Swept::default() });
+    }
+
+    #[tokio::test]
+    async fn a_leftover_that_was_replaced_does_not_take_its_successor_along() {
+        let fixture = Fixture::new();
+        let store = fixture.root.open();
+        drop(put(&store, "a/b", b"leftover").await);
+        let place = settle(put(&store, "a/b", b"new").await).await;
+        store.quiesce().await;
+        drop(store);
+        assert_eq!(fixture.sweep().await, Swept { orphans: 1, ..Swept::default() });
+        assert_eq!(read(&fixture.root.open(), &place).await, b"new");
+    }
+
+    #[tokio::test]
+    async fn a_replacement_that_died_half_way_leaves_no_second_name() {
+        let fixture = Fixture::new();
+        let store = fixture.root.open();
+        drop(put(&store, "a/b", b"x").await);
+        drop(store);
+        let tmp = fixture.root.path().join(".hfs/tmp");
+        let own = fixture.temporaries().remove(0);
+        fs::hard_link(tmp.join(&own), tmp.join(format!("{own}.link"))).unwrap();
+        let swept = fixture.sweep().await;
+        assert_eq!(swept, Swept { orphans: 1, retracted: 1, ..Swept::default() });
+        assert_eq!(files_below(fixture.root.path()), [".hfs/claims"]);
+    }
+
+    #[tokio::test]
+    async fn the_last_copy_of_a_recorded_blob_is_kept() {
+        let fixture = Fixture::new();
+        let store = fixture.root.open();
+        let mut writer = store.create(None).await.unwrap();
+        writer.write(Bytes::from_static(b"precious")).await.unwrap();
+        let id = writer.id();
+        drop(publish(&store, writer, "a/b").await);
+        fixture.rows.insert(record(id, "a/b", "a/b", 8));
+        drop(store);
+        fs::remove_file(fixture.root.path().join("a/b")).unwrap();
+        assert_eq!(fixture.sweep().await, Swept { failed: 1, ..Swept::default() });
+        assert_eq!(fixture.temporaries(), [id.to_string()]);
+    }
+}
