@@ -7,6 +7,7 @@
 mod conformance;
 pub mod faulty;
 pub mod memory;
+pub mod sqlite;
 
 use futures_core::future::BoxFuture;
 use hfs_core::auth::{Owner, Proof};
