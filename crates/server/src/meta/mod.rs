@@ -7,6 +7,7 @@
 mod conformance;
 pub mod faulty;
 pub mod memory;
+pub mod sqlite;
 
 use futures_core::future::BoxFuture;
 use hfs_core::auth::{Owner, Proof};
@@ -137,7 +138,8 @@ pub enum MetaError {
     /// Certainly nothing was written: the database did not answer in time or was busy.
     #[error("the metadata store was busy")]
     Busy,
-    /// It is unknown whether the change was written.
+    /// It is unknown whether the change was written. A row that cannot be seen now may still appear after a crash, as
+    /// long as no later write has succeeded: what belongs to it must be kept until then, or until the next start.
     #[error("the metadata store failed to {action}")]
     Backend {
         /// What was asked of it.

@@ -1,4 +1,17 @@
 //! What the operator sees: metrics and log.
+//!
+//! One `info` line per transfer is written by the handlers, at its end, always with these fields: `request`
+//! ([`RequestId`]), `slot`, `proof`, `owner`, `bytes`, `elapsed_ms`, `outcome` ([`TransferOutcome`](labels::TransferOutcome)),
+//! `status`, `client`. Anything that holds a query string goes through [`redact`] first.
+
+pub mod labels;
+pub mod log;
+pub mod metrics;
+pub mod redact;
+mod request_id;
+mod rotate;
+
+pub use request_id::RequestId;
 
 use std::path::PathBuf;
 

@@ -1,0 +1,94 @@
+//! A few read-only connections, used on the runtime's blocking threads.
+//!
+//! Readers never wait for the writer (write-ahead log). No lock is held across an await: a connection is taken out of
+//! the pool, used by one blocking call, and put back.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tokio::sync::Semaphore;
+
+use super::failure;
+use super::schema::open_reader;
+use crate::meta::MetaError;
+
+/// Reads at once: enough that one slow disk access does not hold up the rest, few enough to cost nothing.
+const READERS: usize = 4;
+
+/// A hung disk must not pile up requests that wait for rows.
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// The pool. Connections open when first needed.
+#[derive(Debug)]
+pub(super) struct Readers {
+    permits: Arc<Semaphore>,
+    idle: Arc<Idle>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    path: PathBuf,
+    connections: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    pub(super) fn new(path: &Path) -> Self {
+        let idle = Idle { path: path.to_owned(), connections: Mutex::default() };
+        Self { permits: Arc::new(Semaphore::new(READERS)), idle: Arc::new(idle) }
+    }
+
+    /// Runs `query` on a connection of its own for that time; [`MetaError::Busy`] when the disk does not answer.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, MetaError> {
+        tokio::time::timeout(DEADLINE, self.unbounded(action, query)).await.unwrap_or(Err(MetaError::Busy))
+    }
+
+    /// [`Readers::run`] for what reads the whole database.
+    pub(super) async fn unbounded<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, MetaError> {
+        let failed = |source| MetaError::Backend { action, source };
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|error| failed(error.into()))?;
+        let idle = Arc::clone(&self.idle);
+        let answer = tokio::task::spawn_blocking(move || {
+            // Held by the call, not by the caller, who may have given up.
+            let _permit = permit;
+            idle.query(action, query)
+        });
+        answer.await.map_err(|error| failed(error.into()))?
+    }
+
+    /// Closes the idle connections, so that the writer's is the last one and tidies up.
+    pub(super) fn close(&self) {
+        self.idle.pool().clear();
+    }
+}
+
+impl Idle {
+    fn query<T>(
+        &self,
+        action: &'static str,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, MetaError> {
+        let taken = self.pool().pop();
+        let connection = match taken {
+            Some(connection) => connection,
+            None => open_reader(&self.path).map_err(|error| MetaError::Backend { action, source: error.into() })?,
+        };
+        // After an error the connection is closed: the next reader begins with a fresh one.
+        let answer = query(&connection).map_err(|error| failure(action, &Arc::new(error)))?;
+        self.pool().push(connection);
+        Ok(answer)
+    }
+
+    fn pool(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,244 @@
+//! The one thread that writes: takes all waiting operations, applies them in one transaction, commits once, answers all.
+//!
+//! A sync costs about the same for one row as for a hundred, so concurrent uploads share it. Each operation runs in a
+//! savepoint of its own: a bad one fails alone. An answer is only sent after the COMMIT that holds it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use prometheus_client::metrics::counter::Counter;
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info};
+
+use super::schema::{OpenError, open_writer};
+use super::{failure, rows};
+use crate::meta::MetaError;
+
+/// Operations that may wait before callers do.
+const QUEUE: usize = 1024;
+
+/// Most operations that share a transaction: bounds how long the first of them waits, and the log's growth.
+const MAX_BATCH: usize = 256;
+
+/// The handle that callers hold. Dropping it lets the thread finish what was asked, then waits for it.
+#[derive(Debug)]
+pub(super) struct Writer {
+    queue: Option<mpsc::Sender<Box<dyn Job>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Starts the thread; every successful COMMIT increments `commits`.
+    pub(super) fn start(path: &Path, connection: Connection, commits: Counter) -> Result<Self, OpenError> {
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let mut worker = Worker { path: path.to_owned(), connection: Some(connection), jobs, commits };
+        let thread = std::thread::Builder::new()
+            .name("meta-writer".to_owned())
+            .spawn(move || {
+                while let Some(first) = worker.jobs.blocking_recv() {
+                    worker.batch(first);
+                }
+            })
+            .map_err(OpenError::Thread)?;
+        Ok(Self { queue: Some(queue), thread: Some(thread) })
+    }
+
+    /// Runs `change` inside the next transaction and returns its outcome once that is durable. Dropping the future does
+    /// not take the change back.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        change: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, MetaError> {
+        let stopped = || MetaError::Backend { action, source: "the thread that writes metadata has stopped".into() };
+        let (answer, outcome) = oneshot::channel();
+        let job = Box::new(Change { action, change, outcome: None, answer });
+        let queue = self.queue.as_ref().ok_or_else(stopped)?;
+        queue.send(job).await.map_err(|_| stopped())?;
+        outcome.await.map_err(|_| stopped())?
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has nothing left to finish; whoever waited for it was told.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// One operation in the queue.
+trait Job: std::fmt::Debug + Send {
+    /// Applies it and keeps the outcome.
+    fn apply(&mut self, connection: &Connection) -> rusqlite::Result<()>;
+    /// Its transaction is durable: answers with the outcome.
+    fn succeed(self: Box<Self>);
+    /// Its transaction is not, as far as we know.
+    fn fail(self: Box<Self>, cause: &Arc<rusqlite::Error>);
+}
+
+struct Change<F, T> {
+    action: &'static str,
+    change: F,
+    outcome: Option<T>,
+    answer: oneshot::Sender<Result<T, MetaError>>,
+}
+
+impl<F, T> Job for Change<F, T>
+where
+    F: FnMut(&Connection) -> rusqlite::Result<T> + Send,
+    T: Send,
+{
+    fn apply(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        self.outcome = Some((self.change)(connection)?);
+        Ok(())
+    }
+
+    fn succeed(self: Box<Self>) {
+        if let Some(outcome) = self.outcome {
+            // Nobody listens when the caller gave up: what it asked for is done all the same.
+            let _ = self.answer.send(Ok(outcome));
+        }
+    }
+
+    fn fail(self: Box<Self>, cause: &Arc<rusqlite::Error>) {
+        let _ = self.answer.send(Err(failure(self.action, cause)));
+    }
+}
+
+impl<F, T> std::fmt::Debug for Change<F, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Change").field("action", &self.action).finish_non_exhaustive()
+    }
+}
+
+struct Worker {
+    path: PathBuf,
+    /// `None` after an I/O error, until it could be reopened.
+    connection: Option<Connection>,
+    jobs: mpsc::Receiver<Box<dyn Job>>,
+    commits: Counter,
+}
+
+impl Worker {
+    fn batch(&mut self, first: Box<dyn Job>) {
+        if self.connection.is_none() {
+            self.reopen();
+        }
+        let Some(connection) = &self.connection else { return self.refuse_waiting(first, closed()) };
+        if let Err(cause) = connection.execute_batch("BEGIN IMMEDIATE") {
+            return self.refuse_waiting(first, cause);
+        }
+        let mut applied = Vec::new();
+        let mut next = Some(first);
+        while let Some(mut job) = next {
+            match in_savepoint(connection, job.as_mut()) {
+                Ok(()) => applied.push(job),
+                // Some errors (disk full, I/O) end the whole transaction, and with it all that was applied.
+                Err(cause) if connection.is_autocommit() || is_suspect(&cause) => {
+                    applied.push(job);
+                    return self.abandon(applied, cause);
+                }
+                Err(cause) => job.fail(&Arc::new(cause)),
+            }
+            // Operations that arrived while we waited for the lock or wrote share this commit.
+            next = if applied.len() < MAX_BATCH { self.jobs.try_recv().ok() } else { None };
+        }
+        self.commit(applied);
+    }
+
+    fn commit(&mut self, applied: Vec<Box<dyn Job>>) {
+        let Some(connection) = &self.connection else { return };
+        match connection.execute_batch("COMMIT") {
+            Ok(()) => {
+                self.commits.inc();
+                applied.into_iter().for_each(|job| job.succeed());
+            }
+            Err(cause) => self.abandon(applied, cause),
+        }
+    }
+
+    /// Nothing of this transaction may be believed. The answers come last, so that a caller who then asks what is true
+    /// is told after the connection was set right.
+    fn abandon(&mut self, applied: Vec<Box<dyn Job>>, cause: rusqlite::Error) {
+        error!(error = %cause, operations = applied.len(), "Metadata transaction failed");
+        let rolled_back = self
+            .connection
+            .as_ref()
+            .is_some_and(|connection| connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok());
+        if !rolled_back || is_suspect(&cause) {
+            self.reopen();
+        }
+        let cause = Arc::new(cause);
+        applied.into_iter().for_each(|job| job.fail(&cause));
+    }
+
+    /// The transaction could not begin: after five seconds of waiting for the lock, or at once because of an error.
+    /// Those behind have waited as long, and are told with the first.
+    fn refuse_waiting(&mut self, first: Box<dyn Job>, cause: rusqlite::Error) {
+        error!(error = %cause, "Metadata transaction could not begin");
+        if is_suspect(&cause) {
+            self.connection = None;
+        }
+        let cause = Arc::new(cause);
+        first.fail(&cause);
+        for _ in 0..self.jobs.len() {
+            let Ok(job) = self.jobs.try_recv() else { break };
+            job.fail(&cause);
+        }
+    }
+
+    /// Replaces the connection after an error that leaves the state of its files in doubt.
+    ///
+    /// The kernel reports a failed fsync once and may then forget the pages: a second fsync through the same
+    /// descriptor would succeed and prove nothing. And the frames of the lost transaction may still stand whole behind
+    /// the end of the log, where a recovery after a crash would find and revive them, long after its callers cleaned up
+    /// its files. So we open anew and commit a note at once: it overwrites them, and the question is settled. Until that
+    /// works, every batch fails.
+    fn reopen(&mut self) {
+        self.connection = None;
+        let settled = open_writer(&self.path).map_err(|error| error.to_string()).and_then(|connection| {
+            let settle = connection
+                .execute_batch("BEGIN IMMEDIATE")
+                .and_then(|()| rows::count_reopening(&connection))
+                .and_then(|()| connection.execute_batch("COMMIT"));
+            settle.map(|()| connection).map_err(|error| error.to_string())
+        });
+        match settled {
+            Ok(connection) => {
+                info!(database = %self.path.display(), "Metadata database reopened");
+                self.connection = Some(connection);
+            }
+            Err(error) => error!(database = %self.path.display(), error, "Cannot reopen the metadata database"),
+        }
+    }
+}
+
+/// Applies the job, or leaves no trace of it.
+fn in_savepoint(connection: &Connection, job: &mut dyn Job) -> rusqlite::Result<()> {
+    let outcome = connection
+        .execute_batch("SAVEPOINT job")
+        .and_then(|()| job.apply(connection))
+        .and_then(|()| connection.execute_batch("RELEASE job"));
+    let undo = || connection.execute_batch("ROLLBACK TO job; RELEASE job");
+    if outcome.is_err() && !connection.is_autocommit() && undo().is_err() {
+        // What cannot be undone alone is undone with the rest; the caller sees it by the autocommit state.
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    outcome
+}
+
+/// Whether the files, or this connection's view of them, are in doubt after that error.
+fn is_suspect(error: &rusqlite::Error) -> bool {
+    use ErrorCode::{CannotOpen, DatabaseCorrupt, NotADatabase, SystemIoFailure};
+    matches!(error.sqlite_error_code(), Some(SystemIoFailure | DatabaseCorrupt | NotADatabase | CannotOpen))
+}
+
+fn closed() -> rusqlite::Error {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
+    rusqlite::Error::SqliteFailure(code, Some("the database was closed after an I/O error".to_owned()))
+}

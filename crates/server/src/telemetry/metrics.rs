@@ -1,0 +1,323 @@
+//! Every metric of the server, in one struct.
+//!
+//! Own names are `hfs_<noun>_<unit>[_total]`; the original server's names stand beside them, so that its dashboards go
+//! on working. Counters get their `_total` from the encoder: registered without it, exposed with it. Every series is
+//! there from the first scrape. Answers of `/metrics` are [`Metrics::encode`] with [`CONTENT_TYPE`].
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use hfs_core::ByteSize;
+use hfs_core::auth::Proof;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Metric, Registry};
+
+use super::labels::{
+    AuthOutcome, Direction, Method, ProofLabel, ReloadOutcome, StatusClass, TransferOutcome, UploadRefusal,
+};
+
+/// `Content-Type` of [`Metrics::encode`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Seconds, from a cached thumbnail to a film over a phone.
+const DURATIONS: [f64; 15] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0, 900.0, 3600.0];
+
+/// Bytes: 1 KiB to 10 GiB.
+const SIZES: [f64; 12] = [
+    1024.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+    67_108_864.0,
+    268_435_456.0,
+    1_073_741_824.0,
+    4_294_967_296.0,
+    10_737_418_240.0,
+];
+
+/// What the server counts. Shared as an `Arc`; every method is cheap and takes `&self`.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Uploads that ended with 201 (the original's name).
+    pub uploads: Counter,
+    /// Uploads that were refused or ended otherwise (the original's name).
+    pub upload_errors: Counter,
+    /// Downloads sent completely (the original's name).
+    pub downloads: Counter,
+    /// Downloads that broke off (the original's name).
+    pub download_errors: Counter,
+    /// Time from head to 201 (the original's name, wider buckets).
+    pub upload_duration: Histogram,
+    /// Time from head to last byte (the original's name, wider buckets).
+    pub download_duration: Histogram,
+    /// Size of complete uploads (the original's name, buckets that fit).
+    pub upload_size: Histogram,
+    /// Bytes of complete downloads (the original's name, buckets that fit).
+    pub download_size: Histogram,
+    /// Requests being handled (the original's name, which promises connections and a counter, and is neither).
+    pub active_requests: Gauge,
+    /// Open connections.
+    pub connections: Gauge,
+    /// Answered requests.
+    pub requests: Family<RequestLabels, Counter>,
+    /// Transfers by direction and outcome.
+    pub transfers: Family<TransferLabels, Counter>,
+    /// Uploads refused, by reason.
+    pub upload_refusals: Family<RefusalLabels, Counter>,
+    /// Proofs checked.
+    pub auth: Family<AuthLabels, Counter>,
+    /// Body bytes received, added when the transfer ends.
+    pub received_bytes: Counter,
+    /// Body bytes sent, added when the transfer ends.
+    pub sent_bytes: Counter,
+    /// Free bytes on the store; not a number until first measured, since zero would raise alarms.
+    pub store_free: Gauge<f64, AtomicU64>,
+    /// Configuration reloads.
+    pub config_reloads: Family<ReloadLabels, Counter>,
+    /// Expired blobs that the janitor removed.
+    pub janitor_removed: Counter,
+    /// Commits of the metadata; hand a clone to [`SqliteMeta::open_counted`](crate::meta::sqlite::SqliteMeta).
+    pub meta_commits: Counter,
+    /// Sweeps of the store for what crashes left.
+    pub sweep_runs: Counter,
+    /// Temporaries without an owner, removed.
+    pub sweep_temporaries: Counter,
+    /// Published files without a row, removed.
+    pub sweep_leftovers: Counter,
+}
+
+/// Labels of `hfs_requests_total`.
+#[derive(Clone, Copy, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct RequestLabels {
+    method: Method,
+    status: StatusClass,
+}
+
+/// Labels of `hfs_transfers_total`.
+#[derive(Clone, Copy, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct TransferLabels {
+    direction: Direction,
+    outcome: TransferOutcome,
+}
+
+/// Labels of `hfs_upload_refusals_total`.
+#[derive(Clone, Copy, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct RefusalLabels {
+    reason: UploadRefusal,
+}
+
+/// Labels of `hfs_auth_total`.
+#[derive(Clone, Copy, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct AuthLabels {
+    proof: ProofLabel,
+    outcome: AuthOutcome,
+}
+
+/// Labels of `hfs_config_reloads_total`.
+#[derive(Clone, Copy, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct ReloadLabels {
+    outcome: ReloadOutcome,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct BuildLabels {
+    version: &'static str,
+}
+
+impl Metrics {
+    /// All metrics, at zero.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "a second set would count into nowhere: made once, on purpose")]
+    pub fn new() -> Self {
+        let mut r = Registry::default();
+        r.register("hfs_build", "Version of the server", Info::new(BuildLabels { version: env!("CARGO_PKG_VERSION") }));
+        Self {
+            uploads: add(&mut r, "uploads", "Uploads stored"),
+            upload_errors: add(&mut r, "upload_errors", "Uploads refused or broken off"),
+            downloads: add(&mut r, "downloads", "Downloads sent completely"),
+            download_errors: add(&mut r, "download_errors", "Downloads broken off"),
+            upload_duration: histogram(&mut r, "upload_duration_seconds", "Duration of stored uploads", &DURATIONS),
+            download_duration: histogram(&mut r, "download_duration_seconds", "Duration of downloads", &DURATIONS),
+            upload_size: histogram(&mut r, "upload_size_bytes", "Size of stored uploads", &SIZES),
+            download_size: histogram(&mut r, "download_size_bytes", "Bytes sent by complete downloads", &SIZES),
+            active_requests: add(&mut r, "active_connections_total", "Requests being handled"),
+            connections: add(&mut r, "hfs_connections", "Open connections"),
+            requests: family(
+                &mut r,
+                "hfs_requests",
+                "Requests answered",
+                pairs(Method::ALL, StatusClass::ALL, |method, status| RequestLabels { method, status }),
+            ),
+            transfers: family(
+                &mut r,
+                "hfs_transfers",
+                "Transfers ended",
+                pairs(Direction::ALL, TransferOutcome::ALL, |direction, outcome| TransferLabels { direction, outcome }),
+            ),
+            upload_refusals: family(
+                &mut r,
+                "hfs_upload_refusals",
+                "Uploads refused",
+                UploadRefusal::ALL.iter().map(|&reason| RefusalLabels { reason }),
+            ),
+            auth: family(
+                &mut r,
+                "hfs_auth",
+                "Proofs checked",
+                pairs(ProofLabel::ALL, AuthOutcome::ALL, |proof, outcome| AuthLabels { proof, outcome }),
+            ),
+            received_bytes: add(&mut r, "hfs_received_bytes", "Body bytes received"),
+            sent_bytes: add(&mut r, "hfs_sent_bytes", "Body bytes sent"),
+            store_free: register(&mut r, "hfs_store_free_bytes", "Free bytes on the store", unknown()),
+            config_reloads: family(
+                &mut r,
+                "hfs_config_reloads",
+                "Configuration reloads",
+                ReloadOutcome::ALL.iter().map(|&outcome| ReloadLabels { outcome }),
+            ),
+            janitor_removed: add(&mut r, "hfs_janitor_removed", "Expired files removed"),
+            meta_commits: add(&mut r, "hfs_meta_commits", "Commits of the metadata"),
+            sweep_runs: add(&mut r, "hfs_sweep_runs", "Sweeps for what crashes left"),
+            sweep_temporaries: add(&mut r, "hfs_sweep_temporaries_removed", "Temporaries without an owner removed"),
+            sweep_leftovers: add(&mut r, "hfs_sweep_leftovers_removed", "Files without a row removed"),
+            registry: r,
+        }
+    }
+
+    /// All of it in the OpenMetrics text format; send it as [`CONTENT_TYPE`].
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut text = String::with_capacity(16 << 10);
+        text::encode(&mut text, &self.registry).expect("writing to a String cannot fail");
+        text
+    }
+
+    /// An upload whose body was begun has ended; `bytes` were received.
+    pub fn upload_finished(&self, outcome: TransferOutcome, bytes: u64, elapsed: Duration) {
+        self.transfers.get_or_create(&TransferLabels { direction: Direction::Upload, outcome }).inc();
+        self.received_bytes.inc_by(bytes);
+        if outcome == TransferOutcome::Complete {
+            self.uploads.inc();
+            self.upload_duration.observe(elapsed.as_secs_f64());
+            self.upload_size.observe(bytes as f64);
+        } else {
+            self.upload_errors.inc();
+        }
+    }
+
+    /// A download has ended; `bytes` were sent.
+    pub fn download_finished(&self, outcome: TransferOutcome, bytes: u64, elapsed: Duration) {
+        self.transfers.get_or_create(&TransferLabels { direction: Direction::Download, outcome }).inc();
+        self.sent_bytes.inc_by(bytes);
+        if outcome == TransferOutcome::Complete {
+            self.downloads.inc();
+            self.download_duration.observe(elapsed.as_secs_f64());
+            self.download_size.observe(bytes as f64);
+        } else {
+            self.download_errors.inc();
+        }
+    }
+
+    /// An upload was refused. Not for those that [`Metrics::upload_finished`] counts.
+    pub fn upload_refused(&self, reason: UploadRefusal) {
+        self.upload_errors.inc();
+        self.upload_refusals.get_or_create(&RefusalLabels { reason }).inc();
+    }
+
+    /// A proof was checked, or missed.
+    pub fn proof_checked(&self, proof: Option<Proof>, outcome: AuthOutcome) {
+        self.auth.get_or_create(&AuthLabels { proof: ProofLabel(proof), outcome }).inc();
+    }
+
+    /// A request was answered.
+    pub fn request_answered(&self, method: Method, status: StatusClass) {
+        self.requests.get_or_create(&RequestLabels { method, status }).inc();
+    }
+
+    /// The configuration was read again.
+    pub fn config_reloaded(&self, outcome: ReloadOutcome) {
+        self.config_reloads.get_or_create(&ReloadLabels { outcome }).inc();
+    }
+
+    /// Free bytes were measured.
+    pub fn set_store_free(&self, free: ByteSize) {
+        self.store_free.set(free.as_u64() as f64);
+    }
+
+    /// A connection is open until the guard is dropped.
+    pub fn connection_opened(&self) -> InFlight {
+        InFlight::new(&self.connections)
+    }
+
+    /// A request is being handled until the guard is dropped.
+    pub fn request_started(&self) -> InFlight {
+        InFlight::new(&self.active_requests)
+    }
+}
+
+/// Something that is going on; counted until dropped.
+#[derive(Debug)]
+pub struct InFlight(Gauge);
+
+impl InFlight {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+fn register<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    register(registry, name, help, M::default())
+}
+
+fn histogram(registry: &mut Registry, name: &str, help: &str, buckets: &[f64]) -> Histogram {
+    register(registry, name, help, Histogram::new(buckets.iter().copied()))
+}
+
+fn unknown() -> Gauge<f64, AtomicU64> {
+    let gauge = Gauge::default();
+    gauge.set(f64::NAN);
+    gauge
+}
+
+/// A family with a series for each of `labels` from the start: a rate over a series that appears with its first event
+/// misses that event.
+fn family<L>(registry: &mut Registry, name: &str, help: &str, labels: impl Iterator<Item = L>) -> Family<L, Counter>
+where
+    L: Clone + std::hash::Hash + Eq + EncodeLabelSet + std::fmt::Debug + Send + Sync + 'static,
+    Family<L, Counter>: EncodeMetric,
+{
+    let family = Family::<L, Counter>::default();
+    for labels in labels {
+        drop(family.get_or_create(&labels));
+    }
+    register(registry, name, help, family)
+}
+
+fn pairs<A: Copy, B: Copy, L>(a: &'static [A], b: &'static [B], join: fn(A, B) -> L) -> impl Iterator<Item = L> {
+    a.iter().flat_map(move |&a| b.iter().map(move |&b| join(a, b)))
+}

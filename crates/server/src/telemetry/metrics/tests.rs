@@ -1,0 +1,186 @@
+//! The names that operators rely on, and a strict reader of the exposition format.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use super::*;
+
+#[test]
+fn the_names_stay_as_operators_know_them() {
+    let text = Metrics::new().encode();
+    let list: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# HELP ")).collect();
+    insta::assert_snapshot!(list.join("\n"), @r"
+    hfs_build Version of the server.
+    uploads Uploads stored.
+    upload_errors Uploads refused or broken off.
+    downloads Downloads sent completely.
+    download_errors Downloads broken off.
+    upload_duration_seconds Duration of stored uploads.
+    download_duration_seconds Duration of downloads.
+    upload_size_bytes Size of stored uploads.
+    download_size_bytes Bytes sent by complete downloads.
+    active_connections_total Requests being handled.
+    hfs_connections Open connections.
+    hfs_requests Requests answered.
+    hfs_transfers Transfers ended.
+    hfs_upload_refusals Uploads refused.
+    hfs_auth Proofs checked.
+    hfs_received_bytes Body bytes received.
+    hfs_sent_bytes Body bytes sent.
+    hfs_store_free_bytes Free bytes on the store.
+    hfs_config_reloads Configuration reloads.
+    hfs_janitor_removed Expired files removed.
+    hfs_meta_commits Commits of the metadata.
+    hfs_sweep_runs Sweeps for what crashes left.
+    hfs_sweep_temporaries_removed Temporaries without an owner removed.
+    hfs_sweep_leftovers_removed Files without a row removed.
+    ");
+}
+
+#[test]
+fn the_originals_names_are_exposed_from_the_first_scrape() {
+    let text = Metrics::new().encode();
+    let families = parse(&text);
+    for name in ["uploads", "upload_errors", "downloads", "download_errors"] {
+        assert_eq!(families[name].kind, "counter", "{name}");
+        assert!(text.contains(&format!("\n{name}_total 0\n")), "{name}");
+    }
+    for name in ["upload_duration_seconds", "download_duration_seconds", "upload_size_bytes", "download_size_bytes"] {
+        assert_eq!(families[name].kind, "histogram", "{name}");
+        assert!(text.contains(&format!("\n{name}_count 0\n")), "{name}");
+        assert!(text.contains(&format!("\n{name}_sum 0.0\n")), "{name}");
+    }
+    assert!(text.contains("# TYPE active_connections_total gauge\nactive_connections_total 0\n"));
+    assert!(text.contains("\nhfs_build_info{version=\""));
+}
+
+#[test]
+fn no_series_appears_later() {
+    let metrics = Metrics::new();
+    let series = |text: &str| -> HashSet<String> {
+        parse(text).into_values().flat_map(|family| family.samples).map(|sample| sample.series).collect()
+    };
+    let before = series(&metrics.encode());
+    for &outcome in TransferOutcome::ALL {
+        metrics.upload_finished(outcome, 1 << 20, Duration::from_secs(1));
+        metrics.download_finished(outcome, 1 << 20, Duration::from_secs(1));
+    }
+    UploadRefusal::ALL.iter().for_each(|&reason| metrics.upload_refused(reason));
+    metrics.proof_checked(Some(Proof::FileShare), AuthOutcome::Accepted);
+    metrics.request_answered(Method::from("BREW"), StatusClass::from(405));
+    metrics.config_reloaded(ReloadOutcome::Refused);
+    metrics.set_store_free(ByteSize::gib(20_000));
+    assert_eq!(series(&metrics.encode()), before);
+}
+
+#[test]
+fn a_stored_upload_counts_once_and_falls_into_its_buckets() {
+    let metrics = Metrics::new();
+    metrics.upload_finished(TransferOutcome::Complete, 3 << 30, Duration::from_secs(700));
+    metrics.upload_finished(TransferOutcome::Aborted, 1000, Duration::from_secs(9));
+    metrics.upload_refused(UploadRefusal::TooLarge);
+    let text = metrics.encode();
+    for line in [
+        "uploads_total 1",
+        "upload_errors_total 2",
+        "upload_duration_seconds_bucket{le=\"300.0\"} 0",
+        "upload_duration_seconds_bucket{le=\"900.0\"} 1",
+        "upload_size_bytes_count 1",
+        "upload_size_bytes_bucket{le=\"1073741824.0\"} 0",
+        "upload_size_bytes_bucket{le=\"4294967296.0\"} 1",
+        "hfs_received_bytes_total 3221226472",
+        "hfs_transfers_total{direction=\"upload\",outcome=\"aborted\"} 1",
+        "hfs_upload_refusals_total{reason=\"too-large\"} 1",
+    ] {
+        assert!(text.contains(&format!("\n{line}\n")), "{line}\n{text}");
+    }
+    parse(&text);
+}
+
+#[test]
+fn what_is_in_flight_ends_with_its_guard() {
+    let metrics = Metrics::new();
+    let guards = (metrics.connection_opened(), metrics.request_started(), metrics.request_started());
+    assert_eq!((metrics.connections.get(), metrics.active_requests.get()), (1, 2));
+    drop(guards);
+    assert_eq!((metrics.connections.get(), metrics.active_requests.get()), (0, 0));
+}
+
+struct Parsed {
+    kind: String,
+    samples: Vec<Sample>,
+}
+
+struct Sample {
+    /// Name and labels as written.
+    series: String,
+    name: String,
+    labels: BTreeMap<String, String>,
+    value: f64,
+}
+
+/// Reads an OpenMetrics exposition as strictly as its grammar; panics at the first fault.
+fn parse(text: &str) -> BTreeMap<String, Parsed> {
+    let body = text.strip_suffix("# EOF\n").expect("ends with EOF");
+    assert!(!text.contains("\r") && !text.contains("\n\n"));
+    let mut families: BTreeMap<String, Parsed> = BTreeMap::new();
+    let (mut seen, mut lines) = (HashSet::new(), body.lines().peekable());
+    while let Some(help) = lines.next() {
+        let (name, help) = help.strip_prefix("# HELP ").expect("a family begins with HELP").split_once(' ').unwrap();
+        assert!(is_name(name) && !help.is_empty(), "{name}");
+        let kind = lines.next().and_then(|line| line.strip_prefix(&format!("# TYPE {name} "))).expect("then its TYPE");
+        let mut samples = Vec::new();
+        while let Some(line) = lines.next_if(|line| !line.starts_with('#')) {
+            let sample = parse_sample(line);
+            let suffix = sample.name.strip_prefix(name).unwrap_or_else(|| panic!("{line} in family {name}"));
+            let allowed: &[&str] = match kind {
+                "counter" => &["_total"],
+                "gauge" => &[""],
+                "info" => &["_info"],
+                "histogram" => &["_bucket", "_sum", "_count"],
+                other => panic!("type {other}"),
+            };
+            assert!(allowed.contains(&suffix), "{line} is no {kind}");
+            assert!(kind != "counter" || sample.value >= 0.0, "{line}");
+            assert!(seen.insert(sample.series.clone()), "{line} twice");
+            samples.push(sample);
+        }
+        assert!(!samples.is_empty(), "{name} is empty");
+        if kind == "histogram" {
+            check_histogram(name, &samples);
+        }
+        assert!(families.insert(name.to_owned(), Parsed { kind: kind.to_owned(), samples }).is_none(), "{name} twice");
+    }
+    families
+}
+
+fn parse_sample(line: &str) -> Sample {
+    let (series, value) = line.rsplit_once(' ').expect("a value");
+    let (name, labels) = match series.split_once('{') {
+        Some((name, labels)) => (name, labels.strip_suffix('}').expect("closing brace")),
+        None => (series, ""),
+    };
+    assert!(is_name(name), "{line}");
+    let labels = labels.split_terminator(',').map(|label| {
+        let (key, value) = label.split_once('=').expect("a label");
+        let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).expect("quotes");
+        assert!(is_name(key) && !key.contains(':') && !value.contains(['"', '\\']), "{line}");
+        (key.to_owned(), value.to_owned())
+    });
+    let value = if value == "NaN" { f64::NAN } else { value.parse().expect("a number") };
+    Sample { series: series.to_owned(), name: name.to_owned(), labels: labels.collect(), value }
+}
+
+fn check_histogram(name: &str, samples: &[Sample]) {
+    let buckets: Vec<_> = samples.iter().filter(|sample| sample.name.ends_with("_bucket")).collect();
+    let bounds: Vec<f64> = buckets.iter().map(|bucket| bucket.labels["le"].parse().unwrap()).collect();
+    assert!(bounds.is_sorted_by(|a, b| a < b) && bounds.last() == Some(&f64::INFINITY), "{name}: {bounds:?}");
+    assert!(buckets.is_sorted_by(|a, b| a.value <= b.value), "{name} is not cumulative");
+    let count = samples.iter().find(|sample| sample.name.ends_with("_count")).unwrap().value;
+    assert_eq!(buckets.last().unwrap().value, count, "{name}");
+}
+
+fn is_name(text: &str) -> bool {
+    let ok = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    text.starts_with(|c: char| !c.is_ascii_digit()) && !text.is_empty() && text.chars().all(ok)
+}
