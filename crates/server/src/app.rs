@@ -17,7 +17,7 @@ use crate::meta::sqlite::SqliteMeta;
 use crate::storage::local::LocalStore;
 use crate::storage::adopt::Adopted;
 use crate::storage::{BlobStore, adopt, audit, sweep};
-use crate::telemetry::Metrics;
+use crate::telemetry::metrics::Metrics;
 
 /// What every request needs.
 pub struct App {
@@ -95,6 +95,13 @@ impl App {
         now >= last + BETWEEN_MS && self.explained.compare_exchange(last, now, Relaxed, Relaxed).is_ok()
     }
 
+    /// Waits until what uploads left to do on disk is done; for an orderly exit.
+    pub async fn quiesce(&self) {
+        if let Some(tree) = &self.tree {
+            tree.quiesce().await;
+        }
+    }
+
     /// Resolves what dead processes left behind: temporaries, and names without a row.
     pub async fn sweep(&self) {
         let Some(tree) = &self.tree else { return };
@@ -123,7 +130,7 @@ impl App {
 ///
 /// # Errors
 /// As [`App::adopt`].
-pub async fn adopt_now(config: &Config, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
+pub async fn adopt_now(config: &Config, out: &mut dyn Write) -> anyhow::Result<()> {
     let (tree, meta) = open(config)?;
     let mut said = Vec::new();
     let mut report = |skipped| said.push(Chain(&skipped).to_string());
@@ -140,7 +147,7 @@ pub async fn adopt_now(config: &Config, out: &mut (dyn Write + Send)) -> anyhow:
 ///
 /// # Errors
 /// The store or its rows could not be read.
-pub async fn audit(config: &Config, out: &mut (dyn Write + Send)) -> anyhow::Result<bool> {
+pub async fn audit(config: &Config, out: &mut dyn Write) -> anyhow::Result<bool> {
     anyhow::ensure!(database(&config.storage.path).is_file(), "no store in {}", config.storage.path.display());
     let (tree, meta) = open(config)?;
     let mut said = Vec::new();

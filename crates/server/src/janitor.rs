@@ -66,7 +66,7 @@ pub async fn remove_expired(app: &App) -> Result<usize, MetaError> {
         {
             error!(slot = %buried.slot, error = %Chain(&failure), "An expired file stays on disk");
         }
-        app.metrics().janitor_removed();
+        app.metrics().janitor_removed.inc();
         sleep(PACE).await;
     }
     Ok(count)

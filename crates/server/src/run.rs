@@ -17,7 +17,9 @@ use crate::config::{Config, Loaded, Report};
 use crate::http::router::{Router, Surface};
 use crate::janitor;
 use crate::net::{self, Inherited, ListenAddress, Listeners, NetConfig, Server, Shutdown, TlsAcceptor};
-use crate::telemetry::{LogHandle, Metrics};
+use crate::telemetry::labels::ReloadOutcome;
+use crate::telemetry::log::LogHandle;
+use crate::telemetry::metrics::Metrics;
 
 /// Reads the configuration again, given the running one.
 pub type Load = Box<dyn Fn(&Config) -> Result<Loaded, Report> + Send>;
@@ -82,6 +84,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
 
     let reload = reload.map(|load| Reload { load, app: Arc::clone(&app), net, tls, log });
     let outcome = until_stopped(reload, &shutdown, &mut serving).await;
+    app.quiesce().await;
     janitor.abort();
     watchdog.abort();
     info!("Stopped");
@@ -140,7 +143,8 @@ impl Reload {
     fn run(&self) {
         notify_reloading();
         let outcome = self.swap();
-        self.app.metrics().config_reloaded(outcome.is_ok());
+        let counted = if outcome.is_ok() { ReloadOutcome::Applied } else { ReloadOutcome::Refused };
+        self.app.metrics().config_reloaded(counted);
         match outcome {
             Ok(()) => info!("Configuration reloaded"),
             Err(failure) => error!("Configuration not reloaded, the running one stays: {failure:#}"),
@@ -153,7 +157,8 @@ impl Reload {
         if let (Some(acceptor), Some(files)) = (&self.tls, &loaded.config.net.tls) {
             acceptor.reload(files)?;
         }
-        self.log.reload(&loaded.config.log)?;
+        self.log.set_level(loaded.config.log.level);
+        self.log.reopen()?;
         for finding in &loaded.findings {
             warn!("{finding}");
         }

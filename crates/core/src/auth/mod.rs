@@ -44,10 +44,11 @@ pub fn authorize(head: &Head<'_>, keys: &Keyring, now: Timestamp) -> Result<Gran
 /// Checks the `token` of Metronome's DELETE. No bearer and no other parameter deletes anything.
 ///
 /// # Errors
-/// `BadSignature` when the token is missing or wrong or no `delete_secret` is set, `Malformed` when it is repeated.
+/// `Missing` without a token, `BadSignature` when it is wrong or no `delete_secret` is set, `Malformed` when it is
+/// repeated.
 pub fn authorize_delete(head: &Head<'_>, keys: &Keyring) -> Result<Deletion, Denied> {
     let params = query::Params::parse(head.query.unwrap_or_default())?;
-    let token = params.token.ok_or(Denied::BadSignature(Proof::Token))?;
+    let token = params.token.ok_or(Denied::Missing)?;
     mac::check_delete(head.slot, keys, &token)
 }
 

@@ -62,7 +62,7 @@ fn command(command: Command, settings: &Settings) -> anyhow::Result<u8> {
 fn serve(settings: &Settings, around: Surroundings) -> anyhow::Result<u8> {
     let (start, loaded) = start::load(settings, &around)?;
     let Loaded { config, findings } = loaded;
-    let log = telemetry::start(&config.log).context("cannot start the log")?;
+    let log = telemetry::log::start(&config.log).context("cannot start the log")?;
     for finding in &findings {
         tracing::warn!("{finding}");
     }

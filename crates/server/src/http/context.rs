@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hfs_core::SlotPath;
+use hfs_core::{ByteSize, SlotPath};
 use hfs_core::auth::{Grant, Owner};
 use http::Request;
 use tracing::{info, warn};
@@ -23,6 +23,7 @@ pub struct Context {
     watch: Stopwatch,
     proof: &'static str,
     owner: Option<Owner>,
+    received: u64,
 }
 
 impl Context {
@@ -31,12 +32,13 @@ impl Context {
     pub fn of(request: &Request<Incoming>, config: &Config) -> Self {
         let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
         Self {
-            id: RequestId::random(),
+            id: RequestId::new(),
             client: client::client_of(&peer, request.headers(), &config.net.trusted_proxies, config.net.trust_unix),
             local: client::is_local(&peer, request.headers()),
             watch: Stopwatch::start(),
             proof: "none",
             owner: None,
+            received: 0,
         }
     }
 
@@ -70,10 +72,22 @@ impl Context {
         self.owner = grant.owner().cloned();
     }
 
+    /// Notes how much of the body came.
+    pub fn note_received(&mut self, bytes: ByteSize) {
+        self.received = bytes.as_u64();
+    }
+
+    /// Body bytes that came.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
     /// The log line of an upload that is stored.
-    pub fn log_stored(&self, slot: &SlotPath, bytes: u64, fresh: bool) {
+    pub fn log_stored(&self, slot: &str, fresh: bool) {
         info!(
-            request = %self.id, %slot, client = %self.client, proof = self.proof, owner = self.owner(), bytes,
+            request = %self.id, slot, client = %self.client, proof = self.proof, owner = self.owner(),
+            bytes = self.received,
             elapsed_ms = self.elapsed_ms(), outcome = if fresh { "stored" } else { "repeated" }, status = 201,
             "Upload finished"
         );
@@ -83,7 +97,7 @@ impl Context {
     pub fn log_refused(&self, slot: &str, status: u16, code: &str, reason: &(dyn std::error::Error + 'static)) {
         warn!(
             request = %self.id, slot, client = %self.client, proof = self.proof, owner = self.owner(),
-            elapsed_ms = self.elapsed_ms(), outcome = code, status, reason = %Chain(reason),
+            bytes = self.received, elapsed_ms = self.elapsed_ms(), outcome = code, status, reason = %Chain(reason),
             "Upload refused"
         );
     }

@@ -8,3 +8,4 @@ pub mod headers;
 pub mod router;
 
 mod respond;
+pub(crate) mod tally;

@@ -17,13 +17,15 @@ use tracing::error;
 
 use super::context::{Chain, Context};
 use super::exchange::{BodyError, Outgoing};
-use super::{cors, headers};
+use super::{cors, headers, tally};
 use crate::app::App;
 use crate::clock;
 use crate::download::{Found, GetError};
 use crate::flow::FileBody;
 use crate::meta::MetaError;
 use crate::storage::StoreError;
+use crate::telemetry::labels::TransferOutcome;
+use crate::telemetry::metrics::CONTENT_TYPE;
 use crate::upload::{DeleteError, PutError, Stored};
 
 /// What a client is told: status, stable code, sentence.
@@ -39,9 +41,10 @@ fn told(status: StatusCode, code: &'static str, text: impl Into<String>) -> Told
 
 /// 201 for a stored file and for its equal repeat, whatever went wrong otherwise.
 pub(super) fn put(app: &App, context: &Context, slot: &str, outcome: Result<Stored, PutError>) -> Response<Outgoing> {
+    tally::upload(app.metrics(), &outcome, context.received(), context.elapsed());
     let failure = match outcome {
         Ok(stored) => {
-            app.metrics().upload_stored(stored.size, context.elapsed());
+            context.log_stored(slot, stored.fresh);
             let mut response = empty(StatusCode::CREATED);
             set(response.headers_mut(), header::ETAG, &hfs_core::range::etag(stored.id));
             return response;
@@ -49,7 +52,6 @@ pub(super) fn put(app: &App, context: &Context, slot: &str, outcome: Result<Stor
         Err(failure) => failure,
     };
     let told = of_put(&failure);
-    app.metrics().upload_refused(told.code);
     context.log_refused(slot, told.status.as_u16(), told.code, &failure);
     finish(told)
 }
@@ -136,7 +138,6 @@ pub(super) fn get(
     let found = match found {
         Ok(found) => found,
         Err(failure) => {
-            app.metrics().download_refused();
             let told = of_get(&failure);
             if told.status.is_server_error() {
                 error!(request = %context.id(), %slot, error = %Chain(&failure), "Download failed");
@@ -160,7 +161,8 @@ pub(super) fn get(
     }
     let (app, context, slot) = (Arc::clone(app), context.clone(), slot.clone());
     *response.body_mut() = Outgoing::File(FileBody::new(blob, range, move |ending| {
-        app.metrics().download_finished(ending, context.elapsed());
+        let outcome = if ending.complete { TransferOutcome::Complete } else { TransferOutcome::Aborted };
+        app.metrics().download_finished(outcome, ending.bytes, context.elapsed());
         context.log_delivered(&slot, status.as_u16(), ending);
     }));
     response
@@ -210,8 +212,7 @@ pub(super) fn health(method: &Method) -> Response<Outgoing> {
 
 /// The metrics in the text format.
 pub(super) fn metrics(method: &Method, text: String) -> Response<Outgoing> {
-    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    without_body(method, plain(StatusCode::OK, OPEN_METRICS, text))
+    without_body(method, plain(StatusCode::OK, CONTENT_TYPE, text))
 }
 
 /// 404, as for a file that never was.

@@ -63,6 +63,7 @@ async fn answer(app: &Arc<App>, surface: Surface, request: Request<Incoming>) ->
     let config = app.config();
     let mut context = Context::of(&request, &config);
     let method = request.method().clone();
+    let _running = app.metrics().request_started();
     // All that CORS wants to know of the request, which `route` consumes.
     let origin: HeaderMap =
         request.headers().get_all(ORIGIN).into_iter().map(|value| (ORIGIN, value.clone())).collect();
@@ -71,7 +72,7 @@ async fn answer(app: &Arc<App>, surface: Surface, request: Request<Incoming>) ->
     if let Ok(id) = HeaderValue::from_str(&context.id().to_string()) {
         response.headers_mut().insert("x-request-id", id);
     }
-    app.metrics().request(&method, response.status());
+    app.metrics().request_answered(method.as_str().into(), response.status().as_u16().into());
     response
 }
 
@@ -86,13 +87,18 @@ async fn route(
     match (&method, target(&request, config, surface, context)) {
         (&Method::OPTIONS, _) => respond::preflight(request.headers()),
         (&Method::GET | &Method::HEAD, Target::Health) => respond::health(&method),
-        (&Method::GET | &Method::HEAD, Target::Metrics) => respond::metrics(&method, app.metrics().encode()),
+        (&Method::GET | &Method::HEAD, Target::Metrics) => {
+            if let Some(free) = app.store().free().await {
+                app.metrics().set_store_free(free);
+            }
+            respond::metrics(&method, app.metrics().encode())
+        }
         (&Method::GET | &Method::HEAD, Target::Slot(Ok(slot))) => {
             let found = download::get(app, &method, &slot, request.headers()).await;
             respond::get(app, context, &method, &slot, found)
         }
         (&Method::PUT, Target::Slot(Ok(slot))) => {
-            let stored = upload::put(app, context, slot.clone(), request).await;
+            let stored = upload::put(app, context, &slot, request).await;
             respond::put(app, context, slot.as_str(), stored)
         }
         (&Method::DELETE, Target::Slot(Ok(slot))) => {

@@ -92,7 +92,12 @@ async fn commit(
         integrity: Integrity::Written,
         proof: Some(grant.proof()),
     };
-    match app.meta().record(record).await {
+    // A database on a hung disk: the row may still be written, so the outcome is unknown (see below).
+    let deadline = app.config().storage.io_deadline;
+    let Ok(recorded) = tokio::time::timeout(deadline, app.meta().record(record)).await else {
+        return Err(StoreError::Slow { action: "record the upload", deadline }.into());
+    };
+    match recorded {
         Ok(Recorded::Inserted) => {
             published.aftermath.settle().await;
             Ok(Stored { id, size, fresh: true })

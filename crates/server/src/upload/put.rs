@@ -16,6 +16,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::http::context::Context;
 use crate::http::exchange::Incoming;
+use crate::http::tally;
 use crate::meta::Entry;
 
 /// Stores the body of `request` in `slot`, if it may.
@@ -25,23 +26,40 @@ use crate::meta::Entry;
 ///
 /// # Errors
 /// Nothing is visible and the slot can be tried again at once, except for `Taken` and `Gone`.
-pub async fn put(app: &Arc<App>, context: &mut Context, slot: SlotPath, request: Request<Incoming>) -> Result<Stored, PutError> {
+pub async fn put(
+    app: &Arc<App>,
+    context: &mut Context,
+    slot: &SlotPath,
+    request: Request<Incoming>,
+) -> Result<Stored, PutError> {
     let config = app.config();
     let (parts, body) = request.into_parts();
-    let announced = content_length(&parts.headers);
-    let grant = authorize(app, &config, context, &slot, &parts)?;
+    let grant = authorize(app, &config, context, slot, &parts)?;
     context.authorized(&grant);
 
     let mut body = Receiver::new(body, config.net.stall);
-    if let Some(entry) = app.meta().lookup(&slot).await? {
+    let outcome = store(app, &config, grant, &parts.headers, &mut body).await;
+    context.note_received(body.received());
+    outcome
+}
+
+async fn store(
+    app: &Arc<App>,
+    config: &Config,
+    grant: Grant,
+    headers: &HeaderMap,
+    body: &mut Receiver,
+) -> Result<Stored, PutError> {
+    let announced = content_length(headers);
+    if let Some(entry) = app.meta().lookup(grant.slot()).await? {
         return match entry {
-            Entry::Live(record) if !record.expired(clock::now()) => ingest::repeat_of(app, &record, announced, &mut body).await,
+            Entry::Live(record) if !record.expired(clock::now()) => ingest::repeat_of(app, &record, announced, body).await,
             Entry::Live(_) | Entry::Gone(_) => Err(PutError::Gone),
         };
     }
     let usage = Usage { free: app.store().free().await, announced };
     let admission = admit::decide(grant, usage, &config.limits)?;
-    ingest::ingest(app, admission, declared_type(&parts.headers), &mut body).await
+    ingest::ingest(app, admission, declared_type(headers), body).await
 }
 
 fn authorize(
@@ -60,7 +78,7 @@ fn authorize(
         length: content_length(&parts.headers).map_or(BodyLength::Unknown, BodyLength::Known),
     };
     let outcome = auth::authorize(&head, &config.keys, clock::now());
-    app.metrics().proof_checked(outcome.as_ref().map(Grant::proof).map_err(|denied| *denied));
+    tally::proof(app.metrics(), outcome.as_ref().map_err(|denied| *denied));
     if outcome.is_err() && app.may_explain() {
         let base_path = config.http.base_path.as_str();
         let hints = ExplainHints { base_path, public_path: base_path, retired: &[], now: clock::now() };

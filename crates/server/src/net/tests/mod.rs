@@ -291,6 +291,7 @@ fn test_config() -> NetConfig {
         listen: vec![ListenAddress::Tcp("127.0.0.1:0".parse().unwrap())],
         tls: None,
         trusted_proxies: Vec::new(),
+        trust_unix: false,
         proxy_protocol: false,
         max_header: ByteSize::kib(16),
         header_timeout: Duration::from_secs(15),

@@ -1,0 +1,95 @@
+//! Which outcome counts as what: the map from handlers and connections to metrics. Exhaustive, as `respond` is.
+
+use std::time::Duration;
+
+use hfs_core::auth::{Denied, Grant, Proof};
+use http::StatusCode;
+
+use crate::meta::MetaError;
+use crate::net::ConnectionEvents;
+use crate::storage::StoreError;
+use crate::storage::sweep::Swept;
+use crate::telemetry::labels::{AuthOutcome, StatusClass, TransferOutcome, UploadRefusal};
+use crate::telemetry::metrics::Metrics;
+use crate::upload::{PutError, Stored};
+
+/// Counts one PUT, of whose body `received` bytes came.
+pub(super) fn upload(metrics: &Metrics, outcome: &Result<Stored, PutError>, received: u64, elapsed: Duration) {
+    let failure = match outcome {
+        Ok(_) => return metrics.upload_finished(TransferOutcome::Complete, received, elapsed),
+        Err(failure) => failure,
+    };
+    match failure {
+        PutError::Path(_) => metrics.upload_refused(UploadRefusal::Path),
+        PutError::Denied(denied) => metrics.upload_refused(refusal_of(*denied)),
+        PutError::Refused(refusal) => metrics.upload_refused(refusal.into()),
+        PutError::Taken | PutError::Gone => metrics.upload_refused(UploadRefusal::Taken),
+        PutError::OtherLength { .. } => metrics.upload_refused(UploadRefusal::OtherSize),
+        PutError::Stalled { .. } => metrics.upload_finished(TransferOutcome::Stalled, received, elapsed),
+        PutError::Body(_) => metrics.upload_finished(TransferOutcome::Aborted, received, elapsed),
+        PutError::Store(StoreError::Full { .. }) | PutError::Meta(MetaError::Full { .. }) => {
+            metrics.upload_refused(UploadRefusal::NoSpace);
+        }
+        PutError::Store(StoreError::Busy { .. }) | PutError::Meta(MetaError::Busy) => {
+            metrics.upload_refused(UploadRefusal::Busy);
+        }
+        PutError::Store(StoreError::Slow { .. } | StoreError::Io { .. } | StoreError::Missing { .. })
+        | PutError::Meta(MetaError::Backend { .. })
+        | PutError::Aborted => metrics.upload_finished(TransferOutcome::Failed, received, elapsed),
+    }
+}
+
+fn refusal_of(denied: Denied) -> UploadRefusal {
+    match denied {
+        Denied::Missing
+        | Denied::BadSignature(_)
+        | Denied::BadBearer(_)
+        | Denied::OtherSlot
+        | Denied::Malformed(_) => UploadRefusal::Proof,
+        Denied::Expired | Denied::Gone => UploadRefusal::Expired,
+        Denied::LengthRequired => UploadRefusal::LengthRequired,
+    }
+}
+
+/// Counts one check of a proof.
+pub(crate) fn proof(metrics: &Metrics, outcome: Result<&Grant, Denied>) {
+    let denied = match outcome {
+        Ok(grant) => return metrics.proof_checked(Some(grant.proof()), AuthOutcome::Accepted),
+        Err(denied) => denied,
+    };
+    let (proof, outcome) = match denied {
+        Denied::Missing => (None, AuthOutcome::Missing),
+        Denied::BadSignature(proof) => (Some(proof), AuthOutcome::Forged),
+        Denied::BadBearer(_) => (Some(Proof::FileShare), AuthOutcome::Forged),
+        Denied::OtherSlot => (Some(Proof::FileShare), AuthOutcome::Malformed),
+        Denied::Expired => (Some(Proof::V3), AuthOutcome::Expired),
+        Denied::Gone => (Some(Proof::FileShare), AuthOutcome::Expired),
+        Denied::LengthRequired | Denied::Malformed(_) => (None, AuthOutcome::Malformed),
+    };
+    metrics.proof_checked(proof, outcome);
+}
+
+impl Metrics {
+    /// A sweep of the store ended.
+    pub fn swept(&self, swept: &Swept) {
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        self.sweep_runs.inc();
+        self.sweep_temporaries.inc_by(count(swept.orphans + swept.settled));
+        self.sweep_leftovers.inc_by(count(swept.retracted));
+    }
+}
+
+impl ConnectionEvents for Metrics {
+    fn opened(&self) {
+        self.connections.inc();
+    }
+
+    fn closed(&self) {
+        self.connections.dec();
+    }
+
+    fn refused(&self, status: StatusCode) {
+        // The head was not understood, so neither was the method.
+        self.request_answered("".into(), StatusClass::from(status.as_u16()));
+    }
+}
