@@ -88,7 +88,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     let engine = |source| engine_error(path, source);
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // Before anything is changed, so that a database that is not ours, or not of our time, stays as it is.
-    refuse_unknown(&connection, path)?;
+    refuse_unknown(&mut connection, path)?;
     enable_wal(&connection, path)?;
     connection.pragma_update(None, "journal_size_limit", WAL_SIZE_LIMIT).map_err(engine)?;
     migrate(&mut connection, path)?;
@@ -145,12 +145,8 @@ fn sync_directory(path: &Path) -> Result<(), OpenError> {
     })
 }
 
-fn refuse_unknown(connection: &Connection, path: &Path) -> Result<(), OpenError> {
-    let engine = |source| engine_error(path, source);
-    let (application, version) = (pragma(connection, "application_id"), pragma(connection, "user_version"));
-    let (application, version) = (application.map_err(engine)?, version.map_err(engine)?);
-    let objects: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(engine)?;
+fn refuse_unknown(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
+    let (application, version, objects) = identity(connection).map_err(|source| engine_error(path, source))?;
     let ours = application == i64::from(APPLICATION_ID);
     let empty = application == 0 && version == 0 && objects == 0;
     if !ours && !empty {
@@ -161,6 +157,14 @@ fn refuse_unknown(connection: &Connection, path: &Path) -> Result<(), OpenError>
         return Err(OpenError::Newer { path: path.to_owned(), found: version, known });
     }
     Ok(())
+}
+
+/// Application, version and number of tables, of one moment: read apart, the migration of a process that starts at the
+/// same time falls between them, and the database looks like another program's.
+fn identity(connection: &mut Connection) -> rusqlite::Result<(i64, i64, i64)> {
+    let snapshot = connection.transaction()?;
+    let objects = snapshot.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok((pragma(&snapshot, "application_id")?, pragma(&snapshot, "user_version")?, objects))
 }
 
 /// Switches a new database to write-ahead logging. SQLite does not wait for a rival's lock here, so we do.

@@ -101,6 +101,22 @@ async fn of_two_processes_that_race_for_a_slot_one_wins() {
     assert_eq!(one.page(None, 100).await.unwrap(), two.page(None, 100).await.unwrap());
 }
 
+#[test]
+fn two_processes_may_start_at_once_on_an_empty_folder() {
+    for _ in 0..30 {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, gate) = (database(&folder), std::sync::Barrier::new(4));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    gate.wait();
+                    SqliteMeta::open(&path).unwrap();
+                });
+            }
+        });
+    }
+}
+
 #[tokio::test]
 async fn sixty_four_waiting_records_share_two_commits() {
     let (folder, meta) = fresh();
