@@ -111,7 +111,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["", "MB", "-1", "1.5", "1..5MB", ".5MB", "10 bananas", "99999999999999999999", "17179869184G", "1e3"] {
+        for text in
+            ["", "MB", "-1", "1.5", "1..5MB", ".5MB", "10 bananas", "99999999999999999999", "17179869184G", "1e3"]
+        {
             assert!(text.parse::<ByteSize>().is_err(), "{text}");
         }
     }

@@ -14,8 +14,8 @@ use crate::config::Config;
 use crate::http::context::Chain;
 use crate::meta::MetaStore;
 use crate::meta::sqlite::SqliteMeta;
-use crate::storage::local::LocalStore;
 use crate::storage::adopt::Adopted;
+use crate::storage::local::LocalStore;
 use crate::storage::{BlobStore, adopt, audit, sweep};
 use crate::telemetry::metrics::Metrics;
 

@@ -24,6 +24,9 @@ use crate::telemetry::metrics::Metrics;
 /// Reads the configuration again, given the running one.
 pub type Load = Box<dyn Fn(&Config) -> Result<Loaded, Report> + Send>;
 
+/// Told the bound addresses.
+pub type Ready = Box<dyn FnOnce(&[ListenAddress]) + Send>;
+
 /// What a start needs besides the configuration.
 pub struct Start {
     /// The configuration, checked.
@@ -33,7 +36,7 @@ pub struct Start {
     /// The running log.
     pub log: LogHandle,
     /// Called once with the bound addresses, when requests are answered.
-    pub ready: Box<dyn FnOnce(&[ListenAddress]) + Send>,
+    pub ready: Ready,
 }
 
 impl std::fmt::Debug for Start {

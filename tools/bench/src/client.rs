@@ -65,7 +65,7 @@ impl Load {
     /// One round against `peer`: CPU and wall time per GiB or per request.
     pub(crate) fn run(&self, peer: &Peer, round: usize) -> Result<Measured> {
         if self.kind == Kind::Get && round == 0 {
-            Load { kind: Kind::Put, requests: 1, connections: 1, ..*self }.transfer(peer, "source")?;
+            Self { kind: Kind::Put, requests: 1, connections: 1, ..*self }.transfer(peer, "source")?;
         }
         let (cpu, begin) = (peer.cpu_seconds()?, Instant::now());
         self.transfer(peer, &format!("{round}"))?;

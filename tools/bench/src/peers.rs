@@ -67,7 +67,8 @@ impl Peer {
         files: PathBuf,
     ) -> Result<Self> {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-        let mut peer = Self { name, address, signed, files, child: child.with_context(|| format!("cannot start {name}"))? };
+        let mut peer =
+            Self { name, address, signed, files, child: child.with_context(|| format!("cannot start {name}"))? };
         let deadline = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(address).is_err() {
             if let Some(status) = peer.child.try_wait()? {
@@ -88,7 +89,8 @@ impl Peer {
             let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
             // The command's name, in parentheses, may hold anything: count the fields behind it.
             let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-            let field = |index: usize| fields.get(index).and_then(|text| text.parse::<u64>().ok()).context("odd /proc stat");
+            let field =
+                |index: usize| fields.get(index).and_then(|text| text.parse::<u64>().ok()).context("odd /proc stat");
             ticks += field(11)? + field(12)?;
         }
         Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)

@@ -58,6 +58,10 @@ impl fmt::Display for Table {
                 ours / nginx
             )?;
         }
-        write!(f, "Medians of {} interleaved rounds; the PUT of ours is durable, nginx's is not.", self.0[0].rounds.len())
+        write!(
+            f,
+            "Medians of {} interleaved rounds; the PUT of ours is durable, nginx's is not.",
+            self.0[0].rounds.len()
+        )
     }
 }

@@ -276,9 +276,7 @@ mod tests {
         assert!(matches!(cli.command, Some(Command::Put(args)) if args.to.is_some()));
         assert!(read("x put a.txt --to http://127.0.0.1/a?v=0 --dialect v1").is_err());
         let cli = read("x sign id/a.txt --size 3 --dialect file-share").unwrap();
-        assert!(
-            matches!(cli.command, Some(Command::Sign(command)) if command.sign.dialect == DialectArg::FileShare)
-        );
+        assert!(matches!(cli.command, Some(Command::Sign(command)) if command.sign.dialect == DialectArg::FileShare));
     }
 
     #[test]

@@ -54,7 +54,10 @@ impl FileBody {
         let length = usize::try_from(self.remaining()).unwrap_or(usize::MAX).min(max);
         let bytes = self.blob.read_at(self.rest.start, length).await?;
         if bytes.is_empty() {
-            return Err(StoreError::Io { action: "read a blob to its end", source: std::io::ErrorKind::UnexpectedEof.into() });
+            return Err(StoreError::Io {
+                action: "read a blob to its end",
+                source: std::io::ErrorKind::UnexpectedEof.into(),
+            });
         }
         self.advance(bytes.len() as u64);
         Ok(Some(bytes))

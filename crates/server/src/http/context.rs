@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use hfs_core::{ByteSize, SlotPath};
 use hfs_core::auth::{Grant, Owner};
+use hfs_core::{ByteSize, SlotPath};
 use http::Request;
 use tracing::{info, warn};
 

@@ -53,7 +53,7 @@ pub(super) fn put(app: &App, context: &Context, slot: &str, outcome: Result<Stor
     };
     let told = of_put(&failure);
     context.log_refused(slot, told.status.as_u16(), told.code, &failure);
-    finish(told)
+    finish(&told)
 }
 
 fn of_put(failure: &PutError) -> Told {
@@ -111,7 +111,9 @@ fn of_length(received: ByteSize, signed: ByteSize) -> Told {
 fn of_store(failure: &StoreError) -> Told {
     match failure {
         StoreError::Full { .. } => told(StatusCode::INSUFFICIENT_STORAGE, "full", "No space left"),
-        StoreError::Busy { .. } => told(StatusCode::SERVICE_UNAVAILABLE, "busy", "Another upload of this slot is ending"),
+        StoreError::Busy { .. } => {
+            told(StatusCode::SERVICE_UNAVAILABLE, "busy", "Another upload of this slot is ending")
+        }
         StoreError::Slow { .. } => told(StatusCode::SERVICE_UNAVAILABLE, "slow", "The storage does not answer"),
         StoreError::Io { .. } | StoreError::Missing { .. } => {
             told(StatusCode::SERVICE_UNAVAILABLE, "storage", "The storage failed")
@@ -142,7 +144,7 @@ pub(super) fn get(
             if told.status.is_server_error() {
                 error!(request = %context.id(), %slot, error = %Chain(&failure), "Download failed");
             }
-            return without_body(method, finish(told));
+            return without_body(method, finish(&told));
         }
     };
     let Found { record, blob, delivery } = found;
@@ -195,7 +197,7 @@ pub(super) fn delete(context: &Context, slot: &SlotPath, outcome: Result<(), Del
         DeleteError::Meta(failure) => of_meta(failure),
     };
     context.log_refused(slot.as_str(), told.status.as_u16(), told.code, &failure);
-    finish(told)
+    finish(&told)
 }
 
 /// 204 for a CORS preflight; the shared headers come with every answer.
@@ -217,17 +219,21 @@ pub(super) fn metrics(method: &Method, text: String) -> Response<Outgoing> {
 
 /// 404, as for a file that never was.
 pub(super) fn not_found(method: &Method) -> Response<Outgoing> {
-    without_body(method, finish(told(StatusCode::NOT_FOUND, "not-found", "No such file")))
+    without_body(method, finish(&told(StatusCode::NOT_FOUND, "not-found", "No such file")))
 }
 
 /// 405 with what is allowed.
 pub(super) fn method_not_allowed(slot: bool) -> Response<Outgoing> {
-    let mut response = finish(told(StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed"));
-    set(response.headers_mut(), header::ALLOW, if slot { "OPTIONS, HEAD, GET, PUT, DELETE" } else { "OPTIONS, HEAD, GET" });
+    let mut response = finish(&told(StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed"));
+    set(
+        response.headers_mut(),
+        header::ALLOW,
+        if slot { "OPTIONS, HEAD, GET, PUT, DELETE" } else { "OPTIONS, HEAD, GET" },
+    );
     response
 }
 
-fn finish(told: Told) -> Response<Outgoing> {
+fn finish(told: &Told) -> Response<Outgoing> {
     let mut response = plain(told.status, "text/plain; charset=utf-8", format!("{} ({})\n", told.text, told.code));
     let headers = response.headers_mut();
     set(headers, header::CACHE_CONTROL, "no-store");

@@ -15,9 +15,8 @@ use crate::upload::{PutError, Stored};
 
 /// Counts one PUT, of whose body `received` bytes came.
 pub(super) fn upload(metrics: &Metrics, outcome: &Result<Stored, PutError>, received: u64, elapsed: Duration) {
-    let failure = match outcome {
-        Ok(_) => return metrics.upload_finished(TransferOutcome::Complete, received, elapsed),
-        Err(failure) => failure,
+    let Err(failure) = outcome else {
+        return metrics.upload_finished(TransferOutcome::Complete, received, elapsed);
     };
     match failure {
         PutError::Path(_) => metrics.upload_refused(UploadRefusal::Path),
@@ -41,11 +40,9 @@ pub(super) fn upload(metrics: &Metrics, outcome: &Result<Stored, PutError>, rece
 
 fn refusal_of(denied: Denied) -> UploadRefusal {
     match denied {
-        Denied::Missing
-        | Denied::BadSignature(_)
-        | Denied::BadBearer(_)
-        | Denied::OtherSlot
-        | Denied::Malformed(_) => UploadRefusal::Proof,
+        Denied::Missing | Denied::BadSignature(_) | Denied::BadBearer(_) | Denied::OtherSlot | Denied::Malformed(_) => {
+            UploadRefusal::Proof
+        }
         Denied::Expired | Denied::Gone => UploadRefusal::Expired,
         Denied::LengthRequired => UploadRefusal::LengthRequired,
     }

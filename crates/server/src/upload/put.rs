@@ -8,9 +8,9 @@ use hfs_core::{ByteSize, SlotPath};
 use http::{HeaderMap, Request, header};
 use tracing::warn;
 
+use super::PutError;
 use super::ingest::{self, Stored};
 use super::receive::Receiver;
-use super::PutError;
 use crate::app::App;
 use crate::clock;
 use crate::config::Config;
@@ -53,7 +53,9 @@ async fn store(
     let announced = content_length(headers);
     if let Some(entry) = app.meta().lookup(grant.slot()).await? {
         return match entry {
-            Entry::Live(record) if !record.expired(clock::now()) => ingest::repeat_of(app, &record, announced, body).await,
+            Entry::Live(record) if !record.expired(clock::now()) => {
+                ingest::repeat_of(app, &record, announced, body).await
+            }
             Entry::Live(_) | Entry::Gone(_) => Err(PutError::Gone),
         };
     }
