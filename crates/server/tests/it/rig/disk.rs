@@ -17,10 +17,12 @@ fn require_root() {
     assert!(geteuid().is_root(), "this test mounts a file system, which needs root");
 }
 
+/// Runs to the end and returns standard output.
 #[track_caller]
-fn run(program: &str, arguments: &[&str]) {
+fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
     assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn text(path: &Path) -> &str {
@@ -68,9 +70,15 @@ impl Mounted {
         Self { folder, _home: Some(home) }
     }
 
+    /// By `losetup` and not by `mount -o loop`: that one looks at the file behind every loop device of the machine
+    /// first, and waits for ever where one of them is on a disk that a test has just frozen.
     fn image(image: &Path, folder: &Path) -> Self {
         fs::create_dir_all(folder).expect("folder");
-        run("mount", &["-o", "loop", text(image), text(folder)]);
+        let device = run("losetup", &["--find", "--show", text(image)]);
+        let mounted = Command::new("mount").args([device.trim(), text(folder)]).output().expect("mount runs");
+        // The device goes with its last user; without this it would stay after the unmount.
+        run("losetup", &["--detach", device.trim()]);
+        assert!(mounted.status.success(), "mount {}: {}", image.display(), String::from_utf8_lossy(&mounted.stderr));
         Self { folder: folder.to_owned(), _home: None }
     }
 
@@ -81,9 +89,13 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        // Lazily: a process that still dies must not keep a test from ending.
-        let _ = Command::new("umount").arg("-l").arg(&self.folder).status();
+        unmount(&self.folder);
     }
+}
+
+fn unmount(place: &Path) {
+    // Lazily: a process that still dies must not keep a test from ending.
+    let _ = Command::new("umount").arg("-l").arg(place).status();
 }
 
 fn make_ext4(image: &Path, mebibytes: u64) {
@@ -97,8 +109,18 @@ fn make_ext4(image: &Path, mebibytes: u64) {
 pub(crate) struct PowerCutDisk {
     // Dropped in this order: killing the emulator first, so that unmounting has nothing to wait for.
     emulator: Process,
-    _mounted: Mounted,
+    mounted: Mounted,
+    _export: Export,
     home: TempDir,
+}
+
+/// The file that is the emulated disk: a FUSE mount, which outlives the process behind it.
+struct Export(PathBuf);
+
+impl Drop for Export {
+    fn drop(&mut self) {
+        unmount(&self.0);
+    }
 }
 
 impl PowerCutDisk {
@@ -131,11 +153,11 @@ impl PowerCutDisk {
             fs::metadata(&export).is_ok_and(|file| file.len() == mebibytes << 20)
         });
         let mounted = Mounted::image(&export, &home.path().join("mounted"));
-        Self { emulator, _mounted: mounted, home }
+        Self { emulator, mounted, _export: Export(export), home }
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self._mounted.folder
+        self.mounted.path()
     }
 
     /// Stops the disk in the middle of whatever it does. It runs again, for clean-up, when the value is dropped.

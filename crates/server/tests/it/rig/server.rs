@@ -243,9 +243,10 @@ impl TestServer {
         self.process.signal(Signal::HUP);
     }
 
-    /// Starts it again after a kill or an end, on the same files and port.
+    /// Starts it again, on the same files and port; kills it first where it still runs.
     #[track_caller]
     pub(crate) fn restart(&mut self) {
+        self.process.kill();
         self.process = spawn(&self.command, self.listener.as_ref(), self.home.path());
         self.await_ready();
     }
