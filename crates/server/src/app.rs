@@ -143,22 +143,26 @@ pub async fn adopt_now(config: &Config, out: &mut dyn Write) -> anyhow::Result<(
     Ok(())
 }
 
-/// `check --storage`: compares files and rows, both ways; true when they agree.
+/// `check --storage`: compares files and rows, both ways, and looks into the database; true when all is whole.
 ///
 /// # Errors
 /// The store or its rows could not be read.
 pub async fn audit(config: &Config, out: &mut dyn Write) -> anyhow::Result<bool> {
     anyhow::ensure!(database(&config.storage.path).is_file(), "no store in {}", config.storage.path.display());
-    let (tree, meta) = open(config)?;
+    let tree = LocalStore::open(&config.storage)?;
+    let meta = SqliteMeta::open(&database(tree.root()))?;
     let mut said = Vec::new();
     let mut report = |finding| said.push(format!("{finding}"));
-    let audited = audit::audit(&tree, &*meta, &mut report).await?;
+    let audited = audit::audit(&tree, &meta, &mut report).await?;
+    let damages = meta.verify().await?;
+    let is_whole = audited.is_whole() && damages.is_empty();
+    said.extend(damages.into_iter().map(|damage| format!("the database: {damage}")));
     for line in said {
         writeln!(out, "{line}")?;
     }
     let audit::Audited { rows, files, running, findings, .. } = audited;
     writeln!(out, "{rows} rows, {files} files, {running} running uploads, {findings} findings")?;
-    Ok(audited.is_whole())
+    Ok(is_whole)
 }
 
 fn open(config: &Config) -> anyhow::Result<(LocalStore, Arc<dyn MetaStore>)> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
@@ -50,14 +51,19 @@ impl std::fmt::Debug for Start {
 /// # Errors
 /// The server could not start; nothing was served.
 pub async fn run(start: Start) -> anyhow::Result<()> {
+    raise_descriptor_limit();
     let Start { config, reload, log, ready } = start;
     let metrics = Arc::new(Metrics::new());
-    let inherited = Inherited::from_env()?;
-    let listeners = Listeners::bind(&config.net.listen, inherited)?;
-    let metrics_listener = match config.metrics.listen {
-        Some(address) => Some(Listeners::bind(&[ListenAddress::Tcp(address)], Inherited::none())?),
+    let mut inherited = Inherited::from_env()?;
+    let metrics_listener = match config.metrics.listen.filter(|_| config.metrics.enabled) {
+        Some(address) => {
+            let address = ListenAddress::Tcp(address);
+            let passed = inherited.take(&address);
+            Some(Listeners::bind_shared(&[address], passed)?)
+        }
         None => None,
     };
+    let listeners = Listeners::bind(&config.net.listen, inherited)?;
     let tls = config.net.tls.as_ref().map(TlsAcceptor::load).transpose()?.map(Arc::new);
     let app = Arc::new(App::open(config, Arc::clone(&metrics))?);
     app.adopt().await.context("Could not adopt the existing files")?;
@@ -92,6 +98,14 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     watchdog.abort();
     info!("Stopped");
     outcome
+}
+
+/// Every upload holds two descriptors; the usual soft limit of 1,024 is for programs that use `select`.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        warn!(%error, "The limit of open files stays as it is");
+    }
 }
 
 /// Handles signals until every listener has drained.
@@ -157,11 +171,12 @@ impl Reload {
 
     fn swap(&self) -> anyhow::Result<()> {
         let loaded = (self.load)(&self.app.config()).map_err(|report| anyhow::anyhow!("{report}"))?;
+        // What can fail comes first, so that a failure leaves everything as it was.
+        self.log.reopen()?;
         if let (Some(acceptor), Some(files)) = (&self.tls, &loaded.config.net.tls) {
             acceptor.reload(files)?;
         }
         self.log.set_level(loaded.config.log.level);
-        self.log.reopen()?;
         for finding in &loaded.findings {
             warn!("{finding}");
         }

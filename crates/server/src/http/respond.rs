@@ -13,9 +13,8 @@ use hfs_core::range::Delivery;
 use hfs_core::{ByteSize, SlotPath};
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
-use tracing::error;
 
-use super::context::{Chain, Context};
+use super::context::Context;
 use super::exchange::{BodyError, Outgoing};
 use super::{cors, headers, tally};
 use crate::app::App;
@@ -58,6 +57,7 @@ pub(super) fn put(app: &App, context: &Context, slot: &str, outcome: Result<Stor
 
 fn of_put(failure: &PutError) -> Told {
     match failure {
+        PutError::Outside { .. } => told(StatusCode::NOT_FOUND, "outside", "There are no slots here"),
         PutError::Path(invalid) => told(StatusCode::BAD_REQUEST, "bad-path", format!("Not a slot: {invalid}")),
         PutError::Denied(denied) => of_denied(denied),
         PutError::Refused(refusal) => of_refusal(refusal),
@@ -142,8 +142,9 @@ pub(super) fn get(
         Err(failure) => {
             let told = of_get(&failure);
             if told.status.is_server_error() {
-                error!(request = %context.id(), %slot, error = %Chain(&failure), "Download failed");
+                app.metrics().download_finished(TransferOutcome::Failed, 0, context.elapsed());
             }
+            context.log_unserved(slot.as_str(), told.status.as_u16(), told.code, &failure);
             return without_body(method, finish(&told));
         }
     };
@@ -158,6 +159,16 @@ pub(super) fn get(
     };
     let mut response = empty(status);
     headers::describe(response.headers_mut(), &record, &delivery, clock::now());
+    let refusal = match delivery {
+        Delivery::Unsatisfiable => Some("The range is not satisfiable (range)\n"),
+        Delivery::PreconditionFailed => Some("The file has changed (precondition)\n"),
+        _ => None,
+    };
+    if let Some(text) = refusal {
+        set(response.headers_mut(), header::CONTENT_TYPE, "text/plain; charset=utf-8");
+        *response.body_mut() = Outgoing::Full(Bytes::from_static(text.as_bytes()));
+        return without_body(method, response);
+    }
     if method == Method::HEAD || !status.is_success() {
         return response;
     }
@@ -194,6 +205,7 @@ pub(super) fn delete(context: &Context, slot: &SlotPath, outcome: Result<(), Del
     let told = match &failure {
         DeleteError::Denied(denied) => of_denied(denied),
         DeleteError::Missing => told(StatusCode::NOT_FOUND, "not-found", "No such file"),
+        DeleteError::Store(failure) => of_store(failure),
         DeleteError::Meta(failure) => of_meta(failure),
     };
     context.log_refused(slot.as_str(), told.status.as_u16(), told.code, &failure);

@@ -7,6 +7,7 @@ use hfs_core::admit::{Admission, Refusal};
 use hfs_core::auth::Grant;
 use hfs_core::media;
 use hfs_core::{BlobId, ByteSize};
+use tokio::task::JoinError;
 use tracing::error;
 
 use super::PutError;
@@ -14,7 +15,7 @@ use super::receive::Receiver;
 use crate::app::App;
 use crate::clock;
 use crate::meta::{Entry, Integrity, MetaError, Record, Recorded};
-use crate::storage::{BlobWriter, StoreError};
+use crate::storage::{BlobWriter, Claim, Published, StoreError};
 
 /// How long an upload waits for a rival that is publishing the same slot. A rival needs a few syncs, so seconds mean a
 /// disk in trouble; the client must hear something before its own patience (10 s for the shortest) is over.
@@ -46,9 +47,11 @@ pub(super) async fn ingest(
     check_length(&admission, writer.written(), true)?;
 
     // A client that walks away from here on must not leave a name without a row behind: this runs to its end.
-    let app = Arc::clone(app);
-    let commit = tokio::spawn(async move { commit(&app, &admission, declared_type, writer).await });
-    commit.await.unwrap_or_else(|death| {
+    finish(tokio::spawn(commit(Arc::clone(app), admission, declared_type, writer)).await)
+}
+
+fn finish(joined: Result<Result<Stored, PutError>, JoinError>) -> Result<Stored, PutError> {
+    joined.unwrap_or_else(|death| {
         error!(error = %death, "The storing task died");
         Err(PutError::Aborted)
     })
@@ -68,15 +71,15 @@ fn check_length(admission: &Admission, received: ByteSize, done: bool) -> Result
 }
 
 async fn commit(
-    app: &App,
-    admission: &Admission,
+    app: Arc<App>,
+    admission: Admission,
     declared_type: Option<String>,
     mut writer: Box<dyn BlobWriter>,
 ) -> Result<Stored, PutError> {
     let grant = admission.grant();
     let claim = app.store().claim(grant.slot(), CLAIM_PATIENCE).await?;
     if let Some(entry) = app.meta().lookup(grant.slot()).await? {
-        return against(app, entry, &mut *writer).await;
+        return against(&app, entry, &mut *writer).await;
     }
     let (id, size) = (writer.id(), writer.written());
     let published = writer.publish(&claim).await?;
@@ -92,15 +95,33 @@ async fn commit(
         integrity: Integrity::Written,
         proof: Some(grant.proof()),
     };
-    // A database on a hung disk: the row may still be written, so the outcome is unknown (see below).
+    // On a hung disk the client hears 503 after the deadline, while the row may still be written: so a task of its own
+    // keeps the claim until the row's fate is known, and a rival waits instead of replacing the file.
     let deadline = app.config().storage.io_deadline;
-    let Ok(recorded) = tokio::time::timeout(deadline, app.meta().record(record)).await else {
-        return Err(StoreError::Slow { action: "record the upload", deadline }.into());
-    };
-    match recorded {
+    let recording = tokio::spawn(make_visible(app, claim, published, record));
+    match tokio::time::timeout(deadline, recording).await {
+        Ok(joined) => finish(joined),
+        Err(_) => Err(StoreError::Slow { action: "record the upload", deadline }.into()),
+    }
+}
+
+/// Writes the row and ends the publication accordingly. `_claim` is held until then.
+async fn make_visible(
+    app: Arc<App>,
+    _claim: Claim,
+    published: Published,
+    record: Record,
+) -> Result<Stored, PutError> {
+    let stored = Stored { id: record.id, size: record.size, fresh: true };
+    match app.meta().record(record).await {
         Ok(Recorded::Inserted) => {
             published.aftermath.settle().await;
-            Ok(Stored { id, size, fresh: true })
+            Ok(stored)
+        }
+        Ok(Recorded::Taken(Entry::Live(live))) if live.place == published.place => {
+            // Somebody recorded this slot without a claim. The name is the row's now, so it must stay.
+            error!(slot = %live.slot, "A row appeared while its slot was claimed");
+            Err(PutError::Taken)
         }
         Ok(Recorded::Taken(_)) => {
             published.aftermath.retract().await;
