@@ -21,9 +21,9 @@ pub use body::Body;
 pub(super) use io::Io;
 
 use self::body::{Loan, Rest};
-use self::discard::Bound;
 use self::send::{SendError, Sender};
 use super::accept::{HttpService, Link};
+use super::bound::Bound;
 use super::date;
 use super::drain::Phase;
 use crate::http::exchange::{Incoming, Outgoing};

@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, info};
 
 pub use body::Body;
+use body::Loan;
 
 use super::accept::{HttpService, Link};
 use super::drain::Phase;
@@ -120,9 +121,12 @@ async fn exchange<S: HttpService>(
     mut link: Link<S>,
 ) {
     let head_only = request.method() == Method::HEAD;
+    let mut loan = None;
     let response = match incoming(request) {
-        Ok((mut request, asked)) => {
+        Ok((mut request, lent)) => {
             request.extensions_mut().insert(link.peer.clone());
+            loan = lent;
+            let asked = loan.as_mut().and_then(|loan| loan.asked.take());
             answer(request, asked, &mut respond, &mut link).await
         }
         Err((status, reason)) => {
@@ -137,6 +141,8 @@ async fn exchange<S: HttpService>(
             link.events.stalled();
         }
         respond.send_reset(error.reason());
+    } else if let Some(loan) = loan {
+        loan.discard().await;
     }
 }
 
@@ -166,7 +172,7 @@ async fn answer<S: HttpService>(
     response
 }
 
-type Accepted = (Request<Incoming>, Option<oneshot::Receiver<()>>);
+type Accepted = (Request<Incoming>, Option<Loan>);
 
 /// The request as the service sees it.
 fn incoming(request: Request<h2::RecvStream>) -> Result<Accepted, (StatusCode, &'static str)> {
@@ -185,9 +191,8 @@ fn incoming(request: Request<h2::RecvStream>) -> Result<Accepted, (StatusCode, &
     if stream.is_end_stream() {
         return Ok((Request::from_parts(parts, Incoming::empty()), None));
     }
-    let (ask, asked) = oneshot::channel();
-    let body = Body::new(stream, expects.then_some(ask));
-    Ok((Request::from_parts(parts, Incoming::H2(body)), expects.then_some(asked)))
+    let (body, loan) = body::lend(stream, expects);
+    Ok((Request::from_parts(parts, Incoming::H2(body)), Some(loan)))
 }
 
 /// The one host that `:authority` and `Host` name together.
