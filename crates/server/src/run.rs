@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::app::App;
@@ -51,6 +51,8 @@ impl std::fmt::Debug for Start {
 /// The server could not start; nothing was served.
 pub async fn run(start: Start) -> anyhow::Result<()> {
     let Start { config, reload, log, ready } = start;
+    // First of all: a signal that comes while files are adopted, or right after READY=1, must not just kill.
+    let mut signals = Signals::listen()?;
     let metrics = Arc::new(Metrics::new());
     let inherited = Inherited::from_env()?;
     let listeners = Listeners::bind(&config.net.listen, inherited)?;
@@ -60,8 +62,14 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     };
     let tls = config.net.tls.as_ref().map(TlsAcceptor::load).transpose()?.map(Arc::new);
     let app = Arc::new(App::open(config, Arc::clone(&metrics))?);
-    app.adopt().await.context("Could not adopt the existing files")?;
-    app.sweep().await;
+    tokio::select! {
+        prepared = prepare(&app) => prepared?,
+        // Both parts are safe to break off: the next start goes on.
+        () = signals.stop() => {
+            info!("Stopped before it served");
+            return Ok(());
+        }
+    }
 
     let addresses = listeners.addresses();
     let shutdown = Shutdown::new();
@@ -86,7 +94,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     notify(&[NotifyState::Ready]);
 
     let reload = reload.map(|load| Reload { load, app: Arc::clone(&app), net, tls, log });
-    let outcome = until_stopped(reload, &shutdown, &mut serving).await;
+    let outcome = until_stopped(signals, reload, &shutdown, &mut serving).await;
     app.quiesce().await;
     janitor.abort();
     watchdog.abort();
@@ -94,20 +102,50 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     outcome
 }
 
+/// Puts the store in order before anything is served.
+async fn prepare(app: &App) -> anyhow::Result<()> {
+    app.adopt().await.context("Could not adopt the existing files")?;
+    app.sweep().await;
+    Ok(())
+}
+
+/// The signals that mean something. Each is kept until somebody asks for it.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for one that ends the server.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 /// Handles signals until every listener has drained.
 async fn until_stopped(
+    mut signals: Signals,
     reload: Option<Reload>,
     shutdown: &Shutdown,
     serving: &mut tokio::task::JoinSet<()>,
 ) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
     loop {
         tokio::select! {
-            _ = terminate.recv() => stop(shutdown),
-            _ = interrupt.recv() => stop(shutdown),
-            _ = hangup.recv() => match &reload {
+            _ = signals.terminate.recv() => stop(shutdown),
+            _ = signals.interrupt.recv() => stop(shutdown),
+            _ = signals.hangup.recv() => match &reload {
                 Some(reload) => reload.run(),
                 None => warn!("There is no configuration file to read again"),
             },
@@ -156,14 +194,15 @@ impl Reload {
     }
 
     fn swap(&self) -> anyhow::Result<()> {
-        let loaded = (self.load)(&self.app.config()).map_err(|report| anyhow::anyhow!("{report}"))?;
+        let loaded = (self.load)(&self.app.config()).map_err(|report| anyhow::anyhow!(report.line()))?;
+        // What can fail comes before what changes anything.
+        self.log.reopen()?;
         if let (Some(acceptor), Some(files)) = (&self.tls, &loaded.config.net.tls) {
             acceptor.reload(files)?;
         }
         self.log.set_level(loaded.config.log.level);
-        self.log.reopen()?;
         for finding in &loaded.findings {
-            warn!("{finding}");
+            warn!("Configuration: {}", finding.line());
         }
         self.net.store(Arc::new(loaded.config.net.clone()));
         self.app.swap_config(loaded.config);
