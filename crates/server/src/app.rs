@@ -1,12 +1,14 @@
 //! [`App`]: the parts, put together. The only place that names concrete backends.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use hfs_core::SlotPath;
 use tracing::{error, info, warn};
 
 use crate::clock::{self, Stopwatch};
@@ -25,6 +27,7 @@ pub struct App {
     store: Arc<dyn BlobStore>,
     meta: Arc<dyn MetaStore>,
     metrics: Arc<Metrics>,
+    tries: Arc<Tries>,
     /// When a refused signature was last explained, in milliseconds of `started`.
     explained: AtomicU64,
     started: Stopwatch,
@@ -52,8 +55,8 @@ impl App {
         meta: Arc<dyn MetaStore>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let (explained, started) = (AtomicU64::new(0), Stopwatch::start());
-        Self { config: ArcSwap::from_pointee(config), store, meta, metrics, explained, started, tree: None }
+        let (explained, started, tries) = (AtomicU64::new(0), Stopwatch::start(), Arc::default());
+        Self { config: ArcSwap::from_pointee(config), store, meta, metrics, tries, explained, started, tree: None }
     }
 
     /// The configuration in force; a request keeps the one it began with.
@@ -100,6 +103,22 @@ impl App {
         if let Some(tree) = &self.tree {
             tree.quiesce().await;
         }
+    }
+
+    /// Counts a try to fill `slot` until the guard is dropped; `None` when there are too many at once.
+    ///
+    /// Each try reserves its whole size on disk, and a slot that is signed without an expiry can be tried for ever:
+    /// one user could reserve the disk. A phone that changes networks has a few half-dead tries at most.
+    #[must_use]
+    pub fn begin_try(&self, slot: &SlotPath) -> Option<Try> {
+        const MOST: usize = 8;
+        let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = tries.entry(slot.clone()).or_default();
+        if *count >= MOST {
+            return None;
+        }
+        *count += 1;
+        Some(Try { slot: slot.clone(), tries: Arc::clone(&self.tries) })
     }
 
     /// Resolves what dead processes left behind: temporaries, and names without a row.
@@ -169,6 +188,28 @@ fn open(config: &Config) -> anyhow::Result<(LocalStore, Arc<dyn MetaStore>)> {
     let tree = LocalStore::open(&config.storage)?;
     let meta = SqliteMeta::open(&database(tree.root()))?;
     Ok((tree, Arc::new(meta)))
+}
+
+/// Running tries by slot; a slot without any has no entry.
+type Tries = Mutex<HashMap<SlotPath, usize>>;
+
+/// One running try to fill a slot.
+#[derive(Debug)]
+pub struct Try {
+    slot: SlotPath,
+    tries: Arc<Tries>,
+}
+
+impl Drop for Try {
+    fn drop(&mut self) {
+        let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = tries.get_mut(&self.slot) {
+            *count -= 1;
+            if *count == 0 {
+                tries.remove(&self.slot);
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for App {

@@ -112,7 +112,7 @@ fn of_store(failure: &StoreError) -> Told {
     match failure {
         StoreError::Full { .. } => told(StatusCode::INSUFFICIENT_STORAGE, "full", "No space left"),
         StoreError::Busy { .. } => {
-            told(StatusCode::SERVICE_UNAVAILABLE, "busy", "Another upload of this slot is ending")
+            told(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many uploads of this slot at once")
         }
         StoreError::Slow { .. } => told(StatusCode::SERVICE_UNAVAILABLE, "slow", "The storage does not answer"),
         StoreError::Io { .. } | StoreError::Missing { .. } => {

@@ -21,6 +21,9 @@ use crate::storage::{BlobWriter, Claim, Published, StoreError};
 /// disk in trouble; the client must hear something before its own patience (10 s for the shortest) is over.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(8);
 
+/// How often the free space is looked at while a body of unknown length arrives.
+const LOOK_EVERY: ByteSize = ByteSize::mib(8);
+
 /// A PUT that ended in 201.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Stored {
@@ -40,8 +43,13 @@ pub(super) async fn ingest(
     body: &mut Receiver,
 ) -> Result<Stored, PutError> {
     let mut writer = app.store().create(admission.size()).await?;
+    let mut looked_at = LOOK_EVERY;
     while let Some(piece) = body.next().await? {
         check_length(&admission, body.received(), false)?;
+        if admission.size().is_none() && body.received() >= looked_at {
+            check_space(app).await?;
+            looked_at = ByteSize::bytes(body.received().as_u64() + LOOK_EVERY.as_u64());
+        }
         writer.write(piece).await?;
     }
     check_length(&admission, writer.written(), true)?;
@@ -55,6 +63,15 @@ fn finish(joined: Result<Result<Stored, PutError>, JoinError>) -> Result<Stored,
         error!(error = %death, "The storing task died");
         Err(PutError::Aborted)
     })
+}
+
+/// The floor of free space holds also for a body whose length nobody announced.
+async fn check_space(app: &App) -> Result<(), PutError> {
+    let floor = app.config().limits.min_free;
+    match app.store().free().await {
+        Some(free) if free < floor => Err(Refusal::NoSpace.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Compares the length so far (`done`: the whole length) with what the proof and the operator allow.
@@ -106,12 +123,7 @@ async fn commit(
 }
 
 /// Writes the row and ends the publication accordingly. `_claim` is held until then.
-async fn make_visible(
-    app: Arc<App>,
-    _claim: Claim,
-    published: Published,
-    record: Record,
-) -> Result<Stored, PutError> {
+async fn make_visible(app: Arc<App>, _claim: Claim, published: Published, record: Record) -> Result<Stored, PutError> {
     let stored = Stored { id: record.id, size: record.size, fresh: true };
     match app.meta().record(record).await {
         Ok(Recorded::Inserted) => {

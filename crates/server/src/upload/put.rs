@@ -18,6 +18,7 @@ use crate::http::context::Context;
 use crate::http::exchange::Incoming;
 use crate::http::tally;
 use crate::meta::Entry;
+use crate::storage::StoreError;
 
 /// Stores the body of `request` in `slot`, if it may.
 ///
@@ -59,6 +60,9 @@ async fn store(
             Entry::Live(_) | Entry::Gone(_) => Err(PutError::Gone),
         };
     }
+    let Some(_try) = app.begin_try(grant.slot()) else {
+        return Err(StoreError::Busy { slot: grant.slot().clone() }.into());
+    };
     let usage = Usage { free: app.store().free().await, announced };
     let admission = admit::decide(grant, usage, &config.limits)?;
     ingest::ingest(app, admission, declared_type(headers), body).await
