@@ -32,12 +32,7 @@ pub struct Stored {
 }
 
 /// Receives one body and makes it visible.
-pub(super) async fn ingest(
-    app: &Arc<App>,
-    admission: Admission,
-    declared_type: Option<String>,
-    body: &mut Receiver,
-) -> Result<Stored, PutError> {
+pub(super) async fn ingest(app: &Arc<App>, admission: Admission, body: &mut Receiver) -> Result<Stored, PutError> {
     let mut writer = app.store().create(admission.size()).await?;
     while let Some(piece) = body.next().await? {
         check_length(&admission, body.received(), false)?;
@@ -47,7 +42,7 @@ pub(super) async fn ingest(
 
     // A client that walks away from here on must not leave a name without a row behind: this runs to its end.
     let app = Arc::clone(app);
-    let commit = tokio::spawn(async move { commit(&app, &admission, declared_type, writer).await });
+    let commit = tokio::spawn(async move { commit(&app, &admission, writer).await });
     commit.await.unwrap_or_else(|death| {
         error!(error = %death, "The storing task died");
         Err(PutError::Aborted)
@@ -67,12 +62,7 @@ fn check_length(admission: &Admission, received: ByteSize, done: bool) -> Result
     }
 }
 
-async fn commit(
-    app: &App,
-    admission: &Admission,
-    declared_type: Option<String>,
-    mut writer: Box<dyn BlobWriter>,
-) -> Result<Stored, PutError> {
+async fn commit(app: &App, admission: &Admission, mut writer: Box<dyn BlobWriter>) -> Result<Stored, PutError> {
     let grant = admission.grant();
     let claim = app.store().claim(grant.slot(), CLAIM_PATIENCE).await?;
     if let Some(entry) = app.meta().lookup(grant.slot()).await? {
@@ -85,7 +75,7 @@ async fn commit(
         slot: grant.slot().clone(),
         place: published.place.clone(),
         size,
-        media_type: media_type(grant, declared_type),
+        media_type: media_type(grant),
         owner: grant.owner().cloned(),
         stored_at: clock::now(),
         expires: grant.expires(),
@@ -115,10 +105,9 @@ async fn commit(
     }
 }
 
-/// The signed type, else the declared one, else what the name says.
-fn media_type(grant: &Grant, declared: Option<String>) -> String {
-    let signed = grant.media_type().map(str::to_owned);
-    signed.or(declared).unwrap_or_else(|| media::type_of_name(grant.slot().file_name()).to_owned())
+/// The signed or declared type that the grant found fit to keep, else what the name says.
+fn media_type(grant: &Grant) -> String {
+    grant.media_type().unwrap_or_else(|| media::type_of_name(grant.slot().file_name())).to_owned()
 }
 
 /// A rival was first: the same bytes are a success, others a conflict.

@@ -19,7 +19,7 @@ pub struct Body {
 }
 
 impl Body {
-    pub(super) fn new(stream: RecvStream, ask: Option<oneshot::Sender<()>>) -> Self {
+    pub(crate) fn new(stream: RecvStream, ask: Option<oneshot::Sender<()>>) -> Self {
         Self { stream, unreleased: 0, ask }
     }
 

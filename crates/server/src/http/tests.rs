@@ -1,0 +1,1 @@
+//! What holds for every request: identification, cross-origin headers, the URL table, counters.
