@@ -182,3 +182,16 @@ async fn a_proof_past_its_time_stores_nothing() {
     rig.sees_nothing_of("a/b").await;
     assert!(rig.store.places().is_empty());
 }
+
+#[tokio::test]
+async fn only_listed_extensions_are_taken() {
+    let rig = Rig::with(|config| config.limits.extensions = vec!["txt".to_owned()]);
+    let endless = format!("a/b.{}", "x".repeat(1000));
+    for slot in ["a/b.exe", "a/b", &endless] {
+        let answer = rig.send(put(slot, BYTES)).await;
+        assert_eq!(answer.status, 400, "{slot}");
+        // Some clients save whatever comes as the file.
+        assert!(answer.body.len() < 100, "{}", answer.text());
+    }
+    assert_eq!(rig.send(put("a/b.TXT", BYTES)).await.status, 201);
+}
