@@ -81,8 +81,9 @@ fn of_refusal(refusal: &Refusal) -> Told {
             told(StatusCode::PAYLOAD_TOO_LARGE, "too-large", format!("At most {max} per file"))
         }
         Refusal::OtherSize { signed, announced } => of_length(*announced, *signed),
-        Refusal::Extension { extension } => {
-            told(StatusCode::BAD_REQUEST, "extension", format!("File extension .{extension} is not allowed here"))
+        // The extension itself is in the log: it can be as long as a path, and some clients save this as the file.
+        Refusal::Extension { .. } => {
+            told(StatusCode::BAD_REQUEST, "extension", "This file extension is not allowed here")
         }
         Refusal::NoSpace => told(StatusCode::INSUFFICIENT_STORAGE, "full", "No space left"),
     }
@@ -184,8 +185,8 @@ pub(super) fn get(
 fn of_get(failure: &GetError) -> Told {
     match failure {
         GetError::NotFound => told(StatusCode::NOT_FOUND, "not-found", "No such file"),
-        GetError::Extension { extension } => {
-            told(StatusCode::FORBIDDEN, "extension", format!("Files named .{extension} are not served here"))
+        GetError::Extension { .. } => {
+            told(StatusCode::FORBIDDEN, "extension", "This file extension is not served here")
         }
         GetError::Damaged => told(StatusCode::INTERNAL_SERVER_ERROR, "damaged", "The stored file is damaged"),
         GetError::Store(failure) => of_store(failure),

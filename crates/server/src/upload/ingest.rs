@@ -36,12 +36,7 @@ pub struct Stored {
 }
 
 /// Receives one body and makes it visible.
-pub(super) async fn ingest(
-    app: &Arc<App>,
-    admission: Admission,
-    declared_type: Option<String>,
-    body: &mut Receiver,
-) -> Result<Stored, PutError> {
+pub(super) async fn ingest(app: &Arc<App>, admission: Admission, body: &mut Receiver) -> Result<Stored, PutError> {
     let mut writer = app.store().create(admission.size()).await?;
     let mut looked_at = LOOK_EVERY;
     while let Some(piece) = body.next().await? {
@@ -55,7 +50,7 @@ pub(super) async fn ingest(
     check_length(&admission, writer.written(), true)?;
 
     // A client that walks away from here on must not leave a name without a row behind: this runs to its end.
-    finish(tokio::spawn(commit(Arc::clone(app), admission, declared_type, writer)).await)
+    finish(tokio::spawn(commit(Arc::clone(app), admission, writer)).await)
 }
 
 fn finish(joined: Result<Result<Stored, PutError>, JoinError>) -> Result<Stored, PutError> {
@@ -87,12 +82,7 @@ fn check_length(admission: &Admission, received: ByteSize, done: bool) -> Result
     }
 }
 
-async fn commit(
-    app: Arc<App>,
-    admission: Admission,
-    declared_type: Option<String>,
-    mut writer: Box<dyn BlobWriter>,
-) -> Result<Stored, PutError> {
+async fn commit(app: Arc<App>, admission: Admission, mut writer: Box<dyn BlobWriter>) -> Result<Stored, PutError> {
     let grant = admission.grant();
     let claim = app.store().claim(grant.slot(), CLAIM_PATIENCE).await?;
     if let Some(entry) = app.meta().lookup(grant.slot()).await? {
@@ -105,7 +95,7 @@ async fn commit(
         slot: grant.slot().clone(),
         place: published.place.clone(),
         size,
-        media_type: media_type(grant, declared_type),
+        media_type: media_type(grant),
         owner: grant.owner().cloned(),
         stored_at: clock::now(),
         expires: grant.expires(),
@@ -148,10 +138,9 @@ async fn make_visible(app: Arc<App>, _claim: Claim, published: Published, record
     }
 }
 
-/// The signed type, else the declared one, else what the name says.
-fn media_type(grant: &Grant, declared: Option<String>) -> String {
-    let signed = grant.media_type().map(str::to_owned);
-    signed.or(declared).unwrap_or_else(|| media::type_of_name(grant.slot().file_name()).to_owned())
+/// The signed or declared type that the grant found fit to keep, else what the name says.
+fn media_type(grant: &Grant) -> String {
+    grant.media_type().unwrap_or_else(|| media::type_of_name(grant.slot().file_name())).to_owned()
 }
 
 /// A rival was first: the same bytes are a success, others a conflict.

@@ -7,6 +7,8 @@ mod delete;
 mod ingest;
 mod put;
 mod receive;
+#[cfg(test)]
+mod tests;
 
 pub use delete::{DeleteError, delete};
 pub use ingest::Stored;

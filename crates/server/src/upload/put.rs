@@ -65,7 +65,7 @@ async fn store(
     };
     let usage = Usage { free: app.store().free().await, announced };
     let admission = admit::decide(grant, usage, &config.limits)?;
-    ingest::ingest(app, admission, declared_type(headers), body).await
+    ingest::ingest(app, admission, body).await
 }
 
 fn authorize(
@@ -98,8 +98,4 @@ fn authorize(
 /// The announced length: adapters have already refused anything but one plain decimal.
 fn content_length(headers: &HeaderMap) -> Option<ByteSize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok().map(ByteSize::bytes)
-}
-
-fn declared_type(headers: &HeaderMap) -> Option<String> {
-    headers.get(header::CONTENT_TYPE)?.to_str().ok().filter(|text| !text.is_empty()).map(str::to_owned)
 }
