@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, reason = "figures and logs that a failed test shows")]
 
 mod crash;
+mod dialects;
 mod disk_full;
 mod disk_trouble;
 mod ejabberd;
@@ -14,6 +15,7 @@ mod nginx;
 mod powercut;
 mod prosody;
 mod reload;
+mod repeats;
 mod restart;
 mod rig;
 mod slow;
