@@ -13,7 +13,7 @@ pub(crate) fn bench() -> Result<()> {
     run(Command::new("cargo")
         .current_dir(&checkout)
         .args(["build", "--release", "--locked", "-p", "hmac-file-server", "-p", "bench"]))?;
-    let built = place::target(&checkout)?.join("release");
+    let built = place::target(&checkout).join("release");
     run(Command::new(built.join("bench"))
         .current_dir(&checkout)
         .env("PATH", place::search_path())

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use h2::Reason;
 use h2::server::{Connection, SendResponse};
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, EXPECT, HOST, X_CONTENT_TYPE_OPTIONS};
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -19,7 +20,6 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, info};
 
 pub use body::Body;
-use body::Loan;
 
 use super::accept::{HttpService, Link};
 use super::drain::Phase;
@@ -38,6 +38,8 @@ const MAX_HANDLERS: usize = 2 * MAX_STREAMS as usize;
 /// Floods: streams that the client opens and resets at once, and its protocol errors, until the connection is ended.
 const MAX_RESET: usize = 20;
 const MAX_ERRORS: usize = 256;
+/// The one expectation that there is.
+const CONTINUE: &[u8] = b"100-continue";
 /// After GOAWAY, an idle connection stays for this long: requests that crossed it on the way still get through.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -132,15 +134,19 @@ async fn exchange<S: HttpService>(
     mut link: Link<S>,
 ) {
     let head_only = request.method() == Method::HEAD;
-    let mut loan = None;
-    let response = match incoming(request) {
-        Ok((mut request, lent)) => {
-            request.extensions_mut().insert(link.peer.clone());
-            loan = lent;
-            let asked = loan.as_mut().and_then(|loan| loan.asked.take());
-            answer(request, asked, &mut respond, &mut link).await
+    let (parts, stream) = request.into_parts();
+    let expects = parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(CONTINUE));
+    let bodiless = stream.is_end_stream();
+    let (body, mut loan) = body::lend(stream, expects);
+    let response = match understood(parts) {
+        Ok(mut parts) => {
+            parts.extensions.insert(link.peer.clone());
+            let body = if bodiless { Incoming::empty() } else { Incoming::H2(body) };
+            let asked = loan.asked.take().filter(|_| !bodiless);
+            answer(Request::from_parts(parts, body), asked, &mut respond, &mut link).await
         }
         Err((status, reason)) => {
+            drop(body);
             info!(client = %link.peer, status = status.as_u16(), reason, "Refused a malformed request");
             link.events.refused(status);
             refusal(status, reason)
@@ -152,7 +158,7 @@ async fn exchange<S: HttpService>(
             link.events.stalled();
         }
         respond.send_reset(error.reason());
-    } else if let Some(loan) = loan {
+    } else {
         loan.discard().await;
     }
 }
@@ -183,27 +189,20 @@ async fn answer<S: HttpService>(
     response
 }
 
-type Accepted = (Request<Incoming>, Option<Loan>);
-
-/// The request as the service sees it.
-fn incoming(request: Request<h2::RecvStream>) -> Result<Accepted, (StatusCode, &'static str)> {
-    let (mut parts, stream) = request.into_parts();
+/// The head as the service sees it.
+fn understood(mut parts: Parts) -> Result<Parts, (StatusCode, &'static str)> {
     if parts.method == Method::CONNECT {
         return Err((StatusCode::METHOD_NOT_ALLOWED, "no tunnels here"));
     }
     let host = authority(&parts.uri, parts.headers.get_all(HOST).iter())?;
     parts.headers.insert(HOST, host);
     parts.uri = parts.uri.path_and_query().cloned().map(Uri::from).ok_or((StatusCode::BAD_REQUEST, "missing :path"))?;
-    let expects = match parts.headers.get(EXPECT) {
-        None => false,
-        Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => true,
-        Some(_) => return Err((StatusCode::EXPECTATION_FAILED, "unknown expectation")),
-    };
-    if stream.is_end_stream() {
-        return Ok((Request::from_parts(parts, Incoming::empty()), None));
+    match parts.headers.get(EXPECT) {
+        Some(value) if !value.as_bytes().eq_ignore_ascii_case(CONTINUE) => {
+            Err((StatusCode::EXPECTATION_FAILED, "unknown expectation"))
+        }
+        _ => Ok(parts),
     }
-    let (body, loan) = body::lend(stream, expects);
-    Ok((Request::from_parts(parts, Incoming::H2(body)), Some(loan)))
 }
 
 /// The one host that `:authority` and `Host` name together.

@@ -46,4 +46,9 @@ impl Unfinished {
     pub(crate) fn answer(&mut self) -> io::Result<Response> {
         self.connection.receive(false)
     }
+
+    /// The client's process dies.
+    pub(crate) fn reset(self) {
+        self.connection.reset();
+    }
 }
