@@ -10,9 +10,15 @@ use crate::{packages, place};
 pub(crate) fn bench() -> Result<()> {
     let checkout = place::checkout()?;
     packages::ensure()?;
-    run(Command::new("cargo")
-        .current_dir(&checkout)
-        .args(["build", "--release", "--locked", "-p", "hmac-file-server", "-p", "bench"]))?;
+    run(Command::new("cargo").current_dir(&checkout).args([
+        "build",
+        "--release",
+        "--locked",
+        "-p",
+        "hmac-file-server",
+        "-p",
+        "bench",
+    ]))?;
     let built = place::target(&checkout).join("release");
     run(Command::new(built.join("bench"))
         .current_dir(&checkout)
