@@ -37,7 +37,12 @@ const fn program(name: &'static str, program: &'static str, tests: &'static str,
 
 /// Everything that any test needs.
 pub(crate) const PACKAGES: &[Package] = &[
-    program("curl", "curl", "prosody, ejabberd, trial, nginx", "an HTTP client that is not ours"),
+    program(
+        "curl",
+        "curl",
+        "prosody, ejabberd, trial, nginx, http2, reload, tls, commands",
+        "an HTTP client that is not ours",
+    ),
     program("e2fsprogs", "mkfs.ext4", "disk_full, powercut", "small file systems"),
     program("eatmydata", "eatmydata", "powercut", "shows that the test bites: fsync does nothing"),
     program("ejabberd", "ejabberdctl", "ejabberd", "signs slots"),

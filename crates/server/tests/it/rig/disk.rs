@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use rustix::process::{Signal, geteuid};
@@ -10,6 +11,9 @@ use tempfile::TempDir;
 
 use super::process::Process;
 use super::wait_until;
+
+/// A frozen disk makes whoever mounts or unmounts something else wait for it: while one can be frozen, no other is used.
+static DISKS: RwLock<()> = RwLock::new(());
 
 /// Fails the test, with the reason, where it may not mount.
 #[track_caller]
@@ -33,6 +37,7 @@ fn text(path: &Path) -> &str {
 pub(crate) struct Mounted {
     folder: PathBuf,
     _home: Option<TempDir>,
+    _shared: Option<RwLockReadGuard<'static, ()>>,
 }
 
 impl Mounted {
@@ -44,8 +49,10 @@ impl Mounted {
         let image = home.path().join("disk.img");
         make_ext4(&image, mebibytes);
         let folder = home.path().join("mounted");
+        let shared = Some(DISKS.read().unwrap_or_else(PoisonError::into_inner));
         let mut mounted = Self::image(&image, &folder);
         mounted._home = Some(home);
+        mounted._shared = shared;
         mounted
     }
 
@@ -66,12 +73,13 @@ impl Mounted {
         let home = tempfile::tempdir().expect("temporary folder");
         let folder = home.path().join("mounted");
         fs::create_dir(&folder).expect("folder");
+        let shared = Some(DISKS.read().unwrap_or_else(PoisonError::into_inner));
         run("mount", &["-t", "tmpfs", "-o", options, "tmpfs", text(&folder)]);
-        Self { folder, _home: Some(home) }
+        Self { folder, _home: Some(home), _shared: shared }
     }
 
     /// By `losetup` and not by `mount -o loop`: that one looks at the file behind every loop device of the machine
-    /// first, and waits for ever where one of them is on a disk that a test has just frozen.
+    /// first, and waits for ever where one of them is on a disk that some test has frozen.
     fn image(image: &Path, folder: &Path) -> Self {
         fs::create_dir_all(folder).expect("folder");
         let device = run("losetup", &["--find", "--show", text(image)]);
@@ -79,7 +87,7 @@ impl Mounted {
         // The device goes with its last user; without this it would stay after the unmount.
         run("losetup", &["--detach", device.trim()]);
         assert!(mounted.status.success(), "mount {}: {}", image.display(), String::from_utf8_lossy(&mounted.stderr));
-        Self { folder: folder.to_owned(), _home: None }
+        Self { folder: folder.to_owned(), _home: None, _shared: None }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -89,13 +97,9 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        unmount(&self.folder);
+        // Lazily: a process that still dies must not keep a test from ending.
+        let _ = Command::new("umount").arg("-l").arg(&self.folder).status();
     }
-}
-
-fn unmount(place: &Path) {
-    // Lazily: a process that still dies must not keep a test from ending.
-    let _ = Command::new("umount").arg("-l").arg(place).status();
 }
 
 fn make_ext4(image: &Path, mebibytes: u64) {
@@ -109,17 +113,18 @@ fn make_ext4(image: &Path, mebibytes: u64) {
 pub(crate) struct PowerCutDisk {
     // Dropped in this order: killing the emulator first, so that unmounting has nothing to wait for.
     emulator: Process,
-    mounted: Mounted,
+    _mounted: Mounted,
     _export: Export,
     home: TempDir,
+    _alone: RwLockWriteGuard<'static, ()>,
 }
 
-/// The file that is the emulated disk: a FUSE mount, which outlives the process behind it.
+/// The file that is the disk. Its mount outlives the emulator, so it is unmounted after it.
 struct Export(PathBuf);
 
 impl Drop for Export {
     fn drop(&mut self) {
-        unmount(&self.0);
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
 
@@ -133,6 +138,7 @@ impl PowerCutDisk {
     #[track_caller]
     pub(crate) fn throttled(mebibytes: u64, limits: &str) -> Self {
         require_root();
+        let alone = DISKS.write().unwrap_or_else(PoisonError::into_inner);
         let home = tempfile::tempdir().expect("temporary folder");
         let image = home.path().join("disk.img");
         make_ext4(&image, mebibytes);
@@ -153,11 +159,11 @@ impl PowerCutDisk {
             fs::metadata(&export).is_ok_and(|file| file.len() == mebibytes << 20)
         });
         let mounted = Mounted::image(&export, &home.path().join("mounted"));
-        Self { emulator, mounted, _export: Export(export), home }
+        Self { emulator, _mounted: mounted, _export: Export(export), home, _alone: alone }
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.mounted.path()
+        &self._mounted.folder
     }
 
     /// Stops the disk in the middle of whatever it does. It runs again, for clean-up, when the value is dropped.
@@ -179,12 +185,13 @@ pub(crate) struct Cut<'a> {
 }
 
 impl Cut<'_> {
-    /// The file system as the next boot finds it, from what the disk really holds.
+    /// The file system as the next boot finds it, from what the disk really holds. The disk goes on once it is copied.
     #[track_caller]
     pub(crate) fn after_reboot(&self) -> Mounted {
         let home = self.disk.home.path();
         let copy = home.join("after.img");
-        run("cp", &["--sparse=always", text(&home.join("disk.img")), text(&copy)]);
+        run("timeout", &["60", "cp", "--sparse=always", text(&home.join("disk.img")), text(&copy)]);
+        self.disk.emulator.signal(Signal::CONT);
         Mounted::image(&copy, &home.join("after"))
     }
 }

@@ -29,6 +29,7 @@ pub(crate) struct Builder {
     base_path: String,
     storage: Option<PathBuf>,
     wrapper: Vec<String>,
+    environment: Vec<(String, String)>,
     port: Option<u16>,
     listener: Option<TcpListener>,
 }
@@ -56,6 +57,12 @@ impl Builder {
     /// Runs the server below another program, as in `strace -f hmac-file-server ...`.
     pub(crate) fn wrapper(mut self, words: &[&str]) -> Self {
         self.wrapper = words.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    /// Sets a variable of the server's environment.
+    pub(crate) fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
         self
     }
 
@@ -120,6 +127,7 @@ impl Builder {
         }
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).arg("--config").arg(config);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 }
@@ -149,6 +157,7 @@ impl TestServer {
             base_path: String::new(),
             storage: None,
             wrapper: Vec::new(),
+            environment: Vec::new(),
             port: None,
             listener: None,
         }
@@ -223,6 +232,17 @@ impl TestServer {
 
     pub(crate) fn is_healthy(&self) -> bool {
         exchange(self.address, "GET", "/health", &[], None).is_ok_and(|response| response.status == 200)
+    }
+
+    /// Sends a signal to the process that was started.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Waits for it to end by itself.
+    #[track_caller]
+    pub(crate) fn wait(&mut self, deadline: Duration) -> ExitStatus {
+        self.process.wait(deadline)
     }
 
     /// SIGKILL, at once.
