@@ -63,6 +63,7 @@ fn of_put(failure: &PutError) -> Told {
         PutError::Refused(refusal) => of_refusal(refusal),
         PutError::Taken => told(StatusCode::CONFLICT, "exists", "The slot already holds another file"),
         PutError::Gone => told(StatusCode::CONFLICT, "gone", "The slot was used; its file is gone"),
+        PutError::Damaged => told(StatusCode::INTERNAL_SERVER_ERROR, "damaged", "The stored file is damaged"),
         PutError::Stalled { received } => {
             told(StatusCode::REQUEST_TIMEOUT, "stalled", format!("The upload stalled after {received}"))
         }
