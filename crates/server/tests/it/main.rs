@@ -7,6 +7,7 @@
 mod crash;
 mod disk_full;
 mod disk_trouble;
+mod documents;
 mod ejabberd;
 mod http2;
 mod malformed;

@@ -3,6 +3,8 @@
 //! Everything here cleans up by being dropped, stops only what it started, and waits for conditions, not for time.
 
 pub(crate) mod disk;
+pub(crate) mod document;
+pub(crate) mod front;
 pub(crate) mod http;
 pub(crate) mod load;
 pub(crate) mod place;
