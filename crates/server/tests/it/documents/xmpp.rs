@@ -3,10 +3,11 @@
 use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::rig::document::{block, blocks};
-use crate::rig::place;
 use crate::rig::server::{SECRET, TestServer};
+use crate::rig::{place, sign, wait_until};
 
 const MANUAL: &str = "docs/xmpp-servers.md";
 
@@ -52,6 +53,26 @@ fn a_secret_that_was_pasted_from_the_manual_is_refused() {
         let output = Command::new(place::binary()).arg("check").arg("--config").arg(&config).output().expect("check");
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.code() == Some(78) && said.contains("published example"), "{said}");
+    }
+}
+
+#[test]
+fn the_log_explains_as_the_manual_says() {
+    let server = TestServer::start();
+    let wrong = [
+        ("/files/f00d/cat.jpg", sign::v1(SECRET, "f00d/cat.jpg", 5), 5),
+        // What OMEMO adds.
+        ("/f00d/cat.jpg", sign::v1(SECRET, "f00d/cat.jpg", 1024), 1024 + 16),
+    ];
+    let lines = block(MANUAL, "explanations").text;
+    assert_eq!(lines.lines().count(), wrong.len());
+    for (line, (target, mac, size)) in lines.lines().zip(wrong) {
+        // Again and again: explanations are rationed.
+        wait_until(line, Duration::from_secs(5), || {
+            let answer = server.request("PUT", &format!("{target}?{mac}"), &[], Some(&vec![7; size]));
+            assert_eq!(answer.status, 403, "{}", answer.text());
+            server.log().contains(line)
+        });
     }
 }
 
