@@ -7,6 +7,7 @@
 mod bench;
 mod cargo_tools;
 mod docs;
+mod links;
 mod lint;
 mod packages;
 mod place;
@@ -25,7 +26,7 @@ Chores of hmac-file-server
   cargo xtask soak [ARGS]     the same tests in their long versions (hours)
   cargo xtask bench           server CPU per GiB and per request, interleaved with nginx
   cargo xtask lint            formatting, clippy, cargo-deny, cargo-audit
-  cargo xtask docs [--check]  writes what is generated in the documents, or checks it and every link
+  cargo xtask docs [--check]  writes what is generated in the documents, or checks it and every link and anchor
 
 `test` and `soak` install the Debian and PyPI packages that are missing when they may (as root), and say which are
 missing when they may not. Caches lie in $XDG_CACHE_HOME/hmac-file-server.";
