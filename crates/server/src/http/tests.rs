@@ -191,6 +191,32 @@ async fn health_answers_while_nothing_else_works() {
     assert_eq!(rig.send(put("a/b", BYTES)).await.status, 503);
 }
 
+#[tokio::test]
+async fn ready_says_whether_the_last_upload_could_be_stored() {
+    let rig = Rig::new();
+    let ready = async || rig.send(ask(Method::GET, "/ready")).await.status;
+    assert_eq!(ready().await, 200);
+    for (operation, fault) in [(Operation::Publish, Fault::Io), (Operation::Write, Fault::Slow)] {
+        rig.faults.fail(operation, 1, fault);
+        rig.send(put("a/b", BYTES)).await;
+        assert_eq!(ready().await, 503, "{operation:?}");
+        // What is the client's fault says nothing about the storage.
+        assert_eq!(rig.send(forged("a/b")).await.status, 403);
+        assert_eq!(ready().await, 503, "{operation:?}");
+        rig.app.probe().await;
+        assert_eq!(ready().await, 200, "{operation:?}");
+    }
+    rig.meta.fail_write(1, RowFault::LostBefore);
+    rig.send(put("a/b", BYTES)).await;
+    rig.meta.fail_write(1, RowFault::Busy);
+    rig.app.probe().await;
+    assert_eq!(ready().await, 503, "the probe failed too");
+    assert_eq!(rig.send(put("a/b", BYTES)).await.status, 201);
+    assert_eq!(ready().await, 200);
+    assert_eq!(rig.send(put("a/b", b"forty-too")).await.status, 409);
+    assert_eq!(ready().await, 200);
+}
+
 fn metrics_from(peer: &str, header: Option<(&'static str, &str)>) -> Request<Incoming> {
     let mut request = ask(Method::GET, "/metrics");
     request.extensions_mut().insert(Peer { socket: Some(peer.parse().unwrap()), ..Peer::default() });

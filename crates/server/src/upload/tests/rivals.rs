@@ -85,6 +85,22 @@ async fn a_rival_of_a_file_that_is_gone_meanwhile_does_not_bring_it_back() {
     rig.sees_nothing_of("a/b").await;
 }
 
+#[tokio::test]
+async fn tries_of_one_slot_are_bounded_and_free_their_place() {
+    let rig = Rig::new();
+    let mut tries = Vec::new();
+    for _ in 0..8 {
+        tries.push(begun(&rig, BYTES).await);
+    }
+    let answer = rig.send(put("a/b", BYTES)).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, "0"));
+    assert_eq!(rig.send(put("a/c", BYTES)).await.status, 201, "other slots go on");
+    let (client, outcome) = tries.remove(0);
+    client.leave();
+    outcome.await.unwrap().unwrap_err();
+    assert_eq!(rig.send(put("a/b", BYTES)).await.status, 201);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_rival_that_publishes_for_too_long_is_a_retry() {
     let rig = Rig::new();
