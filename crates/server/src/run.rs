@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 use crate::app::App;
@@ -21,8 +22,11 @@ use crate::telemetry::labels::ReloadOutcome;
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::metrics::Metrics;
 
+/// How long an orderly exit waits for what uploads left to do on disk.
+const QUIESCE: Duration = Duration::from_secs(10);
+
 /// Reads the configuration again, given the running one.
-pub type Load = Box<dyn Fn(&Config) -> Result<Loaded, Report> + Send>;
+pub type Load = Box<dyn Fn(&Config) -> Result<Loaded, Report> + Send + Sync>;
 
 /// Told the bound addresses.
 pub type Ready = Box<dyn FnOnce(&[ListenAddress]) + Send>;
@@ -50,18 +54,31 @@ impl std::fmt::Debug for Start {
 /// # Errors
 /// The server could not start; nothing was served.
 pub async fn run(start: Start) -> anyhow::Result<()> {
+    raise_descriptor_limit();
     let Start { config, reload, log, ready } = start;
+    // First of all: a signal that comes while files are adopted, or right after READY=1, must not just kill.
+    let mut signals = Signals::listen()?;
     let metrics = Arc::new(Metrics::new());
-    let inherited = Inherited::from_env()?;
-    let listeners = Listeners::bind(&config.net.listen, inherited)?;
-    let metrics_listener = match config.metrics.listen {
-        Some(address) => Some(Listeners::bind(&[ListenAddress::Tcp(address)], Inherited::none())?),
+    let mut inherited = Inherited::from_env()?;
+    let metrics_listener = match config.metrics.listen.filter(|_| config.metrics.enabled) {
+        Some(address) => {
+            let address = ListenAddress::Tcp(address);
+            let passed = inherited.take(&address);
+            Some(Listeners::bind_shared(&[address], passed)?)
+        }
         None => None,
     };
+    let listeners = Listeners::bind(&config.net.listen, inherited)?;
     let tls = config.net.tls.as_ref().map(TlsAcceptor::load).transpose()?.map(Arc::new);
     let app = Arc::new(App::open(config, Arc::clone(&metrics))?);
-    app.adopt().await.context("Could not adopt the existing files")?;
-    app.sweep().await;
+    tokio::select! {
+        prepared = prepare(&app) => prepared?,
+        // Both parts are safe to break off: the next start goes on.
+        () = signals.stop() => {
+            info!("Stopped before it served");
+            return Ok(());
+        }
+    }
 
     let addresses = listeners.addresses();
     let shutdown = Shutdown::new();
@@ -76,7 +93,10 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     let mut serving = tokio::task::JoinSet::new();
     if let Some(listener) = metrics_listener {
         let service = Router::new(Arc::clone(&app), Surface::Metrics);
-        serving.spawn(net::serve(listener, Server { tls: None, service, ..public.clone() }));
+        // Who scrapes comes directly, not through the proxy of the public listeners.
+        let direct = NetConfig { proxy_protocol: false, ..app.config().net.clone() };
+        let config = Arc::new(ArcSwap::from_pointee(direct));
+        serving.spawn(net::serve(listener, Server { config, tls: None, service, ..public.clone() }));
     }
     serving.spawn(net::serve(listeners, public));
     let janitor = tokio::spawn(janitor::run(Arc::clone(&app)));
@@ -85,30 +105,73 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     ready(&addresses);
     notify(&[NotifyState::Ready]);
 
-    let reload = reload.map(|load| Reload { load, app: Arc::clone(&app), net, tls, log });
-    let outcome = until_stopped(reload, &shutdown, &mut serving).await;
-    app.quiesce().await;
+    let reload = reload.map(|load| Arc::new(Reload { load, app: Arc::clone(&app), net, tls, log }));
+    let outcome = until_stopped(signals, reload, &shutdown, &mut serving).await;
+    // Not for ever: the disk may be what is wrong. What is left then is for the next start's sweep.
+    let _ = tokio::time::timeout(QUIESCE, app.quiesce()).await;
     janitor.abort();
     watchdog.abort();
     info!("Stopped");
     outcome
 }
 
+/// Every upload holds two descriptors; the usual soft limit of 1,024 is for programs that use `select`.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        warn!(%error, "The limit of open files stays as it is");
+    }
+}
+
+/// Puts the store in order before anything is served.
+async fn prepare(app: &App) -> anyhow::Result<()> {
+    app.adopt().await.context("Could not adopt the existing files")?;
+    app.sweep().await;
+    Ok(())
+}
+
+/// The signals that mean something. Each is kept until somebody asks for it.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for one that ends the server.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 /// Handles signals until every listener has drained.
 async fn until_stopped(
-    reload: Option<Reload>,
+    mut signals: Signals,
+    reload: Option<Arc<Reload>>,
     shutdown: &Shutdown,
     serving: &mut tokio::task::JoinSet<()>,
 ) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
     loop {
         tokio::select! {
-            _ = terminate.recv() => stop(shutdown),
-            _ = interrupt.recv() => stop(shutdown),
-            _ = hangup.recv() => match &reload {
-                Some(reload) => reload.run(),
+            _ = signals.terminate.recv() => stop(shutdown),
+            _ = signals.interrupt.recv() => stop(shutdown),
+            _ = signals.hangup.recv() => match &reload {
+                // Off this task: a hung disk must not make the server deaf to the next signal.
+                Some(reload) => {
+                    let reload = Arc::clone(reload);
+                    tokio::task::spawn_blocking(move || reload.run());
+                }
                 None => warn!("There is no configuration file to read again"),
             },
             ended = serving.join_next() => match ended {
@@ -156,14 +219,15 @@ impl Reload {
     }
 
     fn swap(&self) -> anyhow::Result<()> {
-        let loaded = (self.load)(&self.app.config()).map_err(|report| anyhow::anyhow!("{report}"))?;
+        let loaded = (self.load)(&self.app.config()).map_err(|report| anyhow::anyhow!(report.line()))?;
+        // What can fail comes before what changes anything.
+        self.log.reopen()?;
         if let (Some(acceptor), Some(files)) = (&self.tls, &loaded.config.net.tls) {
             acceptor.reload(files)?;
         }
         self.log.set_level(loaded.config.log.level);
-        self.log.reopen()?;
         for finding in &loaded.findings {
-            warn!("{finding}");
+            warn!("Configuration: {}", finding.line());
         }
         self.net.store(Arc::new(loaded.config.net.clone()));
         self.app.swap_config(loaded.config);

@@ -4,6 +4,7 @@
 //! but `anyhow`, so that a cold machine starts the first chore within seconds.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
 
+mod bench;
 mod cargo_tools;
 mod docs;
 mod links;
@@ -23,6 +24,7 @@ Chores of hmac-file-server
 
   cargo xtask test [ARGS]     every test, real servers included; ARGS go to `cargo test`
   cargo xtask soak [ARGS]     the same tests in their long versions (hours)
+  cargo xtask bench           server CPU per GiB and per request, interleaved with nginx
   cargo xtask lint            formatting, clippy, cargo-deny, cargo-audit
   cargo xtask docs [--check]  writes what is generated in the documents, or checks it and every link and anchor
 
@@ -45,6 +47,7 @@ fn chore(arguments: &[String]) -> Result<()> {
     match (name, rest) {
         ("test", rest) => test::test(rest),
         ("soak", rest) => test::soak(rest),
+        ("bench", []) => bench::bench(),
         ("lint", []) => lint::lint(),
         ("docs", []) => docs::write(),
         ("docs", [flag]) if flag == "--check" => docs::check(),

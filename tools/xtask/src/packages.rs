@@ -39,7 +39,12 @@ const fn program(name: &'static str, program: &'static str, tests: &'static str,
 pub(crate) const PACKAGES: &[Package] = &[
     program("apache2-bin", "apache2", "documents", "runs the manual's Apache block"),
     program("caddy", "caddy", "documents", "runs the manual's Caddy block"),
-    program("curl", "curl", "prosody, ejabberd, trial, nginx, documents", "an HTTP client that is not ours"),
+    program(
+        "curl",
+        "curl",
+        "prosody, ejabberd, trial, nginx, http2, reload, tls, commands, documents",
+        "an HTTP client that is not ours",
+    ),
     program("e2fsprogs", "mkfs.ext4", "disk_full, powercut", "small file systems"),
     program("eatmydata", "eatmydata", "powercut", "shows that the test bites: fsync does nothing"),
     program("ejabberd", "ejabberdctl", "ejabberd", "signs slots"),

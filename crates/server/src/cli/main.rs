@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -13,6 +14,7 @@ use super::start::{self, Start, StartError, Surroundings};
 use super::{Command, GetArgs, PutArgs, Settings, SignCommand, check, get, put, sign};
 use crate::config::{self, Config, Loaded};
 use crate::net::ListenAddress;
+use crate::net::tls::TlsError;
 use crate::{app, clock, random, run, telemetry};
 
 /// Runs the program; `args` starts with its name.
@@ -28,7 +30,12 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     match command(cli.command.unwrap_or(Command::Serve), &cli.settings) {
         Ok(status) => ExitCode::from(status),
         Err(failure) => {
-            let status = failure.downcast_ref::<StartError>().map_or(1, StartError::status);
+            let status = match failure.downcast_ref::<StartError>() {
+                Some(failure) => failure.status(),
+                // A key that others can read and the like: `check` says 78 too, and trying again would not help.
+                None if failure.is::<TlsError>() => config::EXIT_CONFIG,
+                None => 1,
+            };
             match failure.downcast_ref::<StartError>() {
                 // A report has lines and excerpts of its own.
                 Some(StartError::Report(report)) => eprintln!("{report}"),
@@ -64,7 +71,7 @@ fn serve(settings: &Settings, around: Surroundings) -> anyhow::Result<u8> {
     let Loaded { config, findings } = loaded;
     let log = telemetry::log::start(&config.log).context("cannot start the log")?;
     for finding in &findings {
-        tracing::warn!("{finding}");
+        tracing::warn!("Configuration: {}", finding.line());
     }
     let overrides = settings.overrides();
     let reload: Option<run::Load> = match start {
@@ -78,8 +85,11 @@ fn serve(settings: &Settings, around: Surroundings) -> anyhow::Result<u8> {
             let _ = super::greet(&config, &base_url(&config, addresses), &mut io::stdout());
         }
     });
-    runtime()?.block_on(run::run(run::Start { config, reload, log, ready }))?;
-    Ok(0)
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(run::run(run::Start { config, reload, log, ready }));
+    // A thread that hangs in the kernel must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    outcome.map(|()| 0)
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

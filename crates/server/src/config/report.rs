@@ -64,6 +64,18 @@ impl Finding {
     pub fn help(self, help: impl Into<String>) -> Self {
         Self { help: Some(help.into()), ..self }
     }
+
+    /// On one line, without the excerpt: for the log.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let place = match &self.location {
+            Some(Location::Line(excerpt)) => format!(" ({})", excerpt.place()),
+            Some(Location::Named(name)) => format!(" ({name})"),
+            None => String::new(),
+        };
+        let help = self.help.as_ref().map(|help| format!(": {help}")).unwrap_or_default();
+        format!("{}{place}{help}", self.message)
+    }
 }
 
 impl Report {
@@ -71,6 +83,13 @@ impl Report {
     #[must_use]
     pub fn of(finding: Finding) -> Self {
         Self { findings: vec![finding] }
+    }
+
+    /// The errors on one line: for the log.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let errors = self.findings.iter().filter(|finding| finding.severity == Severity::Error);
+        errors.map(Finding::line).collect::<Vec<_>>().join("; ")
     }
 
     /// How many findings are errors.

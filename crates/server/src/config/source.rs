@@ -63,10 +63,17 @@ impl<'a> Notes<'a> {
     }
 }
 
+impl Excerpt {
+    /// `file:line:column`.
+    pub(super) fn place(&self) -> String {
+        format!("{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
 impl fmt::Display for Excerpt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let gutter = self.line.to_string().len();
-        writeln!(f, "{:gutter$}--> {}:{}:{}", "", self.file, self.line, self.column)?;
+        writeln!(f, "{:gutter$}--> {}", "", self.place())?;
         writeln!(f, "{:gutter$} |", "")?;
         writeln!(f, "{} | {}", self.line, self.text)?;
         let carets = "^".repeat(self.caret.len().max(1));

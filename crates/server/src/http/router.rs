@@ -18,7 +18,8 @@ use super::exchange::{Incoming, Outgoing};
 use super::{cors, respond};
 use crate::app::App;
 use crate::config::Config;
-use crate::{download, upload};
+use crate::download::{self, GetError};
+use crate::upload::{self, PutError};
 
 /// Which table a listener serves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -109,9 +110,13 @@ async fn route(
             respond::put(app, context, request.uri().path(), Err(invalid.into()))
         }
         (&Method::GET | &Method::HEAD | &Method::DELETE, Target::Slot(Err(_)) | Target::Nothing) => {
+            context.log_unserved(request.uri().path(), 404, "not-found", &GetError::NotFound);
             respond::not_found(&method)
         }
-        (&Method::PUT, Target::Nothing) => respond::not_found(&method),
+        (&Method::PUT, Target::Nothing) => {
+            let outside = PutError::Outside { base_path: config.http.base_path.clone() };
+            respond::put(app, context, request.uri().path(), Err(outside))
+        }
         (_, target) => respond::method_not_allowed(matches!(target, Target::Slot(_))),
     }
 }

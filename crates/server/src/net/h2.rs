@@ -9,7 +9,8 @@ mod send;
 use bytes::Bytes;
 use h2::Reason;
 use h2::server::{Connection, SendResponse};
-use http::header::{CONTENT_TYPE, EXPECT, HOST};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, EXPECT, HOST, X_CONTENT_TYPE_OPTIONS};
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -28,15 +29,17 @@ use crate::http::exchange::{Incoming, Outgoing};
 /// network, and never beyond the connection's window.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 2 << 20;
-/// What one connection may have queued to send, over all its streams.
-const SEND_BUFFER: usize = 256 << 10;
-const MAX_STREAMS: u32 = 100;
+/// What one stream may have queued to send. Times the streams, it is what a client that reads nothing can hold.
+const SEND_BUFFER: usize = 64 << 10;
+const MAX_STREAMS: u32 = 32;
 /// A stream that the client resets no longer counts as open, but its handler may still run: a client with this many
 /// handlers is flooding us.
 const MAX_HANDLERS: usize = 2 * MAX_STREAMS as usize;
 /// Floods: streams that the client opens and resets at once, and its protocol errors, until the connection is ended.
 const MAX_RESET: usize = 20;
 const MAX_ERRORS: usize = 256;
+/// The one expectation that there is.
+const CONTINUE: &[u8] = b"100-continue";
 /// After GOAWAY, an idle connection stays for this long: requests that crossed it on the way still get through.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -82,6 +85,7 @@ where
     let mut phases = link.phases.clone();
     let mut told = false;
     let mut idle_since = Instant::now();
+    let mut quiet_since = idle_since;
     loop {
         let patience = if told { FAREWELL } else { link.config.idle_timeout };
         tokio::select! {
@@ -96,13 +100,23 @@ where
                 }
                 None => return Ok(()),
             },
-            Some(_) = streams.join_next() => idle_since = Instant::now(),
+            Some(_) = streams.join_next() => {
+                idle_since = Instant::now();
+                quiet_since = idle_since;
+            }
             () = phases.reach(Phase::Draining), if !told => {
                 told = true;
                 idle_since = Instant::now();
                 connection.graceful_shutdown();
             }
             () = tokio::time::sleep_until(idle_since + patience), if streams.is_empty() => {
+                // A handler ends when its last piece is queued. What a slow reader has not taken yet is not idleness;
+                // it is bounded by the stall limit of whoever reads nothing at all.
+                let queued = connection.has_streams() && quiet_since.elapsed() < link.config.stall.idle;
+                if queued {
+                    idle_since = Instant::now();
+                    continue;
+                }
                 if told {
                     return Ok(());
                 }
@@ -120,12 +134,19 @@ async fn exchange<S: HttpService>(
     mut link: Link<S>,
 ) {
     let head_only = request.method() == Method::HEAD;
-    let response = match incoming(request) {
-        Ok((mut request, asked)) => {
-            request.extensions_mut().insert(link.peer.clone());
-            answer(request, asked, &mut respond, &mut link).await
+    let (parts, stream) = request.into_parts();
+    let expects = parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(CONTINUE));
+    let bodiless = stream.is_end_stream();
+    let (body, mut loan) = body::lend(stream, expects);
+    let response = match understood(parts) {
+        Ok(mut parts) => {
+            parts.extensions.insert(link.peer.clone());
+            let body = if bodiless { Incoming::empty() } else { Incoming::H2(body) };
+            let asked = loan.asked.take().filter(|_| !bodiless);
+            answer(Request::from_parts(parts, body), asked, &mut respond, &mut link).await
         }
         Err((status, reason)) => {
+            drop(body);
             info!(client = %link.peer, status = status.as_u16(), reason, "Refused a malformed request");
             link.events.refused(status);
             refusal(status, reason)
@@ -137,6 +158,8 @@ async fn exchange<S: HttpService>(
             link.events.stalled();
         }
         respond.send_reset(error.reason());
+    } else {
+        loan.discard().await;
     }
 }
 
@@ -166,28 +189,20 @@ async fn answer<S: HttpService>(
     response
 }
 
-type Accepted = (Request<Incoming>, Option<oneshot::Receiver<()>>);
-
-/// The request as the service sees it.
-fn incoming(request: Request<h2::RecvStream>) -> Result<Accepted, (StatusCode, &'static str)> {
-    let (mut parts, stream) = request.into_parts();
+/// The head as the service sees it.
+fn understood(mut parts: Parts) -> Result<Parts, (StatusCode, &'static str)> {
     if parts.method == Method::CONNECT {
         return Err((StatusCode::METHOD_NOT_ALLOWED, "no tunnels here"));
     }
     let host = authority(&parts.uri, parts.headers.get_all(HOST).iter())?;
     parts.headers.insert(HOST, host);
     parts.uri = parts.uri.path_and_query().cloned().map(Uri::from).ok_or((StatusCode::BAD_REQUEST, "missing :path"))?;
-    let expects = match parts.headers.get(EXPECT) {
-        None => false,
-        Some(value) if value.as_bytes().eq_ignore_ascii_case(b"100-continue") => true,
-        Some(_) => return Err((StatusCode::EXPECTATION_FAILED, "unknown expectation")),
-    };
-    if stream.is_end_stream() {
-        return Ok((Request::from_parts(parts, Incoming::empty()), None));
+    match parts.headers.get(EXPECT) {
+        Some(value) if !value.as_bytes().eq_ignore_ascii_case(CONTINUE) => {
+            Err((StatusCode::EXPECTATION_FAILED, "unknown expectation"))
+        }
+        _ => Ok(parts),
     }
-    let (ask, asked) = oneshot::channel();
-    let body = Body::new(stream, expects.then_some(ask));
-    Ok((Request::from_parts(parts, Incoming::H2(body)), expects.then_some(asked)))
 }
 
 /// The one host that `:authority` and `Host` name together.
@@ -228,6 +243,8 @@ fn refusal(status: StatusCode, reason: &str) -> Response<Outgoing> {
     let mut response = Response::new(Outgoing::Full(Bytes::from(format!("{reason}\n"))));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 

@@ -15,6 +15,7 @@ pub mod listen;
 pub mod proxy;
 pub mod tls;
 
+mod bound;
 mod date;
 mod events;
 mod socket;

@@ -7,6 +7,8 @@ mod delete;
 mod ingest;
 mod put;
 mod receive;
+#[cfg(test)]
+mod tests;
 
 pub use delete::{DeleteError, delete};
 pub use ingest::Stored;
@@ -23,6 +25,12 @@ use crate::storage::StoreError;
 /// Why a PUT did not end in 201, by what the client can do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum PutError {
+    /// The path is not below the base path: usually a proxy that strips it, or an XMPP server that lacks it.
+    #[error("the path is outside of the base path `{base_path}`")]
+    Outside {
+        /// As configured by `public_url`.
+        base_path: String,
+    },
     /// The path can be no slot.
     #[error(transparent)]
     Path(#[from] InvalidSlotPath),

@@ -4,19 +4,25 @@
 //! the programs that they need.
 #![allow(clippy::print_stdout, reason = "figures and logs that a failed test shows")]
 
+mod adoption;
 mod crash;
+mod dialects;
 mod disk_full;
 mod disk_trouble;
 mod documents;
 mod ejabberd;
 mod http2;
+mod logs;
 mod malformed;
 mod nginx;
 mod powercut;
 mod prosody;
+mod reload;
+mod repeats;
 mod restart;
 mod rig;
 mod slow;
 mod statuses;
 mod syscalls;
+mod tls;
 mod trial;

@@ -4,14 +4,15 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
+use crate::rig::command::{clean, finish};
 use crate::rig::process::Process;
-use crate::rig::{free_port, place, wait_until};
+use crate::rig::{free_port, wait_until};
 
 #[test]
 fn the_printed_command_works_as_printed() {
@@ -82,39 +83,11 @@ fn a_wrong_configuration_says_where_and_changes_nothing() {
     assert_eq!(fs::read_dir(home.path()).expect("folder").count(), 1, "something was made");
 }
 
-/// The server in this folder, with nothing of the test's own environment that it might listen to.
-fn clean(home: &Path) -> Command {
-    let mut command = Command::new(place::binary());
-    command.current_dir(home);
-    for name in ["INVOCATION_ID", "NOTIFY_SOCKET", "SYSTEMD_EXEC_PID", "LISTEN_FDS", "LISTEN_PID"] {
-        command.env_remove(name);
-    }
-    let ours = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HMAC_FILE_SERVER"));
-    for (name, _) in ours {
-        command.env_remove(name);
-    }
-    command
-}
-
 /// A trial on a free port.
 fn trial(home: &Path) -> Command {
     let mut command = clean(home);
     command.args(["--listen", &format!("127.0.0.1:{}", free_port())]);
     command
-}
-
-/// Runs what must end by itself.
-fn finish(command: &mut Command) -> Output {
-    let mut bounded = Command::new("timeout");
-    bounded.args(["--kill-after=1", "20"]).arg(command.get_program()).args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => bounded.env(name, value),
-            None => bounded.env_remove(name),
-        };
-    }
-    bounded.current_dir(command.get_current_dir().expect("set by clean"));
-    bounded.output().expect("timeout runs")
 }
 
 fn shell(home: &Path, line: &str) -> String {

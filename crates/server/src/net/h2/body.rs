@@ -5,22 +5,78 @@ use std::future::poll_fn;
 use bytes::Bytes;
 use h2::RecvStream;
 use tokio::sync::oneshot;
+use tokio::time::timeout_at;
 
 use crate::http::exchange::BodyError;
+use crate::net::bound::Bound;
 
-/// The body of one request on its stream.
+/// The body of one request, on loan to the handler. What it leaves unread goes back to the stream's task.
 #[derive(Debug)]
 pub struct Body {
+    /// Gone when it went back.
+    rest: Option<Rest>,
+    /// Asks for `100 Continue`; gone once asked.
+    ask: Option<oneshot::Sender<()>>,
+    home: Option<oneshot::Sender<Rest>>,
+}
+
+/// The receiving side of a stream.
+#[derive(Debug)]
+pub(super) struct Rest {
     stream: RecvStream,
     /// Bytes that the handler has, and that the client may not send anew before it is done with them.
     unreleased: usize,
-    /// Asks for `100 Continue`; gone once asked.
-    ask: Option<oneshot::Sender<()>>,
+}
+
+/// The stream's side of the loan.
+#[derive(Debug)]
+pub(super) struct Loan {
+    /// Resolves when the handler first wants bytes that the client holds back.
+    pub(super) asked: Option<oneshot::Receiver<()>>,
+    /// Resolves when the handler left bytes that the client owes.
+    home: oneshot::Receiver<Rest>,
+}
+
+/// Lends the receiving side out.
+pub(super) fn lend(stream: RecvStream, expects_continue: bool) -> (Body, Loan) {
+    let (ask, asked) = oneshot::channel();
+    let (home, back) = oneshot::channel();
+    let rest = Rest { stream, unreleased: 0 };
+    let body = Body { rest: Some(rest), ask: expects_continue.then_some(ask), home: Some(home) };
+    (body, Loan { asked: expects_continue.then_some(asked), home: back })
+}
+
+impl Loan {
+    /// Once the answer is out: takes what the client still sends, within bounds. Ending the stream at once is allowed
+    /// (a reset with `NO_ERROR`), but clients that are still sending then drop the answer, curl among them.
+    pub(super) async fn discard(mut self) {
+        let Ok(mut rest) = self.home.try_recv() else { return };
+        let mut bound = Bound::generous();
+        while let Ok(Ok(Some(bytes))) = timeout_at(bound.deadline(), rest.next()).await {
+            if !bound.spend(bytes.len()) {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        // Who still waits for `100 Continue` reads a final status instead, and owes nothing.
+        if let (Some(rest), Some(home), None) = (self.rest.take(), self.home.take(), &self.ask)
+            && !rest.stream.is_end_stream()
+        {
+            // Fails when the connection is gone: then nobody needs it.
+            let _ = home.send(rest);
+        }
+    }
 }
 
 impl Body {
-    pub(super) fn new(stream: RecvStream, ask: Option<oneshot::Sender<()>>) -> Self {
-        Self { stream, unreleased: 0, ask }
+    /// The body of a stream that nobody takes back.
+    #[cfg(test)]
+    pub(crate) fn of(stream: RecvStream) -> Self {
+        lend(stream, false).0
     }
 
     /// See [`crate::http::exchange::Incoming::next`].
@@ -29,6 +85,15 @@ impl Body {
             // Nobody listens once the response is on its way: then the body is over soon enough.
             let _ = ask.send(());
         }
+        match &mut self.rest {
+            Some(rest) => rest.next().await,
+            None => Ok(None),
+        }
+    }
+}
+
+impl Rest {
+    async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
         loop {
             // Asking for more says that the piece before is dealt with: the window opens by what was consumed, so a
             // slow disk slows the client instead of filling our memory.

@@ -1,11 +1,12 @@
 //! HTTP/2, cleartext by prior knowledge and over TLS, with the client of the `h2` crate.
 
 use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
-use h2::{Reason, RecvStream};
+use h2::{Reason, RecvStream, SendStream};
 use hfs_core::progress::StallLimits;
 use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -143,14 +144,45 @@ async fn a_wanted_body_is_asked_for() {
 }
 
 #[tokio::test]
-async fn an_early_refusal_stops_the_body_without_an_error() {
+async fn after_an_early_refusal_the_body_is_taken() {
     let server = TestServer::start().await;
     let (client, _driver) = connect(&server).await;
     let mut ready = client.clone().ready().await.unwrap();
     let (response, mut stream) = ready.send_request(put("http://a.example/refused"), false).unwrap();
     assert_eq!(response.await.unwrap().status(), 403);
-    assert_eq!(poll_fn(|cx| stream.poll_reset(cx)).await.unwrap(), Reason::NO_ERROR);
+    // More than one window, so that somebody must read it.
+    assert_eq!(send_up_to(&mut stream, 3 << 20).await, None);
+    stream.send_data(Bytes::new(), true).unwrap();
     assert_eq!(get(&client, "http://a.example/x").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_refused_body_without_an_end_is_stopped_without_an_error() {
+    let server = TestServer::start().await;
+    let (client, _driver) = connect(&server).await;
+    let mut ready = client.clone().ready().await.unwrap();
+    let (response, mut stream) = ready.send_request(put("http://a.example/refused"), false).unwrap();
+    assert_eq!(response.await.unwrap().status(), 403);
+    assert_eq!(send_up_to(&mut stream, 80 << 20).await, Some(Reason::NO_ERROR));
+    assert_eq!(get(&client, "http://a.example/x").await.status(), 200);
+}
+
+/// Sends this many bytes, or until the server resets the stream: with that reason.
+async fn send_up_to(stream: &mut SendStream<Bytes>, mut bytes: usize) -> Option<Reason> {
+    while bytes > 0 {
+        stream.reserve_capacity(bytes.min(256 << 10));
+        let room = poll_fn(|cx| match stream.poll_reset(cx) {
+            Poll::Ready(reset) => Poll::Ready(Err(reset.ok())),
+            Poll::Pending => stream.poll_capacity(cx).map(|room| room.and_then(Result::ok).ok_or(None)),
+        });
+        let room = match room.await {
+            Ok(room) => room.min(bytes),
+            Err(reset) => return reset,
+        };
+        stream.send_data(vec![0; room].into(), false).ok()?;
+        bytes -= room;
+    }
+    None
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 /// An answer, read whole.
 #[derive(Debug)]
@@ -95,6 +95,12 @@ impl Connection {
     /// Sends raw bytes.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.reader.get_mut().write_all(bytes)
+    }
+
+    /// Ends the connection as a client that crashes does: with a reset.
+    pub(crate) fn reset(self) {
+        let linger = SockRef::from(self.reader.get_ref()).set_linger(Some(Duration::ZERO));
+        linger.expect("a socket of our own");
     }
 
     /// Reads one final answer, stepping over interim ones.

@@ -2,6 +2,7 @@
 //!
 //! Everything here cleans up by being dropped, stops only what it started, and waits for conditions, not for time.
 
+pub(crate) mod command;
 pub(crate) mod disk;
 pub(crate) mod document;
 pub(crate) mod front;
@@ -9,8 +10,11 @@ pub(crate) mod http;
 pub(crate) mod load;
 pub(crate) mod place;
 pub(crate) mod process;
+mod reload;
 pub(crate) mod server;
 pub(crate) mod sign;
+pub(crate) mod tls;
+pub(crate) mod unfinished;
 pub(crate) mod xmpp;
 
 use std::net::TcpListener;

@@ -29,9 +29,9 @@ pub(crate) struct Builder {
     base_path: String,
     storage: Option<PathBuf>,
     wrapper: Vec<String>,
+    environment: Vec<(String, String)>,
     port: Option<u16>,
     listener: Option<TcpListener>,
-    credentials: Option<PathBuf>,
 }
 
 impl Builder {
@@ -60,6 +60,12 @@ impl Builder {
         self
     }
 
+    /// Sets a variable of the server's environment.
+    pub(crate) fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
     /// The port to expect it on, where the test sets `listen_address` itself.
     pub(crate) fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
@@ -69,12 +75,6 @@ impl Builder {
     /// Lets the server inherit a socket that the test keeps, as a `.socket` unit of systemd does.
     pub(crate) fn inherit(mut self, listener: TcpListener) -> Self {
         self.listener = Some(listener);
-        self
-    }
-
-    /// Hands it secrets in this folder, as `LoadCredential=` of systemd does.
-    pub(crate) fn credentials(mut self, folder: &Path) -> Self {
-        self.credentials = Some(folder.to_owned());
         self
     }
 
@@ -101,6 +101,8 @@ impl Builder {
 
     fn text(&self, address: SocketAddr) -> String {
         let mut settings = self.settings.clone();
+        // A file of secrets takes the place of the default one.
+        let has_secret_file = settings.get("security").is_some_and(|keys| keys.contains_key("secret_file"));
         let mut default = |section: &str, key: &str, value: String| {
             settings.entry(section.to_owned()).or_default().entry(key.to_owned()).or_insert(value);
         };
@@ -108,7 +110,7 @@ impl Builder {
         default("server", "listen_address", format!("\"{address}\""));
         default("server", "storage_path", format!("{:?}", storage.display().to_string()));
         default("server", "public_url", format!("\"http://{address}{}\"", self.base_path));
-        if self.credentials.is_none() {
+        if !has_secret_file {
             default("security", "secret", format!("\"{SECRET}\""));
         }
         let mut text = String::new();
@@ -129,9 +131,7 @@ impl Builder {
         }
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).arg("--config").arg(config);
-        if let Some(folder) = &self.credentials {
-            command.env("CREDENTIALS_DIRECTORY", folder);
-        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 }
@@ -161,9 +161,9 @@ impl TestServer {
             base_path: String::new(),
             storage: None,
             wrapper: Vec::new(),
+            environment: Vec::new(),
             port: None,
             listener: None,
-            credentials: None,
         }
     }
 
@@ -238,6 +238,17 @@ impl TestServer {
         exchange(self.address, "GET", "/health", &[], None).is_ok_and(|response| response.status == 200)
     }
 
+    /// Sends a signal to the process that was started.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Waits for it to end by itself.
+    #[track_caller]
+    pub(crate) fn wait(&mut self, deadline: Duration) -> ExitStatus {
+        self.process.wait(deadline)
+    }
+
     /// SIGKILL, at once.
     pub(crate) fn kill(&mut self) {
         self.process.kill();
@@ -246,15 +257,9 @@ impl TestServer {
     /// SIGTERM, and waits for the end.
     #[track_caller]
     pub(crate) fn terminate(&mut self) {
-        self.process.signal(Signal::TERM);
-        self.ended();
-    }
-
-    /// Waits for the end that the test has brought about.
-    #[track_caller]
-    pub(crate) fn ended(&mut self) {
-        let status = self.process.wait(Duration::from_secs(60));
-        assert!(status.success(), "the server ended in {status}");
+        self.signal(Signal::TERM);
+        let status = self.wait(Duration::from_secs(60));
+        assert!(status.success(), "SIGTERM ended in {status}");
     }
 
     /// SIGHUP.

@@ -26,11 +26,31 @@ pub(crate) fn v2(secret: &str, slot: &str, size: u64, media_type: &str) -> Strin
     format!("v2={}", hex(&mac(secret, format!("{slot}\0{size}\0{media_type}").as_bytes())))
 }
 
+/// `token=` of Metronome's PUT.
+pub(crate) fn token(secret: &str, slot: &str, size: u64, media_type: &str) -> String {
+    v2(secret, slot, size, media_type).replacen("v2=", "token=", 1)
+}
+
+/// `token=` of Metronome's DELETE.
+pub(crate) fn delete(secret: &str, delete_secret: &str, slot: &str) -> String {
+    format!("token={}", hex(&mac(secret, format!("{slot}\0{delete_secret}").as_bytes())))
+}
+
+/// `v3=` of the original server; `expires` in seconds since 1970.
+pub(crate) fn v3(secret: &str, slot: &str, expires: u64) -> String {
+    format!("v3={}&expires={expires}", hex(&mac(secret, format!("PUT\n{expires}\n/{slot}").as_bytes())))
+}
+
 /// `Authorization` of Prosody's mod_http_file_share.
 pub(crate) fn file_share(secret: &str, claims: &serde_json::Value) -> String {
+    format!("Bearer {}", jwt(r#"{"alg":"HS256","typ":"JWT"}"#, secret, claims))
+}
+
+/// A JWT with this header, whatever it says, and an HMAC-SHA-256 below it.
+pub(crate) fn jwt(header: &str, secret: &str, claims: &serde_json::Value) -> String {
     let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-    let signed = format!("{}.{}", encode(br#"{"alg":"HS256","typ":"JWT"}"#), encode(claims.to_string().as_bytes()));
-    format!("Bearer {signed}.{}", encode(&mac(secret, signed.as_bytes())))
+    let signed = format!("{}.{}", encode(header.as_bytes()), encode(claims.to_string().as_bytes()));
+    format!("{signed}.{}", encode(&mac(secret, signed.as_bytes())))
 }
 
 /// Seconds since 1970, that long from now.

@@ -1,0 +1,75 @@
+//! The program's commands, run to their end.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use super::place;
+
+/// What a command said, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Said {
+    /// Both streams, for looking into.
+    pub(crate) fn all(&self) -> String {
+        format!("{}{}", self.out, self.err)
+    }
+}
+
+/// The program in this folder, with nothing of the test's own environment that it might listen to.
+pub(crate) fn clean(home: &Path) -> Command {
+    let mut command = Command::new(place::binary());
+    command.current_dir(home);
+    for name in ["INVOCATION_ID", "NOTIFY_SOCKET", "SYSTEMD_EXEC_PID", "LISTEN_FDS", "LISTEN_PID"] {
+        command.env_remove(name);
+    }
+    let ours = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HMAC_FILE_SERVER"));
+    for (name, _) in ours {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs what must end by itself.
+pub(crate) fn finish(command: &mut Command) -> Output {
+    let mut bounded = Command::new("timeout");
+    bounded.args(["--kill-after=1", "20"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => bounded.env(name, value),
+            None => bounded.env_remove(name),
+        };
+    }
+    bounded.current_dir(command.get_current_dir().expect("set by clean"));
+    bounded.output().expect("timeout runs")
+}
+
+/// The program with these arguments, in this folder, to its end.
+pub(crate) fn run(home: &Path, arguments: &[&str]) -> Said {
+    said(clean(home).args(arguments))
+}
+
+/// The same for a command that was prepared further.
+pub(crate) fn said(command: &mut Command) -> Said {
+    let Output { status, stdout, stderr } = finish(command);
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Said { code: status.code(), out: text(stdout), err: text(stderr) }
+}
+
+/// The URL as curl sends it, with these options: what it wrote to standard output.
+#[track_caller]
+pub(crate) fn curl(arguments: &[&str]) -> Vec<u8> {
+    let output = Command::new("curl").args(["-sS", "--max-time", "60"]).args(arguments).output().expect("curl runs");
+    assert!(output.status.success(), "curl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// The same as text.
+#[track_caller]
+pub(crate) fn curl_text(arguments: &[&str]) -> String {
+    String::from_utf8(curl(arguments)).expect("text")
+}
