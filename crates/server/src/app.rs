@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -28,6 +28,8 @@ pub struct App {
     meta: Arc<dyn MetaStore>,
     metrics: Arc<Metrics>,
     tries: Arc<Tries>,
+    /// Whether the last step of an upload that the disk or the database took part in failed.
+    is_troubled: AtomicBool,
     /// When a refused signature was last explained, in milliseconds of `started`.
     explained: AtomicU64,
     started: Stopwatch,
@@ -56,7 +58,17 @@ impl App {
         metrics: Arc<Metrics>,
     ) -> Self {
         let (explained, started, tries) = (AtomicU64::new(0), Stopwatch::start(), Arc::default());
-        Self { config: ArcSwap::from_pointee(config), store, meta, metrics, tries, explained, started, tree: None }
+        Self {
+            config: ArcSwap::from_pointee(config),
+            store,
+            meta,
+            metrics,
+            tries,
+            is_troubled: AtomicBool::new(false),
+            explained,
+            started,
+            tree: None,
+        }
     }
 
     /// The configuration in force; a request keeps the one it began with.
@@ -102,6 +114,34 @@ impl App {
     pub async fn quiesce(&self) {
         if let Some(tree) = &self.tree {
             tree.quiesce().await;
+        }
+    }
+
+    /// Notes whether disk and database did what an upload asked of them.
+    pub fn note_storing(&self, worked: bool) {
+        if self.is_troubled.swap(!worked, Relaxed) == worked {
+            if worked {
+                info!("The storage works again");
+            } else {
+                error!("The storage fails: not ready for uploads until something is stored again");
+            }
+        }
+    }
+
+    /// Whether uploads can be expected to succeed. Touches no disk: it says what the last upload met.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.is_troubled.load(Relaxed)
+    }
+
+    /// Stores a note, where the last upload failed: without it, a server that nobody uses would stay not ready.
+    pub async fn probe(&self) {
+        if self.is_ready() {
+            return;
+        }
+        let deadline = self.config().storage.io_deadline;
+        if let Ok(Ok(())) = tokio::time::timeout(deadline, self.meta.set_note("probe", "written")).await {
+            self.note_storing(true);
         }
     }
 

@@ -35,6 +35,7 @@ pub async fn run(app: Arc<App>) {
     loop {
         tokio::select! {
             _ = looks.tick() => {
+                app.probe().await;
                 if drift.jumped(clock::now().as_unix()) {
                     warn!("The clock jumped by more than an hour: nothing expires until the next look");
                     continue;

@@ -44,12 +44,21 @@ pub(super) fn put(app: &App, context: &Context, slot: &str, outcome: Result<Stor
     let failure = match outcome {
         Ok(stored) => {
             context.log_stored(slot, stored.fresh);
+            if stored.fresh {
+                app.note_storing(true);
+            }
             let mut response = empty(StatusCode::CREATED);
             set(response.headers_mut(), header::ETAG, &hfs_core::range::etag(stored.id));
             return response;
         }
         Err(failure) => failure,
     };
+    if matches!(
+        failure,
+        PutError::Store(StoreError::Io { .. } | StoreError::Slow { .. }) | PutError::Meta(MetaError::Backend { .. })
+    ) {
+        app.note_storing(false);
+    }
     let told = of_put(&failure);
     context.log_refused(slot, told.status.as_u16(), told.code, &failure);
     finish(&told)
@@ -63,6 +72,7 @@ fn of_put(failure: &PutError) -> Told {
         PutError::Refused(refusal) => of_refusal(refusal),
         PutError::Taken => told(StatusCode::CONFLICT, "exists", "The slot already holds another file"),
         PutError::Gone => told(StatusCode::CONFLICT, "gone", "The slot was used; its file is gone"),
+        PutError::Damaged => told(StatusCode::INTERNAL_SERVER_ERROR, "damaged", "The stored file is damaged"),
         PutError::Stalled { received } => {
             told(StatusCode::REQUEST_TIMEOUT, "stalled", format!("The upload stalled after {received}"))
         }
@@ -223,6 +233,14 @@ pub(super) fn preflight(request: &HeaderMap) -> Response<Outgoing> {
 /// `OK`. Touches neither disk nor database, so that a hung disk does not look like a dead server.
 pub(super) fn health(method: &Method) -> Response<Outgoing> {
     without_body(method, plain(StatusCode::OK, "text/plain; charset=utf-8", "OK"))
+}
+
+/// `READY`, or 503 while the storage fails: for load balancers. Like `health`, it waits for nothing.
+pub(super) fn ready(method: &Method, is_ready: bool) -> Response<Outgoing> {
+    if is_ready {
+        return without_body(method, plain(StatusCode::OK, "text/plain; charset=utf-8", "READY"));
+    }
+    without_body(method, finish(&told(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "The storage fails")))
 }
 
 /// The metrics in the text format.

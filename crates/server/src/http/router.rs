@@ -88,6 +88,7 @@ async fn route(
     match (&method, target(&request, config, surface, context)) {
         (&Method::OPTIONS, _) => respond::preflight(request.headers()),
         (&Method::GET | &Method::HEAD, Target::Health) => respond::health(&method),
+        (&Method::GET | &Method::HEAD, Target::Ready) => respond::ready(&method, app.is_ready()),
         (&Method::GET | &Method::HEAD, Target::Metrics) => {
             if let Some(free) = app.store().free().await {
                 app.metrics().set_store_free(free);
@@ -124,6 +125,7 @@ async fn route(
 /// What a URL names.
 enum Target {
     Health,
+    Ready,
     Metrics,
     Slot(Result<SlotPath, InvalidSlotPath>),
     /// Outside the base path.
@@ -135,6 +137,9 @@ fn target(request: &Request<Incoming>, config: &Config, surface: Surface, contex
     let metrics = &config.metrics;
     if path == "/health" {
         return Target::Health;
+    }
+    if path == "/ready" {
+        return Target::Ready;
     }
     if metrics.enabled && path == metrics.path {
         match surface {

@@ -34,6 +34,7 @@ pub(super) fn upload(metrics: &Metrics, outcome: &Result<Stored, PutError>, rece
         }
         PutError::Store(StoreError::Slow { .. } | StoreError::Io { .. } | StoreError::Missing { .. })
         | PutError::Meta(MetaError::Backend { .. })
+        | PutError::Damaged
         | PutError::Aborted => metrics.upload_finished(TransferOutcome::Failed, received, elapsed),
     }
 }

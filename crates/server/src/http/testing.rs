@@ -14,7 +14,7 @@ use http::{HeaderMap, Method, Request, Response, request};
 use tokio::task::{JoinHandle, yield_now};
 use tower_service::Service;
 
-use super::exchange::{Incoming, Outgoing};
+use super::exchange::{Incoming, Outgoing, Peer};
 use super::router::{Router, Surface};
 use crate::app::App;
 use crate::config::{self, Config, Overrides};
@@ -63,8 +63,11 @@ impl Rig {
     /// The answer with its body unread. The call goes on for as long as the future is polled, as below an adapter.
     pub(crate) fn call(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> impl Future<Output = Response<Outgoing>> + Send + use<> + 'static {
+        // As an adapter does: here, for a client on this machine.
+        let socket = Some((std::net::Ipv4Addr::LOCALHOST, 50_000).into());
+        request.extensions_mut().get_or_insert_with(|| Peer { socket, ..Peer::default() });
         let answer = Router::new(Arc::clone(&self.app), Surface::Public).call(request);
         async move { answer.await.unwrap_or_else(|never| match never {}) }
     }

@@ -15,7 +15,7 @@ use super::receive::Receiver;
 use crate::app::App;
 use crate::clock;
 use crate::meta::{Entry, Integrity, MetaError, Record, Recorded};
-use crate::storage::{BlobWriter, Claim, Published, StoreError};
+use crate::storage::{Blob, BlobWriter, Claim, Published, StoreError};
 
 /// How long an upload waits for a rival that is publishing the same slot. A rival needs a few syncs, so seconds mean a
 /// disk in trouble; the client must hear something before its own patience (10 s for the shortest) is over.
@@ -149,7 +149,7 @@ async fn against(app: &App, entry: Entry, writer: &mut dyn BlobWriter) -> Result
         Entry::Live(record) if !record.expired(clock::now()) => record,
         Entry::Live(_) | Entry::Gone(_) => return Err(PutError::Gone),
     };
-    let blob = app.store().open(&record.place).await?;
+    let blob = open_whole(app, &record).await?;
     if writer.equals(&*blob).await? {
         Ok(Stored { id: record.id, size: record.size, fresh: false })
     } else {
@@ -170,7 +170,7 @@ pub(super) async fn repeat_of(
     if announced.is_some_and(|announced| announced != record.size) {
         return Err(PutError::Taken);
     }
-    let blob = app.store().open(&record.place).await?;
+    let blob = open_whole(app, record).await?;
     let mut offset = 0;
     while let Some(piece) = body.next().await? {
         let mut theirs = &piece[..];
@@ -186,9 +186,14 @@ pub(super) async fn repeat_of(
     if offset == record.size.as_u64() {
         return Ok(Stored { id: record.id, size: record.size, fresh: false });
     }
-    if blob.size() != record.size {
-        let source = std::io::ErrorKind::UnexpectedEof.into();
-        return Err(StoreError::Io { action: "read a blob to its end", source }.into());
-    }
     Err(PutError::Taken)
+}
+
+/// Opens what a slot holds, to compare with. A damaged file says nothing about the bytes that were promised.
+async fn open_whole(app: &App, record: &Record) -> Result<Arc<dyn Blob>, PutError> {
+    match app.store().open(&record.place).await {
+        Ok(blob) if blob.size() == record.size => Ok(blob),
+        Ok(_) | Err(StoreError::Missing { .. }) => Err(PutError::Damaged),
+        Err(failure) => Err(failure.into()),
+    }
 }

@@ -13,6 +13,7 @@ use crate::clock;
 use crate::http::exchange::Incoming;
 use crate::http::testing::{Rig, get, path, proven, put, slot_of};
 use crate::meta::{Entry, Farewell, Tombstone};
+use crate::storage::{BlobStore, Place};
 
 const BYTES: &[u8] = b"forty-two";
 /// As long as [`BYTES`].
@@ -194,4 +195,18 @@ async fn only_listed_extensions_are_taken() {
         assert!(answer.body.len() < 100, "{}", answer.text());
     }
     assert_eq!(rig.send(put("a/b.TXT", BYTES)).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_no_proof_of_other_bytes() {
+    for (recorded, sent) in [(10, b"forty-two!".as_slice()), (8, b"forty-tw")] {
+        let rig = Rig::new();
+        rig.fill("a/b", BYTES, |record| record.size = ByteSize::bytes(recorded)).await;
+        let answer = rig.send(put("a/b", sent)).await;
+        assert_eq!((answer.status, answer.text()), (500, "The stored file is damaged (damaged)\n"));
+    }
+    let rig = Rig::new();
+    rig.fill("a/b", BYTES, |_| {}).await;
+    rig.store.remove(&Place::new("a/b")).await.unwrap();
+    assert_eq!(rig.send(put("a/b", BYTES)).await.status, 500);
 }

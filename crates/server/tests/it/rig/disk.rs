@@ -21,10 +21,12 @@ fn require_root() {
     assert!(geteuid().is_root(), "this test mounts a file system, which needs root");
 }
 
+/// Runs to the end and returns standard output.
 #[track_caller]
-fn run(program: &str, arguments: &[&str]) {
+fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
     assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn text(path: &Path) -> &str {
@@ -76,9 +78,15 @@ impl Mounted {
         Self { folder, _home: Some(home), _shared: shared }
     }
 
+    /// By `losetup` and not by `mount -o loop`: that one looks at the file behind every loop device of the machine
+    /// first, and waits for ever where one of them is on a disk that some test has frozen.
     fn image(image: &Path, folder: &Path) -> Self {
         fs::create_dir_all(folder).expect("folder");
-        run("mount", &["-o", "loop", text(image), text(folder)]);
+        let device = run("losetup", &["--find", "--show", text(image)]);
+        let mounted = Command::new("mount").args([device.trim(), text(folder)]).output().expect("mount runs");
+        // The device goes with its last user; without this it would stay after the unmount.
+        run("losetup", &["--detach", device.trim()]);
+        assert!(mounted.status.success(), "mount {}: {}", image.display(), String::from_utf8_lossy(&mounted.stderr));
         Self { folder: folder.to_owned(), _home: None, _shared: None }
     }
 

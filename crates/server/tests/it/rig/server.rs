@@ -267,9 +267,10 @@ impl TestServer {
         kill_process(self.pid(), Signal::HUP).expect("the server runs");
     }
 
-    /// Starts it again after a kill or an end, on the same files and port.
+    /// Starts it again, on the same files and port; kills it first where it still runs.
     #[track_caller]
     pub(crate) fn restart(&mut self) {
+        self.process.kill();
         self.process = spawn(&self.command, self.listener.as_ref(), self.home.path());
         self.await_ready();
     }
