@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -111,11 +112,9 @@ fn the_server_calls_nothing_that_the_service_forbids() {
     let mut server = server.start();
     exercise(&server);
     server.reload();
-    crate::rig::wait_until("reload", std::time::Duration::from_secs(10), || {
-        server.log().contains("Configuration reloaded")
-    });
+    crate::rig::wait_until("reload", Duration::from_secs(10), || server.log().contains("Configuration reloaded"));
     rustix::process::kill_process(server.pid(), rustix::process::Signal::TERM).expect("the server runs");
-    server.ended();
+    assert!(server.wait(Duration::from_secs(60)).success(), "the drain failed");
     let called: BTreeSet<String> = fs::read_to_string(&trace)
         .expect("trace")
         .lines()

@@ -82,7 +82,7 @@ fn the_upload_by_hand_works() {
     // As below the packaged unit: the secret is a credential.
     let credentials = tempfile::tempdir().expect("folder");
     fs::write(credentials.path().join("secret"), SECRET).expect("secret");
-    let server = server.credentials(credentials.path()).start();
+    let server = server.env("CREDENTIALS_DIRECTORY", credentials.path().display().to_string()).start();
     let script = block(MANUAL, "put")
         .with(
             "CREDENTIALS_DIRECTORY=/etc/hmac-file-server",

@@ -32,7 +32,6 @@ pub(crate) struct Builder {
     environment: Vec<(String, String)>,
     port: Option<u16>,
     listener: Option<TcpListener>,
-    credentials: Option<PathBuf>,
 }
 
 impl Builder {
@@ -79,12 +78,6 @@ impl Builder {
         self
     }
 
-    /// Hands it secrets in this folder, as `LoadCredential=` of systemd does.
-    pub(crate) fn credentials(mut self, folder: &Path) -> Self {
-        self.credentials = Some(folder.to_owned());
-        self
-    }
-
     /// Starts it and waits until it answers.
     #[track_caller]
     pub(crate) fn start(self) -> TestServer {
@@ -108,6 +101,8 @@ impl Builder {
 
     fn text(&self, address: SocketAddr) -> String {
         let mut settings = self.settings.clone();
+        // A file of secrets takes the place of the default one.
+        let has_secret_file = settings.get("security").is_some_and(|keys| keys.contains_key("secret_file"));
         let mut default = |section: &str, key: &str, value: String| {
             settings.entry(section.to_owned()).or_default().entry(key.to_owned()).or_insert(value);
         };
@@ -115,7 +110,7 @@ impl Builder {
         default("server", "listen_address", format!("\"{address}\""));
         default("server", "storage_path", format!("{:?}", storage.display().to_string()));
         default("server", "public_url", format!("\"http://{address}{}\"", self.base_path));
-        if self.credentials.is_none() {
+        if !has_secret_file {
             default("security", "secret", format!("\"{SECRET}\""));
         }
         let mut text = String::new();
@@ -137,9 +132,6 @@ impl Builder {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).arg("--config").arg(config);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        if let Some(folder) = &self.credentials {
-            command.env("CREDENTIALS_DIRECTORY", folder);
-        }
         command
     }
 }
@@ -172,7 +164,6 @@ impl TestServer {
             environment: Vec::new(),
             port: None,
             listener: None,
-            credentials: None,
         }
     }
 
@@ -266,15 +257,9 @@ impl TestServer {
     /// SIGTERM, and waits for the end.
     #[track_caller]
     pub(crate) fn terminate(&mut self) {
-        self.process.signal(Signal::TERM);
-        self.ended();
-    }
-
-    /// Waits for the end that the test has brought about.
-    #[track_caller]
-    pub(crate) fn ended(&mut self) {
-        let status = self.process.wait(Duration::from_secs(60));
-        assert!(status.success(), "the server ended in {status}");
+        self.signal(Signal::TERM);
+        let status = self.wait(Duration::from_secs(60));
+        assert!(status.success(), "SIGTERM ended in {status}");
     }
 
     /// SIGHUP.
