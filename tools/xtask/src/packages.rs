@@ -37,7 +37,12 @@ const fn program(name: &'static str, program: &'static str, tests: &'static str,
 
 /// Everything that any test needs.
 pub(crate) const PACKAGES: &[Package] = &[
-    program("curl", "curl", "prosody, ejabberd, trial, nginx, http2, reload, tls, commands", "an HTTP client that is not ours"),
+    program(
+        "curl",
+        "curl",
+        "prosody, ejabberd, trial, nginx, http2, tls, reload, logs, commands",
+        "an HTTP client that is not ours",
+    ),
     program("e2fsprogs", "mkfs.ext4", "disk_full, powercut", "small file systems"),
     program("eatmydata", "eatmydata", "powercut", "shows that the test bites: fsync does nothing"),
     program("ejabberd", "ejabberdctl", "ejabberd", "signs slots"),
@@ -60,6 +65,7 @@ pub(crate) const PACKAGES: &[Package] = &[
     program("qemu-system-common", "qemu-storage-daemon", "powercut", "a disk that can be frozen and copied"),
     program("slowhttptest", "slowhttptest", "slow", "10,000 slow connections"),
     program("strace", "strace", "syscalls", "failed system calls"),
+    program("systemd", "systemd-socket-activate", "manager", "passes a listening socket"),
     program("util-linux", "setpriv", "all", "children that die with the test"),
 ];
 

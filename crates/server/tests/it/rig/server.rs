@@ -239,6 +239,11 @@ impl TestServer {
         self.process.signal(signal);
     }
 
+    /// How it ended, if it has.
+    pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
+        self.process.exited()
+    }
+
     /// Waits for it to end by itself.
     #[track_caller]
     pub(crate) fn wait(&mut self, deadline: Duration) -> ExitStatus {
