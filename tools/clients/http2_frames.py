@@ -84,7 +84,8 @@ class Wire:
                 if status and status >= 400:
                     break
             elif isinstance(frame, fr.PingFrame) and "ACK" in frame.flags:
-                break
+                # Acknowledgements overtake what is queued on streams: a refusal may follow.
+                until = min(until, time.monotonic() + 0.5)
         return status, refused
 
     def frame(self, until):

@@ -1,12 +1,14 @@
 //! [`App`]: the parts, put together. The only place that names concrete backends.
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use hfs_core::SlotPath;
 use tracing::{error, info, warn};
 
 use crate::clock::{self, Stopwatch};
@@ -25,6 +27,9 @@ pub struct App {
     store: Arc<dyn BlobStore>,
     meta: Arc<dyn MetaStore>,
     metrics: Arc<Metrics>,
+    tries: Arc<Tries>,
+    /// Whether the last step of an upload that the disk or the database took part in failed.
+    is_troubled: AtomicBool,
     /// When a refused signature was last explained, in milliseconds of `started`.
     explained: AtomicU64,
     started: Stopwatch,
@@ -52,8 +57,18 @@ impl App {
         meta: Arc<dyn MetaStore>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let (explained, started) = (AtomicU64::new(0), Stopwatch::start());
-        Self { config: ArcSwap::from_pointee(config), store, meta, metrics, explained, started, tree: None }
+        let (explained, started, tries) = (AtomicU64::new(0), Stopwatch::start(), Arc::default());
+        Self {
+            config: ArcSwap::from_pointee(config),
+            store,
+            meta,
+            metrics,
+            tries,
+            is_troubled: AtomicBool::new(false),
+            explained,
+            started,
+            tree: None,
+        }
     }
 
     /// The configuration in force; a request keeps the one it began with.
@@ -102,6 +117,50 @@ impl App {
         }
     }
 
+    /// Notes whether disk and database did what an upload asked of them.
+    pub fn note_storing(&self, worked: bool) {
+        if self.is_troubled.swap(!worked, Relaxed) == worked {
+            if worked {
+                info!("The storage works again");
+            } else {
+                error!("The storage fails: not ready for uploads until something is stored again");
+            }
+        }
+    }
+
+    /// Whether uploads can be expected to succeed. Touches no disk: it says what the last upload met.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.is_troubled.load(Relaxed)
+    }
+
+    /// Stores a note, where the last upload failed: without it, a server that nobody uses would stay not ready.
+    pub async fn probe(&self) {
+        if self.is_ready() {
+            return;
+        }
+        let deadline = self.config().storage.io_deadline;
+        if let Ok(Ok(())) = tokio::time::timeout(deadline, self.meta.set_note("probe", "written")).await {
+            self.note_storing(true);
+        }
+    }
+
+    /// Counts a try to fill `slot` until the guard is dropped; `None` when there are too many at once.
+    ///
+    /// Each try reserves its whole size on disk, and a slot that is signed without an expiry can be tried for ever:
+    /// one user could reserve the disk. A phone that changes networks has a few half-dead tries at most.
+    #[must_use]
+    pub fn begin_try(&self, slot: &SlotPath) -> Option<Try> {
+        const MOST: usize = 8;
+        let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = tries.entry(slot.clone()).or_default();
+        if *count >= MOST {
+            return None;
+        }
+        *count += 1;
+        Some(Try { slot: slot.clone(), tries: Arc::clone(&self.tries) })
+    }
+
     /// Resolves what dead processes left behind: temporaries, and names without a row.
     pub async fn sweep(&self) {
         let Some(tree) = &self.tree else { return };
@@ -143,28 +202,54 @@ pub async fn adopt_now(config: &Config, out: &mut dyn Write) -> anyhow::Result<(
     Ok(())
 }
 
-/// `check --storage`: compares files and rows, both ways; true when they agree.
+/// `check --storage`: compares files and rows, both ways, and looks into the database; true when all is whole.
 ///
 /// # Errors
 /// The store or its rows could not be read.
 pub async fn audit(config: &Config, out: &mut dyn Write) -> anyhow::Result<bool> {
     anyhow::ensure!(database(&config.storage.path).is_file(), "no store in {}", config.storage.path.display());
-    let (tree, meta) = open(config)?;
+    let tree = LocalStore::open(&config.storage)?;
+    let meta = SqliteMeta::open(&database(tree.root()))?;
     let mut said = Vec::new();
     let mut report = |finding| said.push(format!("{finding}"));
-    let audited = audit::audit(&tree, &*meta, &mut report).await?;
+    let audited = audit::audit(&tree, &meta, &mut report).await?;
+    let damages = meta.verify().await?;
+    let is_whole = audited.is_whole() && damages.is_empty();
+    said.extend(damages.into_iter().map(|damage| format!("the database: {damage}")));
     for line in said {
         writeln!(out, "{line}")?;
     }
     let audit::Audited { rows, files, running, findings, .. } = audited;
     writeln!(out, "{rows} rows, {files} files, {running} running uploads, {findings} findings")?;
-    Ok(audited.is_whole())
+    Ok(is_whole)
 }
 
 fn open(config: &Config) -> anyhow::Result<(LocalStore, Arc<dyn MetaStore>)> {
     let tree = LocalStore::open(&config.storage)?;
     let meta = SqliteMeta::open(&database(tree.root()))?;
     Ok((tree, Arc::new(meta)))
+}
+
+/// Running tries by slot; a slot without any has no entry.
+type Tries = Mutex<HashMap<SlotPath, usize>>;
+
+/// One running try to fill a slot.
+#[derive(Debug)]
+pub struct Try {
+    slot: SlotPath,
+    tries: Arc<Tries>,
+}
+
+impl Drop for Try {
+    fn drop(&mut self) {
+        let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = tries.get_mut(&self.slot) {
+            *count -= 1;
+            if *count == 0 {
+                tries.remove(&self.slot);
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for App {

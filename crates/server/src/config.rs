@@ -165,6 +165,11 @@ pub fn reload(
     keep(config.storage.path != running.storage.path, "server.storage_path");
     keep(config.net.tls.is_some() != running.net.tls.is_some(), "tls");
     keep(config.log.file != running.log.file, "logging.file");
+    keep(config.log.format != running.log.format, "logging.format");
+    keep(config.log.max_size != running.log.max_size, "logging.max_size");
+    keep(config.log.max_backups != running.log.max_backups, "logging.max_backups");
+    keep(config.net.max_connections != running.net.max_connections, "server.max_connections");
+    keep(config.storage.io_deadline != running.storage.io_deadline, "server.io_deadline");
     config.net.listen.clone_from(&running.net.listen);
     config.metrics.listen = running.metrics.listen;
     config.storage.path.clone_from(&running.storage.path);

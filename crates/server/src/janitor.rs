@@ -35,6 +35,7 @@ pub async fn run(app: Arc<App>) {
     loop {
         tokio::select! {
             _ = looks.tick() => {
+                app.probe().await;
                 if drift.jumped(clock::now().as_unix()) {
                     warn!("The clock jumped by more than an hour: nothing expires until the next look");
                     continue;
@@ -96,7 +97,85 @@ impl Drift {
 
 #[cfg(test)]
 mod tests {
+    use hfs_core::Timestamp;
+
     use super::*;
+    use crate::http::testing::{Rig, get, listen, until};
+    use crate::meta::Entry;
+    use crate::meta::faulty::Fault as RowFault;
+    use crate::storage::Place;
+    use crate::storage::faulty::{Fault, Operation};
+
+    /// Files that expire at these moments, counted from now.
+    async fn expiring(offsets: &[(&str, Option<i64>)]) -> Rig {
+        let rig = Rig::new();
+        for (slot, offset) in offsets {
+            let expires = offset.map(|offset| clock::now().plus_seconds(offset));
+            rig.fill(slot, b"bytes", |record| record.expires = expires).await;
+        }
+        rig
+    }
+
+    fn is_buried(entry: Option<&Entry>, since: Timestamp) -> bool {
+        matches!(entry, Some(Entry::Gone(stone)) if stone.reason == Farewell::Expired && stone.at >= since)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_expired_is_buried_and_removed_and_the_rest_stays() {
+        let rig = expiring(&[("a/over", Some(-1)), ("a/now", Some(0)), ("a/later", Some(60)), ("a/never", None)]).await;
+        let since = clock::now();
+        assert_eq!(remove_expired(&rig.app).await.unwrap(), 2);
+        for slot in ["a/over", "a/now"] {
+            assert!(is_buried(rig.entry(slot).await.as_ref(), since), "{slot}");
+        }
+        assert_eq!(rig.store.places(), [Place::new("a/later"), Place::new("a/never")]);
+        for slot in ["a/later", "a/never"] {
+            assert_eq!(rig.send(get(slot)).await.text(), "bytes", "{slot}");
+        }
+        assert_eq!(rig.metric("hfs_janitor_removed_total"), 2.0);
+        assert_eq!(remove_expired(&rig.app).await.unwrap(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_cannot_be_removed_does_not_stop_the_others() {
+        let rig = expiring(&[("a/1", Some(-3)), ("a/2", Some(-2)), ("a/3", Some(-1))]).await;
+        rig.faults.fail(Operation::Remove, 2, Fault::Io);
+        let log = listen();
+        let since = clock::now();
+        assert_eq!(remove_expired(&rig.app).await.unwrap(), 3);
+        for slot in ["a/1", "a/2", "a/3"] {
+            assert!(is_buried(rig.entry(slot).await.as_ref(), since), "{slot}");
+        }
+        assert_eq!(rig.store.places(), [Place::new("a/2")]);
+        let lines = log.lines_with("stays on disk");
+        assert!(lines.len() == 1 && lines[0].contains("a/2"), "{lines:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_row_that_cannot_be_buried_keeps_its_file_for_the_next_look() {
+        let rig = expiring(&[("a/1", Some(-2)), ("a/2", Some(-1))]).await;
+        rig.meta.fail_write(2, RowFault::Busy);
+        remove_expired(&rig.app).await.unwrap_err();
+        assert_eq!(rig.store.places(), [Place::new("a/2")]);
+        assert_eq!(rig.send(get("a/2")).await.status, 404, "it is hidden all the same");
+        assert_eq!(remove_expired(&rig.app).await.unwrap(), 1);
+        assert!(rig.store.places().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_looks_once_a_minute_and_survives_a_failure() {
+        let rig = expiring(&[("a/1", Some(-1))]).await;
+        rig.meta.fail_read(1);
+        let log = listen();
+        let janitor = tokio::spawn(run(Arc::clone(&rig.app)));
+        tokio::task::yield_now().await;
+        tokio::time::advance(PERIOD).await;
+        until("the first look has failed", async || log.lines_with("Removing expired files failed").len() == 1).await;
+        assert_eq!(rig.store.places().len(), 1);
+        tokio::time::advance(PERIOD).await;
+        until("the second look removed it", async || rig.store.places().is_empty()).await;
+        janitor.abort();
+    }
 
     #[test]
     fn a_jump_is_believed_at_the_second_look() {

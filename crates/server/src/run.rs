@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
@@ -21,8 +22,11 @@ use crate::telemetry::labels::ReloadOutcome;
 use crate::telemetry::log::LogHandle;
 use crate::telemetry::metrics::Metrics;
 
+/// How long an orderly exit waits for what uploads left to do on disk.
+const QUIESCE: Duration = Duration::from_secs(10);
+
 /// Reads the configuration again, given the running one.
-pub type Load = Box<dyn Fn(&Config) -> Result<Loaded, Report> + Send>;
+pub type Load = Box<dyn Fn(&Config) -> Result<Loaded, Report> + Send + Sync>;
 
 /// Told the bound addresses.
 pub type Ready = Box<dyn FnOnce(&[ListenAddress]) + Send>;
@@ -50,16 +54,21 @@ impl std::fmt::Debug for Start {
 /// # Errors
 /// The server could not start; nothing was served.
 pub async fn run(start: Start) -> anyhow::Result<()> {
+    raise_descriptor_limit();
     let Start { config, reload, log, ready } = start;
     // First of all: a signal that comes while files are adopted, or right after READY=1, must not just kill.
     let mut signals = Signals::listen()?;
     let metrics = Arc::new(Metrics::new());
-    let inherited = Inherited::from_env()?;
-    let listeners = Listeners::bind(&config.net.listen, inherited)?;
-    let metrics_listener = match config.metrics.listen {
-        Some(address) => Some(Listeners::bind(&[ListenAddress::Tcp(address)], Inherited::none())?),
+    let mut inherited = Inherited::from_env()?;
+    let metrics_listener = match config.metrics.listen.filter(|_| config.metrics.enabled) {
+        Some(address) => {
+            let address = ListenAddress::Tcp(address);
+            let passed = inherited.take(&address);
+            Some(Listeners::bind_shared(&[address], passed)?)
+        }
         None => None,
     };
+    let listeners = Listeners::bind(&config.net.listen, inherited)?;
     let tls = config.net.tls.as_ref().map(TlsAcceptor::load).transpose()?.map(Arc::new);
     let app = Arc::new(App::open(config, Arc::clone(&metrics))?);
     tokio::select! {
@@ -84,7 +93,10 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     let mut serving = tokio::task::JoinSet::new();
     if let Some(listener) = metrics_listener {
         let service = Router::new(Arc::clone(&app), Surface::Metrics);
-        serving.spawn(net::serve(listener, Server { tls: None, service, ..public.clone() }));
+        // Who scrapes comes directly, not through the proxy of the public listeners.
+        let direct = NetConfig { proxy_protocol: false, ..app.config().net.clone() };
+        let config = Arc::new(ArcSwap::from_pointee(direct));
+        serving.spawn(net::serve(listener, Server { config, tls: None, service, ..public.clone() }));
     }
     serving.spawn(net::serve(listeners, public));
     let janitor = tokio::spawn(janitor::run(Arc::clone(&app)));
@@ -93,13 +105,22 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     ready(&addresses);
     notify(&[NotifyState::Ready]);
 
-    let reload = reload.map(|load| Reload { load, app: Arc::clone(&app), net, tls, log });
+    let reload = reload.map(|load| Arc::new(Reload { load, app: Arc::clone(&app), net, tls, log }));
     let outcome = until_stopped(signals, reload, &shutdown, &mut serving).await;
-    app.quiesce().await;
+    // Not for ever: the disk may be what is wrong. What is left then is for the next start's sweep.
+    let _ = tokio::time::timeout(QUIESCE, app.quiesce()).await;
     janitor.abort();
     watchdog.abort();
     info!("Stopped");
     outcome
+}
+
+/// Every upload holds two descriptors; the usual soft limit of 1,024 is for programs that use `select`.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        warn!(%error, "The limit of open files stays as it is");
+    }
 }
 
 /// Puts the store in order before anything is served.
@@ -137,7 +158,7 @@ impl Signals {
 /// Handles signals until every listener has drained.
 async fn until_stopped(
     mut signals: Signals,
-    reload: Option<Reload>,
+    reload: Option<Arc<Reload>>,
     shutdown: &Shutdown,
     serving: &mut tokio::task::JoinSet<()>,
 ) -> anyhow::Result<()> {
@@ -146,7 +167,11 @@ async fn until_stopped(
             _ = signals.terminate.recv() => stop(shutdown),
             _ = signals.interrupt.recv() => stop(shutdown),
             _ = signals.hangup.recv() => match &reload {
-                Some(reload) => reload.run(),
+                // Off this task: a hung disk must not make the server deaf to the next signal.
+                Some(reload) => {
+                    let reload = Arc::clone(reload);
+                    tokio::task::spawn_blocking(move || reload.run());
+                }
                 None => warn!("There is no configuration file to read again"),
             },
             ended = serving.join_next() => match ended {

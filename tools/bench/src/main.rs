@@ -23,7 +23,9 @@ const ROUNDS: usize = 5;
 fn main() -> Result<()> {
     let binary = std::env::var_os("HFS_BENCH_SERVER").map(PathBuf::from);
     let binary = binary.context("HFS_BENCH_SERVER must name the release binary: run `cargo xtask bench`")?;
-    let folder = tempfile::Builder::new().prefix("hfs-bench").tempdir_in(std::env::current_dir()?.join("target"))?;
+    // On a real disk: /tmp is often memory.
+    let beside = binary.parent().context("the binary lies in no folder")?;
+    let folder = tempfile::Builder::new().prefix("bench").tempdir_in(beside)?;
     client::pin_to(1)?;
     let ours = Peer::hmac_file_server(&binary, folder.path())?;
     let nginx = Peer::nginx(folder.path())?;

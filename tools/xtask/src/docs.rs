@@ -1,14 +1,19 @@
-//! `cargo xtask docs`: what is generated in the documents, and that their links lead somewhere.
+//! `cargo xtask docs`: what is generated in the documents, that their links lead somewhere, and that the README's
+//! number of crates is true.
 //!
-//! Generated today: the table of Debian packages in CONTRIBUTING.md, between two marker comments.
+//! Generated here: the table of Debian packages in CONTRIBUTING.md, between two marker comments. What needs the server
+//! itself (the manual of the configuration, the list of metrics) is checked and written by its own tests.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::packages::PACKAGES;
-use crate::place;
+use crate::run::output;
+use crate::{links, place};
 
 const BEGIN: &str = "<!-- packages: written by `cargo xtask docs` -->\n";
 const END: &str = "<!-- end of packages -->";
@@ -28,18 +33,33 @@ pub(crate) fn check() -> Result<()> {
         bail!("the package table of CONTRIBUTING.md is out of date: `cargo xtask docs` writes it");
     }
     let mut dead = Vec::new();
-    for folder in [checkout.clone(), checkout.join("docs")].iter().filter(|folder| folder.is_dir()) {
-        for entry in fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
-            let file = entry?.path();
-            if file.extension().is_some_and(|extension| extension == "md") {
-                dead.extend(dead_links(&file)?);
-            }
-        }
+    for file in links::documents(&checkout)? {
+        dead.extend(links::dead(&file)?);
     }
     if !dead.is_empty() {
         bail!("links that lead nowhere:\n  {}", dead.join("\n  "));
     }
+    count_crates(&checkout)
+}
+
+/// The README's number of crates is true within a tenth.
+fn count_crates(checkout: &Path) -> Result<()> {
+    let readme = fs::read_to_string(checkout.join("README.md")).context("cannot read README.md")?;
+    let said = said_crates(&readme).context("README.md no longer says `about N crates`")?;
+    let arguments = "tree -p hmac-file-server --edges normal --prefix none --no-dedupe --locked";
+    let tree = output(Command::new("cargo").current_dir(checkout).args(arguments.split(' ')));
+    let tree = tree.with_context(|| format!("`cargo {arguments}` failed"))?;
+    let found = tree.lines().collect::<BTreeSet<_>>().len();
+    if said.abs_diff(found) * 10 > found {
+        bail!("README.md says about {said} crates, and there are {found}");
+    }
     Ok(())
+}
+
+fn said_crates(readme: &str) -> Option<usize> {
+    let (_, rest) = readme.split_once("about ")?;
+    let (number, after) = rest.split_once(' ')?;
+    if after.starts_with("crates") { number.parse().ok() } else { said_crates(rest) }
 }
 
 fn with_table(text: &str) -> Result<String> {
@@ -53,19 +73,6 @@ fn with_table(text: &str) -> Result<String> {
     Ok(format!("{before}{BEGIN}{table}{END}{after}"))
 }
 
-/// Relative targets of `[text](target)` that do not exist.
-fn dead_links(file: &Path) -> Result<Vec<String>> {
-    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let folder = file.parent().unwrap_or(Path::new("."));
-    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    Ok(targets
-        .map(|target| target.split('#').next().unwrap_or(target))
-        .filter(|target| !target.is_empty() && !target.contains("://") && !target.starts_with("mailto:"))
-        .filter(|target| !folder.join(target).exists())
-        .map(|target| format!("{}: {target}", file.display()))
-        .collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +84,12 @@ mod tests {
         assert!(written.starts_with("before\n") && written.ends_with("\nafter\n"));
         assert!(written.contains("| strace |") && !written.contains("old"));
         assert_eq!(with_table(&written).unwrap(), written);
+    }
+
+    #[test]
+    fn the_number_of_crates_is_found() {
+        assert_eq!(said_crates("about us: about 130 crates in all"), Some(130));
+        assert_eq!(said_crates("about us"), None);
     }
 
     #[test]

@@ -4,8 +4,10 @@
 //! but `anyhow`, so that a cold machine starts the first chore within seconds.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
 
+mod bench;
 mod cargo_tools;
 mod docs;
+mod links;
 mod lint;
 mod packages;
 mod place;
@@ -22,8 +24,9 @@ Chores of hmac-file-server
 
   cargo xtask test [ARGS]     every test, real servers included; ARGS go to `cargo test`
   cargo xtask soak [ARGS]     the same tests in their long versions (hours)
+  cargo xtask bench           server CPU per GiB and per request, interleaved with nginx
   cargo xtask lint            formatting, clippy, cargo-deny, cargo-audit
-  cargo xtask docs [--check]  writes what is generated in the documents, or checks it and every link
+  cargo xtask docs [--check]  writes what is generated in the documents, or checks it and every link and anchor
 
 `test` and `soak` install the Debian and PyPI packages that are missing when they may (as root), and say which are
 missing when they may not. Caches lie in $XDG_CACHE_HOME/hmac-file-server.";
@@ -44,6 +47,7 @@ fn chore(arguments: &[String]) -> Result<()> {
     match (name, rest) {
         ("test", rest) => test::test(rest),
         ("soak", rest) => test::soak(rest),
+        ("bench", []) => bench::bench(),
         ("lint", []) => lint::lint(),
         ("docs", []) => docs::write(),
         ("docs", [flag]) if flag == "--check" => docs::check(),

@@ -37,18 +37,22 @@ const fn program(name: &'static str, program: &'static str, tests: &'static str,
 
 /// Everything that any test needs.
 pub(crate) const PACKAGES: &[Package] = &[
+    program("apache2-bin", "apache2", "documents", "runs the manual's Apache block"),
+    program("caddy", "caddy", "documents", "runs the manual's Caddy block"),
     program(
         "curl",
         "curl",
-        "prosody, ejabberd, trial, nginx, http2, tls, reload, logs, commands",
+        "prosody, ejabberd, trial, nginx, http2, tls, reload, logs, commands, documents",
         "an HTTP client that is not ours",
     ),
     program("e2fsprogs", "mkfs.ext4", "disk_full, powercut", "small file systems"),
     program("eatmydata", "eatmydata", "powercut", "shows that the test bites: fsync does nothing"),
     program("ejabberd", "ejabberdctl", "ejabberd", "signs slots"),
+    program("haproxy", "haproxy", "documents", "runs the manual's HAProxy block"),
+    program("lua5.4", "luac", "documents", "reads the manual's blocks for Prosody and Metronome"),
     program("mount", "mount", "disk_full, powercut", "loop and tmpfs mounts"),
-    program("nginx", "nginx", "nginx", "the reverse proxy in front"),
-    program("openssl", "openssl", "prosody, ejabberd", "certificates of the XMPP servers"),
+    program("nginx", "nginx", "nginx, documents", "the reverse proxy in front"),
+    program("openssl", "openssl", "prosody, ejabberd, documents", "certificates of the XMPP servers; secrets"),
     program("prosody", "prosodyctl", "prosody", "signs slots"),
     Package {
         name: "prosody-modules",
@@ -63,9 +67,11 @@ pub(crate) const PACKAGES: &[Package] = &[
         purpose: "the environment of the Python clients",
     },
     program("qemu-system-common", "qemu-storage-daemon", "powercut", "a disk that can be frozen and copied"),
+    program("rsync", "rsync", "documents", "the manual's backup"),
     program("slowhttptest", "slowhttptest", "slow", "10,000 slow connections"),
-    program("strace", "strace", "syscalls", "failed system calls"),
-    program("systemd", "systemd-socket-activate", "manager", "passes a listening socket"),
+    program("sqlite3", "sqlite3", "documents", "the manual's backup"),
+    program("strace", "strace", "syscalls, documents", "failed system calls, and seen ones"),
+    program("systemd", "systemd-analyze", "documents, manager", "judges the units, passes a listening socket"),
     program("util-linux", "setpriv", "all", "children that die with the test"),
 ];
 

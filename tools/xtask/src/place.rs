@@ -24,6 +24,11 @@ pub(crate) fn cache() -> Result<PathBuf> {
     Ok(base.join("hmac-file-server"))
 }
 
+/// Where cargo builds.
+pub(crate) fn target(checkout: &Path) -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| checkout.join("target"), |folder| checkout.join(folder))
+}
+
 /// PATH with the system folders that an unprivileged one leaves out: nginx and mkfs.ext4 live there.
 pub(crate) fn search_path() -> OsString {
     let path = env::var_os("PATH").unwrap_or_default();

@@ -14,7 +14,7 @@ pub(crate) fn test(arguments: &[String]) -> Result<()> {
 
 /// The same tests with the counts of a release: 2,000 kills, 200 power cuts, long fuzzing.
 pub(crate) fn soak(arguments: &[String]) -> Result<()> {
-    run(prepared(arguments)?.env("HFS_SOAK", "1"))
+    run(prepared(arguments)?.env("HFS_SOAK", "1").env("HFS_FUZZ_ROUNDS", "2000000").env("PROPTEST_CASES", "20000"))
 }
 
 fn prepared(arguments: &[String]) -> Result<Command> {

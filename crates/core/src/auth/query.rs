@@ -41,8 +41,9 @@ pub(super) struct Params<'a> {
 /// `Missing` when there is none, `Malformed` when a parameter is repeated or no text.
 pub(super) fn strongest<'a>(head: &Head<'a>) -> Result<Carried<'a>, Denied> {
     let params = Params::parse(head.query.unwrap_or_default())?;
-    // `v3` without `expires` is no proof, as in the original: what it signs is not known.
-    if let (Some(mac), Some(expires)) = (params.v3, params.expires) {
+    if let Some(mac) = params.v3 {
+        // The highest parameter decides alone: one that cannot be checked does not make way for a weaker one.
+        let expires = params.expires.ok_or(Denied::Malformed("v3 without expires"))?;
         return Ok(Carried::V3 { mac, expires });
     }
     if let Some(mac) = params.v2 {

@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -84,8 +85,11 @@ fn serve(settings: &Settings, around: Surroundings) -> anyhow::Result<u8> {
             let _ = super::greet(&config, &base_url(&config, addresses), &mut io::stdout());
         }
     });
-    runtime()?.block_on(run::run(run::Start { config, reload, log, ready }))?;
-    Ok(0)
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(run::run(run::Start { config, reload, log, ready }));
+    // A thread that hangs in the kernel must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    outcome.map(|()| 0)
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -12,7 +12,7 @@ use super::resolve::Resolver;
 const MIN_BYTES: usize = 16;
 
 /// Secrets that stand in published examples, templates and manuals, in lower case.
-const PUBLISHED: [&str; 22] = [
+const PUBLISHED: [&str; 24] = [
     "your-secret-key-here",
     "changeme",
     "secret",
@@ -34,6 +34,8 @@ const PUBLISHED: [&str; 22] = [
     "replace-with-a-strong-secret",
     "change-this-secret-in-production",
     "mysecretmysecret",
+    "paste-the-secret-here",
+    "paste-another-secret-here",
     "0123456789abcdef0123456789abcdef",
 ];
 

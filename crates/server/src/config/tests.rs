@@ -1,5 +1,6 @@
 //! Whole configurations: what loads, what does not, and what is said.
 
+mod documents;
 mod register;
 
 use std::io;

@@ -10,7 +10,7 @@ use tracing::error;
 use super::GetError;
 use crate::app::App;
 use crate::clock;
-use crate::meta::{Entry, Record};
+use crate::meta::{Entry, MetaError, Record};
 use crate::storage::{Blob, StoreError};
 
 /// A visible blob and what of it the request is for.
@@ -44,6 +44,7 @@ pub async fn get(app: &App, method: &Method, slot: &SlotPath, headers: &HeaderMa
             error!(%slot, recorded = record.size.as_u64(), found = blob.size().as_u64(), "Stored file has another length");
             return Err(GetError::Damaged);
         }
+        Err(StoreError::Missing { .. }) if !is_still_live(app, &record).await? => return Err(GetError::NotFound),
         Err(StoreError::Missing { place }) => {
             error!(%slot, %place, "Stored file is missing");
             return Err(GetError::Damaged);
@@ -57,4 +58,10 @@ pub async fn get(app: &App, method: &Method, slot: &SlotPath, headers: &HeaderMa
         _ => range::evaluate(headers, &object),
     };
     Ok(Found { record, blob, delivery })
+}
+
+/// Whether a blob whose file is missing is missed: it may have been deleted since its row was read.
+async fn is_still_live(app: &App, record: &Record) -> Result<bool, MetaError> {
+    let entry = app.meta().lookup(&record.slot).await?;
+    Ok(matches!(entry, Some(Entry::Live(live)) if live.id == record.id))
 }

@@ -4,6 +4,8 @@
 //! `http::respond` maps [`GetError`] and [`Found`].
 
 mod get;
+#[cfg(test)]
+mod tests;
 
 pub use get::{Found, get};
 

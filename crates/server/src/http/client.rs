@@ -52,11 +52,11 @@ pub fn client_of(peer: &Peer, headers: &HeaderMap, trusted: &[IpNet], trust_unix
     client.map_or(Client::Local, Client::Address)
 }
 
-/// Whether the request comes straight from a process on this machine: a loopback peer, and nothing that hints at a
+/// Whether the request comes straight from a process on this machine: a peer on loopback TCP, and nothing that hints at a
 /// proxy in between (a proxy on this host that is not configured as trusted also connects from loopback).
 #[must_use]
 pub fn is_local(peer: &Peer, headers: &HeaderMap) -> bool {
-    let loopback = peer.socket.is_none_or(|socket| socket.ip().to_canonical().is_loopback());
+    let loopback = peer.socket.is_some_and(|socket| socket.ip().to_canonical().is_loopback());
     loopback && peer.announced.is_none() && FORWARDING.iter().all(|name| !headers.contains_key(*name))
 }
 
@@ -144,6 +144,7 @@ mod tests {
         assert!(is_local(&peer("127.0.0.1:1"), &headers(&[])));
         assert!(is_local(&peer("[::1]:1"), &headers(&[])));
         assert!(!is_local(&peer("203.0.113.9:1"), &headers(&[])));
+        assert!(!is_local(&Peer::default(), &headers(&[])), "a Unix socket is nearly always a proxy's");
         for name in FORWARDING {
             assert!(!is_local(&peer("127.0.0.1:1"), &headers(&[(name, "x")])), "{name}");
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hfs_core::auth::{Grant, Owner};
 use hfs_core::{ByteSize, SlotPath};
 use http::Request;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::client::{self, Client};
 use super::exchange::{Incoming, Peer};
@@ -108,6 +108,16 @@ impl Context {
             request = %self.id, %slot, client = %self.client, bytes = ending.bytes, elapsed_ms = self.elapsed_ms(),
             outcome = if ending.complete { "complete" } else { "aborted" }, status, "Download finished"
         );
+    }
+
+    /// The log line of a request that is given nothing. A missing file is everyday life; a failure of ours is not.
+    pub fn log_unserved(&self, target: &str, status: u16, code: &str, reason: &(dyn std::error::Error + 'static)) {
+        let (request, client, reason) = (self.id, self.client, Chain(reason));
+        if status >= 500 {
+            error!(%request, slot = target, %client, outcome = code, status, %reason, "Download failed");
+        } else {
+            info!(%request, slot = target, %client, outcome = code, status, %reason, "Not served");
+        }
     }
 
     /// The log line of a deletion.

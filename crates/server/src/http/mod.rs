@@ -9,3 +9,7 @@ pub mod router;
 
 mod respond;
 pub(crate) mod tally;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

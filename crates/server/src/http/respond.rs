@@ -13,9 +13,8 @@ use hfs_core::range::Delivery;
 use hfs_core::{ByteSize, SlotPath};
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
-use tracing::error;
 
-use super::context::{Chain, Context};
+use super::context::Context;
 use super::exchange::{BodyError, Outgoing};
 use super::{cors, headers, tally};
 use crate::app::App;
@@ -45,12 +44,21 @@ pub(super) fn put(app: &App, context: &Context, slot: &str, outcome: Result<Stor
     let failure = match outcome {
         Ok(stored) => {
             context.log_stored(slot, stored.fresh);
+            if stored.fresh {
+                app.note_storing(true);
+            }
             let mut response = empty(StatusCode::CREATED);
             set(response.headers_mut(), header::ETAG, &hfs_core::range::etag(stored.id));
             return response;
         }
         Err(failure) => failure,
     };
+    if matches!(
+        failure,
+        PutError::Store(StoreError::Io { .. } | StoreError::Slow { .. }) | PutError::Meta(MetaError::Backend { .. })
+    ) {
+        app.note_storing(false);
+    }
     let told = of_put(&failure);
     context.log_refused(slot, told.status.as_u16(), told.code, &failure);
     finish(&told)
@@ -58,11 +66,13 @@ pub(super) fn put(app: &App, context: &Context, slot: &str, outcome: Result<Stor
 
 fn of_put(failure: &PutError) -> Told {
     match failure {
+        PutError::Outside { .. } => told(StatusCode::NOT_FOUND, "outside", "There are no slots here"),
         PutError::Path(invalid) => told(StatusCode::BAD_REQUEST, "bad-path", format!("Not a slot: {invalid}")),
         PutError::Denied(denied) => of_denied(denied),
         PutError::Refused(refusal) => of_refusal(refusal),
         PutError::Taken => told(StatusCode::CONFLICT, "exists", "The slot already holds another file"),
         PutError::Gone => told(StatusCode::CONFLICT, "gone", "The slot was used; its file is gone"),
+        PutError::Damaged => told(StatusCode::INTERNAL_SERVER_ERROR, "damaged", "The stored file is damaged"),
         PutError::Stalled { received } => {
             told(StatusCode::REQUEST_TIMEOUT, "stalled", format!("The upload stalled after {received}"))
         }
@@ -81,8 +91,9 @@ fn of_refusal(refusal: &Refusal) -> Told {
             told(StatusCode::PAYLOAD_TOO_LARGE, "too-large", format!("At most {max} per file"))
         }
         Refusal::OtherSize { signed, announced } => of_length(*announced, *signed),
-        Refusal::Extension { extension } => {
-            told(StatusCode::BAD_REQUEST, "extension", format!("File extension .{extension} is not allowed here"))
+        // The extension itself is in the log: it can be as long as a path, and some clients save this as the file.
+        Refusal::Extension { .. } => {
+            told(StatusCode::BAD_REQUEST, "extension", "This file extension is not allowed here")
         }
         Refusal::NoSpace => told(StatusCode::INSUFFICIENT_STORAGE, "full", "No space left"),
     }
@@ -112,7 +123,7 @@ fn of_store(failure: &StoreError) -> Told {
     match failure {
         StoreError::Full { .. } => told(StatusCode::INSUFFICIENT_STORAGE, "full", "No space left"),
         StoreError::Busy { .. } => {
-            told(StatusCode::SERVICE_UNAVAILABLE, "busy", "Another upload of this slot is ending")
+            told(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many uploads of this slot at once")
         }
         StoreError::Slow { .. } => told(StatusCode::SERVICE_UNAVAILABLE, "slow", "The storage does not answer"),
         StoreError::Io { .. } | StoreError::Missing { .. } => {
@@ -142,8 +153,9 @@ pub(super) fn get(
         Err(failure) => {
             let told = of_get(&failure);
             if told.status.is_server_error() {
-                error!(request = %context.id(), %slot, error = %Chain(&failure), "Download failed");
+                app.metrics().download_finished(TransferOutcome::Failed, 0, context.elapsed());
             }
+            context.log_unserved(slot.as_str(), told.status.as_u16(), told.code, &failure);
             return without_body(method, finish(&told));
         }
     };
@@ -158,6 +170,16 @@ pub(super) fn get(
     };
     let mut response = empty(status);
     headers::describe(response.headers_mut(), &record, &delivery, clock::now());
+    let refusal = match delivery {
+        Delivery::Unsatisfiable => Some("The range is not satisfiable (range)\n"),
+        Delivery::PreconditionFailed => Some("The file has changed (precondition)\n"),
+        _ => None,
+    };
+    if let Some(text) = refusal {
+        set(response.headers_mut(), header::CONTENT_TYPE, "text/plain; charset=utf-8");
+        *response.body_mut() = Outgoing::Full(Bytes::from_static(text.as_bytes()));
+        return without_body(method, response);
+    }
     if method == Method::HEAD || !status.is_success() {
         return response;
     }
@@ -173,8 +195,8 @@ pub(super) fn get(
 fn of_get(failure: &GetError) -> Told {
     match failure {
         GetError::NotFound => told(StatusCode::NOT_FOUND, "not-found", "No such file"),
-        GetError::Extension { extension } => {
-            told(StatusCode::FORBIDDEN, "extension", format!("Files named .{extension} are not served here"))
+        GetError::Extension { .. } => {
+            told(StatusCode::FORBIDDEN, "extension", "This file extension is not served here")
         }
         GetError::Damaged => told(StatusCode::INTERNAL_SERVER_ERROR, "damaged", "The stored file is damaged"),
         GetError::Store(failure) => of_store(failure),
@@ -194,6 +216,7 @@ pub(super) fn delete(context: &Context, slot: &SlotPath, outcome: Result<(), Del
     let told = match &failure {
         DeleteError::Denied(denied) => of_denied(denied),
         DeleteError::Missing => told(StatusCode::NOT_FOUND, "not-found", "No such file"),
+        DeleteError::Store(failure) => of_store(failure),
         DeleteError::Meta(failure) => of_meta(failure),
     };
     context.log_refused(slot.as_str(), told.status.as_u16(), told.code, &failure);
@@ -210,6 +233,14 @@ pub(super) fn preflight(request: &HeaderMap) -> Response<Outgoing> {
 /// `OK`. Touches neither disk nor database, so that a hung disk does not look like a dead server.
 pub(super) fn health(method: &Method) -> Response<Outgoing> {
     without_body(method, plain(StatusCode::OK, "text/plain; charset=utf-8", "OK"))
+}
+
+/// `READY`, or 503 while the storage fails: for load balancers. Like `health`, it waits for nothing.
+pub(super) fn ready(method: &Method, is_ready: bool) -> Response<Outgoing> {
+    if is_ready {
+        return without_body(method, plain(StatusCode::OK, "text/plain; charset=utf-8", "READY"));
+    }
+    without_body(method, finish(&told(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "The storage fails")))
 }
 
 /// The metrics in the text format.

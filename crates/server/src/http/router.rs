@@ -18,7 +18,8 @@ use super::exchange::{Incoming, Outgoing};
 use super::{cors, respond};
 use crate::app::App;
 use crate::config::Config;
-use crate::{download, upload};
+use crate::download::{self, GetError};
+use crate::upload::{self, PutError};
 
 /// Which table a listener serves.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -87,6 +88,7 @@ async fn route(
     match (&method, target(&request, config, surface, context)) {
         (&Method::OPTIONS, _) => respond::preflight(request.headers()),
         (&Method::GET | &Method::HEAD, Target::Health) => respond::health(&method),
+        (&Method::GET | &Method::HEAD, Target::Ready) => respond::ready(&method, app.is_ready()),
         (&Method::GET | &Method::HEAD, Target::Metrics) => {
             if let Some(free) = app.store().free().await {
                 app.metrics().set_store_free(free);
@@ -109,9 +111,13 @@ async fn route(
             respond::put(app, context, request.uri().path(), Err(invalid.into()))
         }
         (&Method::GET | &Method::HEAD | &Method::DELETE, Target::Slot(Err(_)) | Target::Nothing) => {
+            context.log_unserved(request.uri().path(), 404, "not-found", &GetError::NotFound);
             respond::not_found(&method)
         }
-        (&Method::PUT, Target::Nothing) => respond::not_found(&method),
+        (&Method::PUT, Target::Nothing) => {
+            let outside = PutError::Outside { base_path: config.http.base_path.clone() };
+            respond::put(app, context, request.uri().path(), Err(outside))
+        }
         (_, target) => respond::method_not_allowed(matches!(target, Target::Slot(_))),
     }
 }
@@ -119,6 +125,7 @@ async fn route(
 /// What a URL names.
 enum Target {
     Health,
+    Ready,
     Metrics,
     Slot(Result<SlotPath, InvalidSlotPath>),
     /// Outside the base path.
@@ -130,6 +137,9 @@ fn target(request: &Request<Incoming>, config: &Config, surface: Surface, contex
     let metrics = &config.metrics;
     if path == "/health" {
         return Target::Health;
+    }
+    if path == "/ready" {
+        return Target::Ready;
     }
     if metrics.enabled && path == metrics.path {
         match surface {

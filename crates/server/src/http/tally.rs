@@ -19,7 +19,7 @@ pub(super) fn upload(metrics: &Metrics, outcome: &Result<Stored, PutError>, rece
         return metrics.upload_finished(TransferOutcome::Complete, received, elapsed);
     };
     match failure {
-        PutError::Path(_) => metrics.upload_refused(UploadRefusal::Path),
+        PutError::Path(_) | PutError::Outside { .. } => metrics.upload_refused(UploadRefusal::Path),
         PutError::Denied(denied) => metrics.upload_refused(refusal_of(*denied)),
         PutError::Refused(refusal) => metrics.upload_refused(refusal.into()),
         PutError::Taken | PutError::Gone => metrics.upload_refused(UploadRefusal::Taken),
@@ -34,6 +34,7 @@ pub(super) fn upload(metrics: &Metrics, outcome: &Result<Stored, PutError>, rece
         }
         PutError::Store(StoreError::Slow { .. } | StoreError::Io { .. } | StoreError::Missing { .. })
         | PutError::Meta(MetaError::Backend { .. })
+        | PutError::Damaged
         | PutError::Aborted => metrics.upload_finished(TransferOutcome::Failed, received, elapsed),
     }
 }

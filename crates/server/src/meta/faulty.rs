@@ -1,7 +1,7 @@
-//! [`FaultyMeta`]: fails one chosen write of a store, for tests of those who call it.
+//! [`FaultyMeta`]: fails one chosen read or write of a store, for tests of those who call it.
 //!
 //! A write can fail in three ways that a caller must tell apart: certainly not written, not written though nobody
-//! knows, and written though nobody knows. Reads pass through.
+//! knows, and written though nobody knows. A read fails in one.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -22,25 +22,36 @@ pub enum Fault {
     LostBefore,
     /// [`MetaError::Backend`], yet the row is there: the commit worked and its answer was lost.
     LostAfter,
+    /// No answer at all, nothing written: the disk hangs.
+    Stuck,
 }
 
-/// A store whose writes fail on request.
+/// A store that fails on request.
 #[derive(Debug)]
 pub struct FaultyMeta<M> {
     inner: M,
-    plan: Mutex<Option<(u64, Fault)>>,
+    writes: Mutex<Plan>,
+    reads: Mutex<Plan>,
 }
+
+/// How many operations from now on the next failure is, and which.
+type Plan = Option<(u64, Fault)>;
 
 impl<M: MetaStore> FaultyMeta<M> {
     /// Wraps a store; nothing fails until told.
     #[must_use]
     pub fn new(inner: M) -> Self {
-        Self { inner, plan: Mutex::new(None) }
+        Self { inner, writes: Mutex::new(None), reads: Mutex::new(None) }
     }
 
     /// The `nth` write from now on (1 is the next one) fails that way; those before and after it work.
     pub fn fail_write(&self, nth: u64, fault: Fault) {
-        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some((nth, fault));
+        *self.writes.lock().unwrap_or_else(PoisonError::into_inner) = Some((nth, fault));
+    }
+
+    /// The `nth` read from now on is [`MetaError::Backend`]; those before and after it work.
+    pub fn fail_read(&self, nth: u64) {
+        *self.reads.lock().unwrap_or_else(PoisonError::into_inner) = Some((nth, Fault::LostBefore));
     }
 
     /// The store below.
@@ -49,42 +60,50 @@ impl<M: MetaStore> FaultyMeta<M> {
         &self.inner
     }
 
-    fn next_fault(&self) -> Option<Fault> {
-        let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
-        let (left, fault) = plan.as_mut()?;
-        *left = left.saturating_sub(1);
-        if *left > 0 {
-            return None;
-        }
-        let fault = *fault;
-        *plan = None;
-        Some(fault)
-    }
-
     async fn write<T>(
         &self,
         action: &'static str,
         write: impl Future<Output = Result<T, MetaError>>,
     ) -> Result<T, MetaError> {
         let lost = || MetaError::Backend { action, source: "injected fault".into() };
-        match self.next_fault() {
+        match next_fault(&self.writes) {
             None => write.await,
             Some(Fault::Full) => Err(MetaError::Full { source: "injected fault".into() }),
             Some(Fault::Busy) => Err(MetaError::Busy),
             Some(Fault::LostBefore) => Err(lost()),
             Some(Fault::LostAfter) => write.await.and_then(|_| Err(lost())),
+            Some(Fault::Stuck) => std::future::pending().await,
         }
     }
+
+    async fn read<T>(&self, read: impl Future<Output = Result<T, MetaError>>) -> Result<T, MetaError> {
+        match next_fault(&self.reads) {
+            None => read.await,
+            Some(_) => Err(MetaError::Backend { action: "read", source: "injected fault".into() }),
+        }
+    }
+}
+
+fn next_fault(plan: &Mutex<Plan>) -> Option<Fault> {
+    let mut plan = plan.lock().unwrap_or_else(PoisonError::into_inner);
+    let (left, fault) = plan.as_mut()?;
+    *left = left.saturating_sub(1);
+    if *left > 0 {
+        return None;
+    }
+    let fault = *fault;
+    *plan = None;
+    Some(fault)
 }
 
 #[deny(clippy::missing_trait_methods)]
 impl<M: MetaStore> MetaStore for FaultyMeta<M> {
     fn lookup<'a>(&'a self, slot: &'a SlotPath) -> BoxFuture<'a, Result<Option<Entry>, MetaError>> {
-        self.inner.lookup(slot)
+        Box::pin(self.read(self.inner.lookup(slot)))
     }
 
     fn find(&self, id: BlobId) -> BoxFuture<'_, Result<Option<Record>, MetaError>> {
-        self.inner.find(id)
+        Box::pin(self.read(self.inner.find(id)))
     }
 
     fn record(&self, record: Record) -> BoxFuture<'_, Result<Recorded, MetaError>> {
@@ -100,15 +119,15 @@ impl<M: MetaStore> MetaStore for FaultyMeta<M> {
     }
 
     fn expired(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<Record>, MetaError>> {
-        self.inner.expired(now, limit)
+        Box::pin(self.read(self.inner.expired(now, limit)))
     }
 
     fn page<'a>(&'a self, after: Option<&'a SlotPath>, limit: usize) -> BoxFuture<'a, Result<Vec<Record>, MetaError>> {
-        self.inner.page(after, limit)
+        Box::pin(self.read(self.inner.page(after, limit)))
     }
 
     fn note<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>, MetaError>> {
-        self.inner.note(key)
+        Box::pin(self.read(self.inner.note(key)))
     }
 
     fn set_note<'a>(&'a self, key: &'a str, value: &'a str) -> BoxFuture<'a, Result<(), MetaError>> {
@@ -147,5 +166,15 @@ mod tests {
         meta.fail_write(1, Fault::LostBefore);
         assert!(matches!(meta.record(sample("b", 2)).await, Err(MetaError::Backend { .. })));
         assert_eq!(meta.lookup(&sample("b", 2).slot).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn only_the_chosen_read_fails() {
+        let ((), meta) = fresh();
+        meta.fail_read(2);
+        let slot = sample("a", 1).slot;
+        assert_eq!(meta.lookup(&slot).await.unwrap(), None);
+        assert!(matches!(meta.lookup(&slot).await, Err(MetaError::Backend { .. })));
+        assert_eq!(meta.lookup(&slot).await.unwrap(), None);
     }
 }

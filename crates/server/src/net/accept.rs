@@ -271,9 +271,10 @@ async fn understand<S: HttpService>(
     Some(Protocol::H2(socket))
 }
 
-/// A Unix socket is trusted: whoever may open it was let in by its mode.
+/// Whether the peer may say who its client is.
 fn is_trusted<S>(link: &Link<S>) -> bool {
-    link.peer.socket.is_none_or(|peer| link.config.trusted_proxies.iter().any(|net| net.contains(&peer.ip())))
+    let config = &link.config;
+    link.peer.socket.map_or(config.trust_unix, |peer| config.trusted_proxies.iter().any(|net| net.contains(&peer.ip())))
 }
 
 async fn read_proxy_header<S>(socket: &mut Socket, link: &mut Link<S>) -> Option<()> {

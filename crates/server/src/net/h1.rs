@@ -11,7 +11,7 @@ mod send;
 
 use bytes::{Buf, Bytes, BytesMut};
 use hfs_core::http1::{self, BodyDecoder, Head, HeadLimits, HeadScan, ResponseHead};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -136,6 +136,9 @@ impl<S: HttpService> Connection<S> {
         self.link.events.refused(status);
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        // The head was not understood, so neither was its Origin; a page may still read why.
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         let body = Bytes::from(format!("{reason}\n"));
         let head = encode(status, &headers, Some(body.len() as u64), false, false);
         let sent = Sender::new(&self.io, self.link.config.stall).response(head, Outgoing::Full(body)).await;

@@ -9,7 +9,7 @@ mod send;
 use bytes::Bytes;
 use h2::Reason;
 use h2::server::{Connection, SendResponse};
-use http::header::{CONTENT_TYPE, EXPECT, HOST};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, EXPECT, HOST, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use std::time::Duration;
@@ -29,9 +29,9 @@ use crate::http::exchange::{Incoming, Outgoing};
 /// network, and never beyond the connection's window.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 2 << 20;
-/// What one connection may have queued to send, over all its streams.
-const SEND_BUFFER: usize = 256 << 10;
-const MAX_STREAMS: u32 = 100;
+/// What one stream may have queued to send. Times the streams, it is what a client that reads nothing can hold.
+const SEND_BUFFER: usize = 64 << 10;
+const MAX_STREAMS: u32 = 32;
 /// A stream that the client resets no longer counts as open, but its handler may still run: a client with this many
 /// handlers is flooding us.
 const MAX_HANDLERS: usize = 2 * MAX_STREAMS as usize;
@@ -85,6 +85,7 @@ where
     let mut phases = link.phases.clone();
     let mut told = false;
     let mut idle_since = Instant::now();
+    let mut quiet_since = idle_since;
     loop {
         let patience = if told { FAREWELL } else { link.config.idle_timeout };
         tokio::select! {
@@ -99,13 +100,23 @@ where
                 }
                 None => return Ok(()),
             },
-            Some(_) = streams.join_next() => idle_since = Instant::now(),
+            Some(_) = streams.join_next() => {
+                idle_since = Instant::now();
+                quiet_since = idle_since;
+            }
             () = phases.reach(Phase::Draining), if !told => {
                 told = true;
                 idle_since = Instant::now();
                 connection.graceful_shutdown();
             }
             () = tokio::time::sleep_until(idle_since + patience), if streams.is_empty() => {
+                // A handler ends when its last piece is queued. What a slow reader has not taken yet is not idleness;
+                // it is bounded by the stall limit of whoever reads nothing at all.
+                let queued = connection.has_streams() && quiet_since.elapsed() < link.config.stall.idle;
+                if queued {
+                    idle_since = Instant::now();
+                    continue;
+                }
                 if told {
                     return Ok(());
                 }
@@ -232,6 +243,8 @@ fn refusal(status: StatusCode, reason: &str) -> Response<Outgoing> {
     let mut response = Response::new(Outgoing::Full(Bytes::from(format!("{reason}\n"))));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 

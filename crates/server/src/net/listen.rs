@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
@@ -74,11 +75,24 @@ impl Listeners {
     /// # Errors
     /// An address cannot be bound; then nothing is listening.
     pub fn bind(addresses: &[ListenAddress], inherited: Inherited) -> Result<Self, ListenError> {
+        Self::bind_all(addresses, inherited, false)
+    }
+
+    /// As [`Listeners::bind`], but beside another process of the same user that bound the same address this way: for a
+    /// listener that nobody passes on, while a successor starts.
+    ///
+    /// # Errors
+    /// As [`Listeners::bind`].
+    pub fn bind_shared(addresses: &[ListenAddress], inherited: Inherited) -> Result<Self, ListenError> {
+        Self::bind_all(addresses, inherited, true)
+    }
+
+    fn bind_all(addresses: &[ListenAddress], inherited: Inherited, is_shared: bool) -> Result<Self, ListenError> {
         let mut listeners = inherited.0;
         let passed = listeners.len();
         for address in addresses {
             if !listeners[..passed].iter().any(|listener| serves(&listener.address, address)) {
-                listeners.push(bind(address)?);
+                listeners.push(bind(address, is_shared)?);
             }
         }
         if listeners.is_empty() { Err(ListenError::Nowhere) } else { Ok(Self(listeners)) }
@@ -100,6 +114,13 @@ impl Inherited {
     #[must_use]
     pub fn none() -> Self {
         Self::default()
+    }
+
+    /// Takes out the socket that serves `address`, if one was passed.
+    #[must_use]
+    pub fn take(&mut self, address: &ListenAddress) -> Self {
+        let at = self.0.iter().position(|listener| listener.address == *address);
+        Self(at.map(|at| self.0.remove(at)).into_iter().collect())
     }
 
     /// Takes what `LISTEN_FDS` announces. Call it once, before other threads run: it clears the variables.
@@ -165,11 +186,15 @@ fn serves(bound: &ListenAddress, wanted: &ListenAddress) -> bool {
     }
 }
 
-fn bind(address: &ListenAddress) -> Result<Listener, ListenError> {
+fn bind(address: &ListenAddress, is_shared: bool) -> Result<Listener, ListenError> {
     let refused = |source| ListenError::Bind { address: address.clone(), source };
     match address {
         ListenAddress::Tcp(wanted) => {
-            let listener = bind_tcp(*wanted).map_err(refused)?;
+            let listener = bind_tcp(*wanted, is_shared).or_else(|error| match without_ipv6(*wanted, &error) {
+                Some(ipv4) => bind_tcp(ipv4, is_shared),
+                None => Err(error),
+            });
+            let listener = listener.map_err(refused)?;
             let address = ListenAddress::Tcp(listener.local_addr().map_err(refused)?);
             Ok(Listener { socket: ListenSocket::Tcp(listener), address, inherited: false })
         }
@@ -181,13 +206,24 @@ fn bind(address: &ListenAddress) -> Result<Listener, ListenError> {
     }
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+/// `[::]` means "everywhere": on a host without IPv6 that is `0.0.0.0`.
+fn without_ipv6(wanted: SocketAddr, error: &io::Error) -> Option<SocketAddr> {
+    let no_ipv6 = [Errno::AFNOSUPPORT, Errno::ADDRNOTAVAIL];
+    let is_everywhere = wanted.is_ipv6() && wanted.ip().is_unspecified();
+    let fits = is_everywhere && Errno::from_io_error(error).is_some_and(|errno| no_ipv6.contains(&errno));
+    fits.then(|| SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, wanted.port())))
+}
+
+fn bind_tcp(address: SocketAddr, is_shared: bool) -> io::Result<TcpListener> {
     let domain = Domain::for_address(address);
     // An MPTCP listener costs plain TCP clients nothing: the kernel hands out a TCP socket when the client's first
     // packet does not ask for more. A kernel without it, or with it switched off, refuses the protocol.
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::MPTCP))
         .or_else(|_| Socket::new(domain, Type::STREAM, Some(Protocol::TCP)))?;
     socket.set_reuse_address(true)?;
+    if is_shared {
+        socket.set_reuse_port(true)?;
+    }
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
@@ -281,5 +317,21 @@ mod tests {
         std::fs::write(&path, "precious").unwrap();
         assert!(matches!(Listeners::bind(&address, Inherited::none()), Err(ListenError::Occupied { .. })));
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn everywhere_without_ipv6_is_everywhere_of_ipv4() {
+        let error = |errno: Errno| io::Error::from(errno);
+        let everywhere = "[::]:8080".parse().unwrap();
+        assert_eq!(without_ipv6(everywhere, &error(Errno::AFNOSUPPORT)), "0.0.0.0:8080".parse().ok());
+        assert_eq!(without_ipv6(everywhere, &error(Errno::ADDRNOTAVAIL)), "0.0.0.0:8080".parse().ok());
+        assert_eq!(without_ipv6(everywhere, &error(Errno::ADDRINUSE)), None);
+        assert_eq!(without_ipv6("[::1]:8080".parse().unwrap(), &error(Errno::ADDRNOTAVAIL)), None);
+    }
+
+    #[tokio::test]
+    async fn a_shared_listener_is_bound_by_two_at_once() {
+        let first = Listeners::bind_shared(&[tcp("127.0.0.1:0")], Inherited::none()).unwrap();
+        Listeners::bind_shared(&first.addresses(), Inherited::none()).unwrap();
     }
 }

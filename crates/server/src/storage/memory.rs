@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ struct Shared {
     blobs: Mutex<HashMap<Place, (BlobId, Bytes)>>,
     claimed: Mutex<HashSet<SlotPath>>,
     released: Notify,
+    temporaries: AtomicUsize,
 }
 
 impl MemoryStore {
@@ -38,6 +40,12 @@ impl MemoryStore {
         places.sort();
         places
     }
+
+    /// How many temporaries there are: uploads that are not published yet.
+    #[must_use]
+    pub fn temporaries(&self) -> usize {
+        self.0.temporaries.load(Ordering::Relaxed)
+    }
 }
 
 impl BlobStore for MemoryStore {
@@ -46,8 +54,8 @@ impl BlobStore for MemoryStore {
             let mut random = [0; 16];
             aws_lc_rs::rand::fill(&mut random)
                 .map_err(|error| StoreError::Io { action: "draw an id", source: std::io::Error::other(error) })?;
-            let writer =
-                MemoryWriter { id: BlobId::from_random(random), bytes: BytesMut::new(), shared: Arc::clone(&self.0) };
+            let temporary = Temporary::new(Arc::clone(&self.0));
+            let writer = MemoryWriter { id: BlobId::from_random(random), bytes: BytesMut::new(), temporary };
             Ok(Box::new(writer) as Box<dyn BlobWriter>)
         })
     }
@@ -102,11 +110,28 @@ impl Drop for Hold {
     }
 }
 
+/// Counted until dropped.
+#[derive(Debug)]
+struct Temporary(Arc<Shared>);
+
+impl Temporary {
+    fn new(shared: Arc<Shared>) -> Self {
+        shared.temporaries.fetch_add(1, Ordering::Relaxed);
+        Self(shared)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        self.0.temporaries.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 #[derive(Debug)]
 struct MemoryWriter {
     id: BlobId,
     bytes: BytesMut,
-    shared: Arc<Shared>,
+    temporary: Temporary,
 }
 
 impl BlobWriter for MemoryWriter {
@@ -135,8 +160,9 @@ impl BlobWriter for MemoryWriter {
     fn publish(self: Box<Self>, claim: &Claim) -> BoxFuture<'_, Result<Published, StoreError>> {
         Box::pin(async move {
             let place = Place::new(claim.slot().as_str());
-            lock(&self.shared.blobs).insert(place.clone(), (self.id, self.bytes.freeze()));
-            let aftermath = MemoryAftermath { id: self.id, place: place.clone(), shared: self.shared };
+            let shared = Arc::clone(&self.temporary.0);
+            lock(&shared.blobs).insert(place.clone(), (self.id, self.bytes.freeze()));
+            let aftermath = MemoryAftermath { id: self.id, place: place.clone(), shared };
             Ok(Published { place, aftermath: Box::new(aftermath) })
         })
     }
@@ -203,7 +229,9 @@ mod tests {
         assert!(store.places().is_empty());
         let slot = SlotPath::parse("a/b").unwrap();
         let claim = store.claim(&slot, Duration::ZERO).await.unwrap();
-        store.create(None).await.unwrap().publish(&claim).await.unwrap();
-        assert_eq!(store.places(), [Place::new("a/b")]);
+        let writer = store.create(None).await.unwrap();
+        assert_eq!((store.temporaries(), store.places()), (1, vec![]));
+        writer.publish(&claim).await.unwrap();
+        assert_eq!((store.temporaries(), store.places()), (0, vec![Place::new("a/b")]));
     }
 }

@@ -22,6 +22,9 @@ const UNRESOLVED: Duration = Duration::from_secs(300);
 /// How long a publication may keep a slot from being swept.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The note that a sweep writes first.
+const NOTE: &str = "sweep";
+
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Swept {
@@ -55,6 +58,9 @@ pub enum SweepError {
 /// When the temporaries or the rows as a whole cannot be read; trouble with a single file is counted and logged.
 pub async fn sweep(store: &LocalStore, meta: &dyn MetaStore) -> Result<Swept, SweepError> {
     store.release_unresolved(UNRESOLVED);
+    // A durable write behind every earlier one: from here on no row of unknown fate can still appear. Without it,
+    // nothing is judged.
+    meta.set_note(NOTE, "begun").await?;
     let mut swept = Swept::default();
     let mut unrecorded = HashMap::new();
     let mut names = store.temporaries().await?;

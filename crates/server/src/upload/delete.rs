@@ -7,6 +7,7 @@ use tracing::error;
 use crate::app::App;
 use crate::clock;
 use crate::meta::{Entry, Farewell, MetaError, Tombstone};
+use crate::storage::StoreError;
 
 /// Why a DELETE did not end in 204.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,9 @@ pub enum DeleteError {
     /// Nothing was ever stored there.
     #[error("no such file")]
     Missing,
+    /// The disk did not answer; the file may be gone or not.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The row could not be changed.
     #[error(transparent)]
     Meta(#[from] MetaError),
@@ -36,7 +40,10 @@ pub async fn delete(app: &App, slot: &SlotPath, query: Option<&str>) -> Result<(
         Some(Entry::Live(_)) => {}
     }
     let tombstone = Tombstone { at: clock::now(), reason: Farewell::Deleted };
-    if let Some(record) = app.meta().bury(deletion.slot(), tombstone).await?
+    let deadline = config.storage.io_deadline;
+    let burial = tokio::time::timeout(deadline, app.meta().bury(deletion.slot(), tombstone)).await;
+    let buried = burial.map_err(|_| StoreError::Slow { action: "record the deletion", deadline })?;
+    if let Some(record) = buried?
         && let Err(failure) = app.store().remove(&record.place).await
     {
         // Invisible from the moment the tombstone is durable; `check --storage` names the leftover.

@@ -7,6 +7,7 @@ use hfs_core::admit::{Admission, Refusal};
 use hfs_core::auth::Grant;
 use hfs_core::media;
 use hfs_core::{BlobId, ByteSize};
+use tokio::task::JoinError;
 use tracing::error;
 
 use super::PutError;
@@ -14,11 +15,14 @@ use super::receive::Receiver;
 use crate::app::App;
 use crate::clock;
 use crate::meta::{Entry, Integrity, MetaError, Record, Recorded};
-use crate::storage::{BlobWriter, StoreError};
+use crate::storage::{Blob, BlobWriter, Claim, Published, StoreError};
 
 /// How long an upload waits for a rival that is publishing the same slot. A rival needs a few syncs, so seconds mean a
 /// disk in trouble; the client must hear something before its own patience (10 s for the shortest) is over.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(8);
+
+/// How often the free space is looked at while a body of unknown length arrives.
+const LOOK_EVERY: ByteSize = ByteSize::mib(8);
 
 /// A PUT that ended in 201.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,26 +36,37 @@ pub struct Stored {
 }
 
 /// Receives one body and makes it visible.
-pub(super) async fn ingest(
-    app: &Arc<App>,
-    admission: Admission,
-    declared_type: Option<String>,
-    body: &mut Receiver,
-) -> Result<Stored, PutError> {
+pub(super) async fn ingest(app: &Arc<App>, admission: Admission, body: &mut Receiver) -> Result<Stored, PutError> {
     let mut writer = app.store().create(admission.size()).await?;
+    let mut looked_at = LOOK_EVERY;
     while let Some(piece) = body.next().await? {
         check_length(&admission, body.received(), false)?;
+        if admission.size().is_none() && body.received() >= looked_at {
+            check_space(app).await?;
+            looked_at = ByteSize::bytes(body.received().as_u64() + LOOK_EVERY.as_u64());
+        }
         writer.write(piece).await?;
     }
     check_length(&admission, writer.written(), true)?;
 
     // A client that walks away from here on must not leave a name without a row behind: this runs to its end.
-    let app = Arc::clone(app);
-    let commit = tokio::spawn(async move { commit(&app, &admission, declared_type, writer).await });
-    commit.await.unwrap_or_else(|death| {
+    finish(tokio::spawn(commit(Arc::clone(app), admission, writer)).await)
+}
+
+fn finish(joined: Result<Result<Stored, PutError>, JoinError>) -> Result<Stored, PutError> {
+    joined.unwrap_or_else(|death| {
         error!(error = %death, "The storing task died");
         Err(PutError::Aborted)
     })
+}
+
+/// The floor of free space holds also for a body whose length nobody announced.
+async fn check_space(app: &App) -> Result<(), PutError> {
+    let floor = app.config().limits.min_free;
+    match app.store().free().await {
+        Some(free) if free < floor => Err(Refusal::NoSpace.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Compares the length so far (`done`: the whole length) with what the proof and the operator allow.
@@ -67,16 +82,11 @@ fn check_length(admission: &Admission, received: ByteSize, done: bool) -> Result
     }
 }
 
-async fn commit(
-    app: &App,
-    admission: &Admission,
-    declared_type: Option<String>,
-    mut writer: Box<dyn BlobWriter>,
-) -> Result<Stored, PutError> {
+async fn commit(app: Arc<App>, admission: Admission, mut writer: Box<dyn BlobWriter>) -> Result<Stored, PutError> {
     let grant = admission.grant();
     let claim = app.store().claim(grant.slot(), CLAIM_PATIENCE).await?;
     if let Some(entry) = app.meta().lookup(grant.slot()).await? {
-        return against(app, entry, &mut *writer).await;
+        return against(&app, entry, &mut *writer).await;
     }
     let (id, size) = (writer.id(), writer.written());
     let published = writer.publish(&claim).await?;
@@ -85,22 +95,35 @@ async fn commit(
         slot: grant.slot().clone(),
         place: published.place.clone(),
         size,
-        media_type: media_type(grant, declared_type),
+        media_type: media_type(grant),
         owner: grant.owner().cloned(),
         stored_at: clock::now(),
         expires: grant.expires(),
         integrity: Integrity::Written,
         proof: Some(grant.proof()),
     };
-    // A database on a hung disk: the row may still be written, so the outcome is unknown (see below).
+    // On a hung disk the client hears 503 after the deadline, while the row may still be written: so a task of its own
+    // keeps the claim until the row's fate is known, and a rival waits instead of replacing the file.
     let deadline = app.config().storage.io_deadline;
-    let Ok(recorded) = tokio::time::timeout(deadline, app.meta().record(record)).await else {
-        return Err(StoreError::Slow { action: "record the upload", deadline }.into());
-    };
-    match recorded {
+    let recording = tokio::spawn(make_visible(app, claim, published, record));
+    match tokio::time::timeout(deadline, recording).await {
+        Ok(joined) => finish(joined),
+        Err(_) => Err(StoreError::Slow { action: "record the upload", deadline }.into()),
+    }
+}
+
+/// Writes the row and ends the publication accordingly. `_claim` is held until then.
+async fn make_visible(app: Arc<App>, _claim: Claim, published: Published, record: Record) -> Result<Stored, PutError> {
+    let stored = Stored { id: record.id, size: record.size, fresh: true };
+    match app.meta().record(record).await {
         Ok(Recorded::Inserted) => {
             published.aftermath.settle().await;
-            Ok(Stored { id, size, fresh: true })
+            Ok(stored)
+        }
+        Ok(Recorded::Taken(Entry::Live(live))) if live.place == published.place => {
+            // Somebody recorded this slot without a claim. The name is the row's now, so it must stay.
+            error!(slot = %live.slot, "A row appeared while its slot was claimed");
+            Err(PutError::Taken)
         }
         Ok(Recorded::Taken(_)) => {
             published.aftermath.retract().await;
@@ -115,10 +138,9 @@ async fn commit(
     }
 }
 
-/// The signed type, else the declared one, else what the name says.
-fn media_type(grant: &Grant, declared: Option<String>) -> String {
-    let signed = grant.media_type().map(str::to_owned);
-    signed.or(declared).unwrap_or_else(|| media::type_of_name(grant.slot().file_name()).to_owned())
+/// The signed or declared type that the grant found fit to keep, else what the name says.
+fn media_type(grant: &Grant) -> String {
+    grant.media_type().unwrap_or_else(|| media::type_of_name(grant.slot().file_name())).to_owned()
 }
 
 /// A rival was first: the same bytes are a success, others a conflict.
@@ -127,7 +149,7 @@ async fn against(app: &App, entry: Entry, writer: &mut dyn BlobWriter) -> Result
         Entry::Live(record) if !record.expired(clock::now()) => record,
         Entry::Live(_) | Entry::Gone(_) => return Err(PutError::Gone),
     };
-    let blob = app.store().open(&record.place).await?;
+    let blob = open_whole(app, &record).await?;
     if writer.equals(&*blob).await? {
         Ok(Stored { id: record.id, size: record.size, fresh: false })
     } else {
@@ -148,7 +170,7 @@ pub(super) async fn repeat_of(
     if announced.is_some_and(|announced| announced != record.size) {
         return Err(PutError::Taken);
     }
-    let blob = app.store().open(&record.place).await?;
+    let blob = open_whole(app, record).await?;
     let mut offset = 0;
     while let Some(piece) = body.next().await? {
         let mut theirs = &piece[..];
@@ -164,9 +186,14 @@ pub(super) async fn repeat_of(
     if offset == record.size.as_u64() {
         return Ok(Stored { id: record.id, size: record.size, fresh: false });
     }
-    if blob.size() != record.size {
-        let source = std::io::ErrorKind::UnexpectedEof.into();
-        return Err(StoreError::Io { action: "read a blob to its end", source }.into());
-    }
     Err(PutError::Taken)
+}
+
+/// Opens what a slot holds, to compare with. A damaged file says nothing about the bytes that were promised.
+async fn open_whole(app: &App, record: &Record) -> Result<Arc<dyn Blob>, PutError> {
+    match app.store().open(&record.place).await {
+        Ok(blob) if blob.size() == record.size => Ok(blob),
+        Ok(_) | Err(StoreError::Missing { .. }) => Err(PutError::Damaged),
+        Err(failure) => Err(failure.into()),
+    }
 }

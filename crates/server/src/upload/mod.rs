@@ -7,6 +7,8 @@ mod delete;
 mod ingest;
 mod put;
 mod receive;
+#[cfg(test)]
+mod tests;
 
 pub use delete::{DeleteError, delete};
 pub use ingest::Stored;
@@ -23,6 +25,12 @@ use crate::storage::StoreError;
 /// Why a PUT did not end in 201, by what the client can do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum PutError {
+    /// The path is not below the base path: usually a proxy that strips it, or an XMPP server that lacks it.
+    #[error("the path is outside of the base path `{base_path}`")]
+    Outside {
+        /// As configured by `public_url`.
+        base_path: String,
+    },
     /// The path can be no slot.
     #[error(transparent)]
     Path(#[from] InvalidSlotPath),
@@ -38,6 +46,9 @@ pub enum PutError {
     /// The slot held a file that was deleted or has expired.
     #[error("the slot's file is gone and cannot be replaced")]
     Gone,
+    /// What the slot holds is missing or has another length than its record.
+    #[error("the stored file does not match its record")]
+    Damaged,
     /// Nothing, or too little, came for too long.
     #[error("the upload stalled after {received}")]
     Stalled {

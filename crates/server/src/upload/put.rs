@@ -18,6 +18,7 @@ use crate::http::context::Context;
 use crate::http::exchange::Incoming;
 use crate::http::tally;
 use crate::meta::Entry;
+use crate::storage::StoreError;
 
 /// Stores the body of `request` in `slot`, if it may.
 ///
@@ -59,9 +60,12 @@ async fn store(
             Entry::Live(_) | Entry::Gone(_) => Err(PutError::Gone),
         };
     }
+    let Some(_try) = app.begin_try(grant.slot()) else {
+        return Err(StoreError::Busy { slot: grant.slot().clone() }.into());
+    };
     let usage = Usage { free: app.store().free().await, announced };
     let admission = admit::decide(grant, usage, &config.limits)?;
-    ingest::ingest(app, admission, declared_type(headers), body).await
+    ingest::ingest(app, admission, body).await
 }
 
 fn authorize(
@@ -94,8 +98,4 @@ fn authorize(
 /// The announced length: adapters have already refused anything but one plain decimal.
 fn content_length(headers: &HeaderMap) -> Option<ByteSize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok().map(ByteSize::bytes)
-}
-
-fn declared_type(headers: &HeaderMap) -> Option<String> {
-    headers.get(header::CONTENT_TYPE)?.to_str().ok().filter(|text| !text.is_empty()).map(str::to_owned)
 }

@@ -95,7 +95,7 @@ fn v3_ends_when_it_says() {
     let later = signed.replace(&format!("expires={now}"), &format!("expires={}", now + 3600));
     for (name, query, status) in [
         ("a later time", later, 403),
-        ("no time", signed.split('&').next().expect("v3").to_owned(), 401),
+        ("no time", signed.split('&').next().expect("v3").to_owned(), 403),
         ("a time that is none", signed.replace(&now.to_string(), "soon"), 403),
         ("a time beyond all", signed.replace(&now.to_string(), "99999999999999999999"), 403),
         (

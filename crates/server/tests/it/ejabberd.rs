@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::rig::process::Process;
 use crate::rig::server::{SECRET, TestServer};
 use crate::rig::xmpp::{self, Wish};
-use crate::rig::{free_port, wait_until};
+use crate::rig::{document, free_port, wait_until};
 
 /// SHA-1 of `alice@localhost`: what ejabberd puts first into the path.
 const OWNER: &str = "9637f279e87dc3aba7eb582ceceaa621fa695865";
@@ -96,6 +96,11 @@ fn libraries() -> PathBuf {
 }
 
 fn configuration(port: u16, public_url: &str) -> String {
+    // As the manual tells operators to write it.
+    let modules = document::block("docs/xmpp-servers.md", "ejabberd")
+        .with("https://files.example.org", public_url)
+        .with("paste-the-secret-here", SECRET)
+        .text;
     format!(
         r#"
 hosts: [localhost]
@@ -103,21 +108,19 @@ loglevel: info
 auth_method: [anonymous]
 anonymous_protocol: login_anon
 allow_multiple_connections: true
+acl:
+  local:
+    user_regexp: ""
+access_rules:
+  local:
+    allow: local
 listen:
   - port: {port}
     ip: "127.0.0.1"
     module: ejabberd_c2s
     starttls: false
     starttls_required: false
-modules:
-  mod_disco: {{}}
-  mod_http_upload:
-    host: upload.localhost
-    access: all
-    max_size: 1073741824
-    external_secret: "{SECRET}"
-    put_url: "{public_url}"
-    get_url: "{public_url}"
+{modules}  mod_disco: {{}}
 "#
     )
 }

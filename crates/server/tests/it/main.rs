@@ -10,6 +10,7 @@ mod crash;
 mod dialects;
 mod disk_full;
 mod disk_trouble;
+mod documents;
 mod ejabberd;
 mod http2;
 mod logs;

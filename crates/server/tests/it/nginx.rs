@@ -6,10 +6,11 @@ use std::net::{IpAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::rig::front::{assert_logged, curl};
 use crate::rig::http::{Connection, exchange};
 use crate::rig::process::Process;
 use crate::rig::server::{SECRET, TestServer};
-use crate::rig::{free_port, sign, wait_until};
+use crate::rig::{document, free_port, sign, wait_until};
 
 #[test]
 fn uploads_pass_through_nginx_over_tcp() {
@@ -91,37 +92,23 @@ fn pass_through(unix: bool, buffering: bool) {
     assert!(!server.log().contains("client=6.6.6.6"));
 }
 
-/// The log line of the slot's upload names the client.
-#[track_caller]
-fn assert_logged(server: &TestServer, slot: &str, client: &str) {
-    let mut found = None;
-    wait_until("log line of the upload", Duration::from_secs(5), || {
-        let log = server.log();
-        found = log.lines().find(|line| line.contains("Upload finished") && line.contains(slot)).map(str::to_owned);
-        found.is_some()
-    });
-    let line = found.expect("found");
-    assert!(line.contains(&format!("client={client}")), "{line}");
-}
-
-/// Runs curl and returns the status.
-#[track_caller]
-fn curl(arguments: &[&str]) -> String {
-    let output = Command::new("curl")
-        .args(["-sS", "--max-time", "60", "-w", "%{http_code}"])
-        .args(arguments)
-        .output()
-        .expect("curl runs");
-    assert!(output.status.success(), "curl: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
+/// nginx with the configuration that the manual tells operators to write.
 fn start_nginx(server: &TestServer, port: u16, upstream: &str, buffering: bool) -> Process {
     let home = server.home().join("nginx");
     fs::create_dir_all(&home).expect("folder");
     let config = home.join("nginx.conf");
     let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
-    let buffering = if buffering { "on" } else { "off" };
+    let (name, said) = match upstream.strip_prefix("unix:") {
+        Some(_) => ("nginx-unix", "unix:/run/hmac-file-server/http.sock"),
+        None => ("nginx", "127.0.0.1:8080"),
+    };
+    let upstream = document::block("docs/proxy.md", name).with(said, upstream).text;
+    let (upstream, _) = upstream.split_once("\n}\n").expect("the upstream comes first");
+    let mut location = document::block("docs/proxy.md", "nginx-prefix");
+    if buffering {
+        location = location.with("proxy_request_buffering off", "proxy_request_buffering on");
+    }
+    let location = location.text;
     let home = home.display();
     let text = format!(
         r#"
@@ -138,18 +125,11 @@ http {{
     fastcgi_temp_path {home}/fastcgi;
     uwsgi_temp_path {home}/uwsgi;
     scgi_temp_path {home}/scgi;
-    upstream files {{ server {upstream}; keepalive 4; }}
+    {upstream}
+    }}
     server {{
         listen 127.0.0.1:{port};
-        client_max_body_size 0;
-        location /files/ {{
-            proxy_pass http://files;
-            proxy_http_version 1.1;
-            proxy_request_buffering {buffering};
-            proxy_set_header Host $http_host;
-            proxy_set_header Connection "";
-            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-        }}
+        {location}
     }}
 }}
 "#

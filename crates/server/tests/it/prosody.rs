@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::rig::process::Process;
 use crate::rig::server::{SECRET, TestServer};
 use crate::rig::xmpp::{self, PASSWORD, Wish};
-use crate::rig::{free_port, wait_until};
+use crate::rig::{document, free_port, wait_until};
 
 #[test]
 fn twelve_awkward_names_travel_through_v1_slots() {
@@ -97,6 +97,10 @@ fn register(config: &Path) {
 fn configuration(home: &Path, port: u16, public_url: &str) -> String {
     let home = home.display();
     let http_port = free_port();
+    let components =
+        [("prosody-v1", "v1.localhost"), ("prosody-v2", "v2.localhost"), ("prosody-file-share", "jwt.localhost")]
+            .map(|(name, host)| component(name, host, public_url))
+            .join("\n");
     format!(
         r#"
 run_as_root = true
@@ -117,23 +121,15 @@ authentication = "internal_plain"
 
 VirtualHost "localhost"
 
-Component "v1.localhost" "http_upload_external"
-    http_upload_external_base_url = "{public_url}/"
-    http_upload_external_secret = "{SECRET}"
-    http_upload_external_protocol = "v1"
-    http_upload_external_file_size_limit = 1073741824
-
-Component "v2.localhost" "http_upload_external"
-    http_upload_external_base_url = "{public_url}/"
-    http_upload_external_secret = "{SECRET}"
-    http_upload_external_protocol = "v2"
-    http_upload_external_file_size_limit = 1073741824
-
-Component "jwt.localhost" "http_file_share"
-    http_file_share_base_url = "{public_url}/"
-    http_file_share_secret = "{SECRET}"
-    http_file_share_size_limit = 1073741824
-    http_file_share_daily_quota = 10737418240
-"#
+{components}"#
     )
+}
+
+/// The component as the manual tells operators to write it.
+fn component(name: &str, host: &str, public_url: &str) -> String {
+    let block = document::block("docs/xmpp-servers.md", name)
+        .with("upload.example.org", host)
+        .with("https://files.example.org/", &format!("{public_url}/"))
+        .with("paste-the-secret-here", SECRET);
+    block.text
 }

@@ -33,7 +33,8 @@ fn ten_thousand_slow_bodies_stay_below_384_mebibytes() {
 fn attack(most_memory: u64, flags: impl Fn(&TestServer) -> Vec<String>, target: &str) {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     raise_descriptor_limit();
-    let server = TestServer::start();
+    // Longer than the attack: otherwise the first are cut (at 15 s) before the last have come.
+    let server = TestServer::builder().set("timeouts.header_timeout", "\"60s\"").start();
     let mut command = Command::new("slowhttptest");
     command
         .args(["-c", "10000", "-r", "2000", "-i", "10", "-l", "20", "-p", "5"])

@@ -73,6 +73,12 @@ impl Drop for Body {
 }
 
 impl Body {
+    /// The body of a stream that nobody takes back.
+    #[cfg(test)]
+    pub(crate) fn of(stream: RecvStream) -> Self {
+        lend(stream, false).0
+    }
+
     /// See [`crate::http::exchange::Incoming::next`].
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
         if let Some(ask) = self.ask.take() {

@@ -76,11 +76,12 @@ async fn nobody_else_is_believed() {
 }
 
 #[tokio::test]
-async fn a_unix_socket_is_a_trusted_proxy() {
+async fn a_unix_socket_is_a_proxy_where_it_is_trusted() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("hfs.sock");
     let server = TestServer::with(|config| {
         config.proxy_protocol = true;
+        config.trust_unix = true;
         config.listen = vec![ListenAddress::Unix(path.clone())];
     })
     .await;

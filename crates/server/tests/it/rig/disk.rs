@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use rustix::process::{Signal, geteuid};
@@ -11,16 +12,21 @@ use tempfile::TempDir;
 use super::process::Process;
 use super::wait_until;
 
+/// A frozen disk makes whoever mounts or unmounts something else wait for it: while one can be frozen, no other is used.
+static DISKS: RwLock<()> = RwLock::new(());
+
 /// Fails the test, with the reason, where it may not mount.
 #[track_caller]
 fn require_root() {
     assert!(geteuid().is_root(), "this test mounts a file system, which needs root");
 }
 
+/// Runs to the end and returns standard output.
 #[track_caller]
-fn run(program: &str, arguments: &[&str]) {
+fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program}: {error}"));
     assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn text(path: &Path) -> &str {
@@ -31,6 +37,7 @@ fn text(path: &Path) -> &str {
 pub(crate) struct Mounted {
     folder: PathBuf,
     _home: Option<TempDir>,
+    _shared: Option<RwLockReadGuard<'static, ()>>,
 }
 
 impl Mounted {
@@ -42,8 +49,10 @@ impl Mounted {
         let image = home.path().join("disk.img");
         make_ext4(&image, mebibytes);
         let folder = home.path().join("mounted");
+        let shared = Some(DISKS.read().unwrap_or_else(PoisonError::into_inner));
         let mut mounted = Self::image(&image, &folder);
         mounted._home = Some(home);
+        mounted._shared = shared;
         mounted
     }
 
@@ -64,14 +73,21 @@ impl Mounted {
         let home = tempfile::tempdir().expect("temporary folder");
         let folder = home.path().join("mounted");
         fs::create_dir(&folder).expect("folder");
+        let shared = Some(DISKS.read().unwrap_or_else(PoisonError::into_inner));
         run("mount", &["-t", "tmpfs", "-o", options, "tmpfs", text(&folder)]);
-        Self { folder, _home: Some(home) }
+        Self { folder, _home: Some(home), _shared: shared }
     }
 
+    /// By `losetup` and not by `mount -o loop`: that one looks at the file behind every loop device of the machine
+    /// first, and waits for ever where one of them is on a disk that some test has frozen.
     fn image(image: &Path, folder: &Path) -> Self {
         fs::create_dir_all(folder).expect("folder");
-        run("mount", &["-o", "loop", text(image), text(folder)]);
-        Self { folder: folder.to_owned(), _home: None }
+        let device = run("losetup", &["--find", "--show", text(image)]);
+        let mounted = Command::new("mount").args([device.trim(), text(folder)]).output().expect("mount runs");
+        // The device goes with its last user; without this it would stay after the unmount.
+        run("losetup", &["--detach", device.trim()]);
+        assert!(mounted.status.success(), "mount {}: {}", image.display(), String::from_utf8_lossy(&mounted.stderr));
+        Self { folder: folder.to_owned(), _home: None, _shared: None }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -98,7 +114,18 @@ pub(crate) struct PowerCutDisk {
     // Dropped in this order: killing the emulator first, so that unmounting has nothing to wait for.
     emulator: Process,
     _mounted: Mounted,
+    _export: Export,
     home: TempDir,
+    _alone: RwLockWriteGuard<'static, ()>,
+}
+
+/// The file that is the disk. Its mount outlives the emulator, so it is unmounted after it.
+struct Export(PathBuf);
+
+impl Drop for Export {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
 }
 
 impl PowerCutDisk {
@@ -111,6 +138,7 @@ impl PowerCutDisk {
     #[track_caller]
     pub(crate) fn throttled(mebibytes: u64, limits: &str) -> Self {
         require_root();
+        let alone = DISKS.write().unwrap_or_else(PoisonError::into_inner);
         let home = tempfile::tempdir().expect("temporary folder");
         let image = home.path().join("disk.img");
         make_ext4(&image, mebibytes);
@@ -131,7 +159,7 @@ impl PowerCutDisk {
             fs::metadata(&export).is_ok_and(|file| file.len() == mebibytes << 20)
         });
         let mounted = Mounted::image(&export, &home.path().join("mounted"));
-        Self { emulator, _mounted: mounted, home }
+        Self { emulator, _mounted: mounted, _export: Export(export), home, _alone: alone }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -157,12 +185,13 @@ pub(crate) struct Cut<'a> {
 }
 
 impl Cut<'_> {
-    /// The file system as the next boot finds it, from what the disk really holds.
+    /// The file system as the next boot finds it, from what the disk really holds. The disk goes on once it is copied.
     #[track_caller]
     pub(crate) fn after_reboot(&self) -> Mounted {
         let home = self.disk.home.path();
         let copy = home.join("after.img");
-        run("cp", &["--sparse=always", text(&home.join("disk.img")), text(&copy)]);
+        run("timeout", &["60", "cp", "--sparse=always", text(&home.join("disk.img")), text(&copy)]);
+        self.disk.emulator.signal(Signal::CONT);
         Mounted::image(&copy, &home.join("after"))
     }
 }

@@ -4,6 +4,8 @@
 
 pub(crate) mod command;
 pub(crate) mod disk;
+pub(crate) mod document;
+pub(crate) mod front;
 pub(crate) mod http;
 pub(crate) mod load;
 pub(crate) mod place;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::http::{Response, exchange};
@@ -32,6 +32,7 @@ pub(crate) struct Builder {
     environment: Vec<(String, String)>,
     port: Option<u16>,
     listener: Option<TcpListener>,
+    credentials: Option<PathBuf>,
 }
 
 impl Builder {
@@ -78,6 +79,12 @@ impl Builder {
         self
     }
 
+    /// Hands it secrets in this folder, as `LoadCredential=` of systemd does.
+    pub(crate) fn credentials(mut self, folder: &Path) -> Self {
+        self.credentials = Some(folder.to_owned());
+        self
+    }
+
     /// Starts it and waits until it answers.
     #[track_caller]
     pub(crate) fn start(self) -> TestServer {
@@ -108,7 +115,9 @@ impl Builder {
         default("server", "listen_address", format!("\"{address}\""));
         default("server", "storage_path", format!("{:?}", storage.display().to_string()));
         default("server", "public_url", format!("\"http://{address}{}\"", self.base_path));
-        default("security", "secret", format!("\"{SECRET}\""));
+        if self.credentials.is_none() {
+            default("security", "secret", format!("\"{SECRET}\""));
+        }
         let mut text = String::new();
         for (section, keys) in settings {
             text.push_str(&format!("[{section}]\n"));
@@ -128,6 +137,9 @@ impl Builder {
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).arg("--config").arg(config);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(folder) = &self.credentials {
+            command.env("CREDENTIALS_DIRECTORY", folder);
+        }
         command
     }
 }
@@ -160,6 +172,7 @@ impl TestServer {
             environment: Vec::new(),
             port: None,
             listener: None,
+            credentials: None,
         }
     }
 
@@ -259,18 +272,25 @@ impl TestServer {
     #[track_caller]
     pub(crate) fn terminate(&mut self) {
         self.process.signal(Signal::TERM);
+        self.ended();
+    }
+
+    /// Waits for the end that the test has brought about.
+    #[track_caller]
+    pub(crate) fn ended(&mut self) {
         let status = self.process.wait(Duration::from_secs(60));
-        assert!(status.success(), "SIGTERM ended in {status}");
+        assert!(status.success(), "the server ended in {status}");
     }
 
     /// SIGHUP.
     pub(crate) fn reload(&self) {
-        self.process.signal(Signal::HUP);
+        kill_process(self.pid(), Signal::HUP).expect("the server runs");
     }
 
-    /// Starts it again after a kill or an end, on the same files and port.
+    /// Starts it again, on the same files and port; kills it first where it still runs.
     #[track_caller]
     pub(crate) fn restart(&mut self) {
+        self.process.kill();
         self.process = spawn(&self.command, self.listener.as_ref(), self.home.path());
         self.await_ready();
     }

@@ -1,0 +1,196 @@
+//! Bodies that stall, break off, have another length than they should, or lose their client.
+
+use std::time::Duration;
+
+use hfs_core::ByteSize;
+use hfs_core::auth::{Dialect, SlotRequest};
+use http::Request;
+use http::header::CONTENT_LENGTH;
+use tokio::time::{Instant, sleep};
+
+use super::{BYTES, OTHER};
+use crate::http::exchange::Incoming;
+use crate::http::testing::{Client, Rig, get, path, proven, put, slot_of, streamed, until};
+use crate::storage::BlobStore;
+use crate::storage::faulty::Operation;
+
+/// A PUT whose body the test sends, of a slot for `signed` bytes and without a Content-Length.
+async fn chunked(dialect: Dialect, signed: u64) -> (Client, Request<Incoming>) {
+    let (client, body) = streamed().await;
+    (client, proven(dialect, &slot_of(&path("a/b"), signed)).body(body).unwrap())
+}
+
+/// The same with its Content-Length.
+async fn announced(size: u64) -> (Client, Request<Incoming>) {
+    let (client, mut request) = chunked(Dialect::V1, size).await;
+    request.headers_mut().insert(CONTENT_LENGTH, size.into());
+    (client, request)
+}
+
+async fn is_tried_again(rig: &Rig) {
+    rig.sees_nothing_of("a/b").await;
+    assert!(rig.store.places().is_empty());
+    assert_eq!(rig.send(put("a/b", OTHER)).await.status, 201);
+    assert_eq!(rig.send(get("a/b")).await.body, OTHER);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_body_is_cut_after_the_idle_limit() {
+    let rig = Rig::new();
+    for sent in [None, Some(b"forty".as_slice())] {
+        let (mut client, request) = announced(9).await;
+        if let Some(sent) = sent {
+            client.send(sent);
+        }
+        let started = Instant::now();
+        assert_eq!(rig.send(request).await.status, 408);
+        assert_eq!(started.elapsed().as_secs(), 60);
+    }
+    assert_eq!(rig.metric("hfs_transfers_total{direction=\"upload\",outcome=\"stalled\"}"), 2.0);
+    assert_eq!(rig.metric("hfs_received_bytes_total"), 5.0);
+    is_tried_again(&rig).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dripping_body_is_cut_after_the_window() {
+    let rig = Rig::new();
+    let (mut client, request) = announced(9).await;
+    let answer = rig.start(request);
+    let started = Instant::now();
+    for _ in 0..3 {
+        client.send(b"x");
+        sleep(Duration::from_secs(50)).await;
+    }
+    assert_eq!(answer.await.unwrap().status, 408);
+    assert_eq!(started.elapsed().as_secs(), 150);
+    is_tried_again(&rig).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_but_steady_body_has_no_total_limit() {
+    const PIECE: &[u8] = &[7; 512];
+    let rig = Rig::new();
+    let (mut client, request) = announced(512 * 1000).await;
+    let answer = rig.start(request);
+    for _ in 0..1000 {
+        sleep(Duration::from_secs(1)).await;
+        client.send(PIECE);
+    }
+    client.end();
+    assert_eq!(answer.await.unwrap().status, 201);
+    assert_eq!(rig.send(get("a/b")).await.body, PIECE.repeat(1000));
+}
+
+#[tokio::test]
+async fn a_chunked_body_must_have_the_length_that_its_token_signs() {
+    for (body, signed) in [(b"forty-two and more".as_slice(), 9), (b"forty", 9), (b"", 9), (b"x", 0)] {
+        let rig = Rig::new();
+        let (mut client, request) = chunked(Dialect::FileShare, signed).await;
+        client.send(body);
+        client.end();
+        let answer = rig.send(request).await;
+        assert_eq!(answer.status, 413, "{body:?}");
+        assert_eq!(answer.text(), format!("The slot is for {signed} bytes, not {} (other-size)\n", body.len()));
+        is_tried_again(&rig).await;
+    }
+    let rig = Rig::new();
+    let (mut client, request) = chunked(Dialect::FileShare, 9).await;
+    client.send(BYTES);
+    client.end();
+    assert_eq!(rig.send(request).await.status, 201);
+}
+
+#[tokio::test]
+async fn an_announced_length_must_be_the_one_that_the_token_signs() {
+    for size in [8, 10] {
+        let rig = Rig::new();
+        let (_client, mut request) = chunked(Dialect::FileShare, 9).await;
+        request.headers_mut().insert(CONTENT_LENGTH, size.into());
+        // Refused before the body, which never comes.
+        assert_eq!(rig.send(request).await.status, 413);
+        assert_eq!(rig.faults.seen(Operation::Create), 0);
+        is_tried_again(&rig).await;
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_unknown_length_ends_at_the_largest_file() {
+    let rig = Rig::with(|config| config.limits.max_size = Some(ByteSize::bytes(9)));
+    let (mut client, request) = chunked(Dialect::V3, 0).await;
+    client.send(b"forty-two");
+    client.send(b"!");
+    // The end never comes: the refusal does not wait for it.
+    let answer = rig.send(request).await;
+    assert_eq!((answer.status, answer.text()), (413, "At most 9 B per file (too-large)\n"));
+    is_tried_again(&rig).await;
+
+    let rig = Rig::with(|config| config.limits.max_size = Some(ByteSize::bytes(9)));
+    let (mut client, request) = chunked(Dialect::V3, 0).await;
+    client.send(BYTES);
+    client.end();
+    assert_eq!(rig.send(request).await.status, 201);
+    assert_eq!(rig.send(put("a/c", b"forty-two!")).await.status, 413);
+}
+
+#[tokio::test]
+async fn a_signed_length_needs_a_content_length() {
+    let rig = Rig::new();
+    for dialect in [Dialect::V1, Dialect::V2, Dialect::Token] {
+        let (_client, request) = chunked(dialect, 9).await;
+        assert_eq!(rig.send(request).await.status, 411, "{dialect:?}");
+    }
+    assert_eq!(rig.faults.seen(Operation::Create), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_breaks_off_leaves_nothing() {
+    let rig = Rig::new();
+    let (mut client, request) = announced(9).await;
+    client.send(b"forty");
+    let answer = rig.start(request);
+    until("it has begun", async || rig.store.temporaries() == 1).await;
+    client.leave();
+    assert_eq!(answer.await.unwrap().status, 400);
+    assert_eq!(rig.metric("hfs_transfers_total{direction=\"upload\",outcome=\"aborted\"}"), 1.0);
+    is_tried_again(&rig).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_dies_during_the_body_leaves_nothing() {
+    let rig = Rig::new();
+    let (mut client, request) = announced(9).await;
+    client.send(b"forty");
+    let answer = rig.start(request);
+    until("it has begun", async || rig.store.temporaries() == 1).await;
+    answer.abort();
+    until("its temporary is gone", async || rig.store.temporaries() == 0).await;
+    is_tried_again(&rig).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_dies_after_the_last_byte_leaves_the_file() {
+    let rig = Rig::new();
+    let claim = rig.store.claim(&path("a/b"), Duration::ZERO).await.unwrap();
+    let answer = rig.start(put("a/b", BYTES));
+    until("it waits for its claim", async || rig.faults.seen(Operation::Claim) == 1).await;
+    answer.abort();
+    assert!(answer.await.unwrap_err().is_cancelled());
+    drop(claim);
+    until("the file is visible", async || rig.send(get("a/b")).await.status == 200).await;
+    assert_eq!(rig.send(get("a/b")).await.body, BYTES);
+    assert_eq!(rig.store.temporaries(), 0);
+    assert_eq!(rig.send(put("a/b", BYTES)).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_bad_proof_is_refused_without_a_look_at_the_store() {
+    let rig = Rig::new();
+    let (_client, mut request) = announced(9).await;
+    request.headers_mut().insert(CONTENT_LENGTH, 8.into());
+    assert_eq!(rig.send(request).await.status, 403);
+    let slot = path("a/b");
+    let unknown = SlotRequest { size: ByteSize::bytes(1), ..slot_of(&slot, 9) };
+    let head = proven(Dialect::Jwt, &unknown).header(CONTENT_LENGTH, 9);
+    assert_eq!(rig.send(head.body(Incoming::Full(Some(BYTES.into()))).unwrap()).await.status, 401);
+    assert_eq!((rig.faults.seen(Operation::Free), rig.faults.seen(Operation::Create)), (0, 0));
+}
