@@ -42,7 +42,7 @@ pub(crate) const PACKAGES: &[Package] = &[
     program(
         "curl",
         "curl",
-        "prosody, ejabberd, trial, nginx, http2, reload, tls, commands, documents",
+        "prosody, ejabberd, trial, nginx, http2, tls, reload, logs, commands, documents",
         "an HTTP client that is not ours",
     ),
     program("e2fsprogs", "mkfs.ext4", "disk_full, powercut", "small file systems"),
@@ -71,7 +71,7 @@ pub(crate) const PACKAGES: &[Package] = &[
     program("slowhttptest", "slowhttptest", "slow", "10,000 slow connections"),
     program("sqlite3", "sqlite3", "documents", "the manual's backup"),
     program("strace", "strace", "syscalls, documents", "failed system calls, and seen ones"),
-    program("systemd", "systemd-analyze", "documents", "judges the units"),
+    program("systemd", "systemd-analyze", "documents, manager", "judges the units, passes a listening socket"),
     program("util-linux", "setpriv", "all", "children that die with the test"),
 ];
 

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, reason = "figures and logs that a failed test shows")]
 
 mod adoption;
+mod commands;
 mod crash;
 mod dialects;
 mod disk_full;
@@ -14,6 +15,7 @@ mod ejabberd;
 mod http2;
 mod logs;
 mod malformed;
+mod manager;
 mod nginx;
 mod powercut;
 mod prosody;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use super::place;
+use super::server::TestServer;
 
 /// What a command said, and how it ended.
 #[derive(Debug)]
@@ -72,4 +73,16 @@ pub(crate) fn curl(arguments: &[&str]) -> Vec<u8> {
 #[track_caller]
 pub(crate) fn curl_text(arguments: &[&str]) -> String {
     String::from_utf8(curl(arguments)).expect("text")
+}
+
+impl TestServer {
+    /// `check --storage` finds files and rows in agreement.
+    #[track_caller]
+    pub(crate) fn assert_whole(&self) {
+        // Not bounded: a store that a long test has filled takes its time.
+        let output = clean(self.home()).args(["check", "--storage", "--config"]).arg(self.config()).output();
+        let output = output.expect("check runs");
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "check --storage: {}\n{said}", output.status);
+    }
 }

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Output, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -243,6 +243,11 @@ impl TestServer {
         self.process.signal(signal);
     }
 
+    /// How it ended, if it has.
+    pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
+        self.process.exited()
+    }
+
     /// Waits for it to end by itself.
     #[track_caller]
     pub(crate) fn wait(&mut self, deadline: Duration) -> ExitStatus {
@@ -306,23 +311,6 @@ impl TestServer {
         if let Some(status) = ended {
             panic!("the server ended while starting: {status}");
         }
-    }
-
-    /// `hmac-file-server check --config F --storage`.
-    fn check_storage(&self) -> Output {
-        Command::new(place::binary())
-            .args(["check", "--storage", "--config"])
-            .arg(self.config())
-            .output()
-            .expect("check runs")
-    }
-
-    /// `check --storage` finds files and rows in agreement.
-    #[track_caller]
-    pub(crate) fn assert_whole(&self) {
-        let output = self.check_storage();
-        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "check --storage: {}\n{said}", output.status);
     }
 
     /// Names below `.hfs` that look like an upload on its way: what must not be left after a start.
