@@ -70,6 +70,7 @@ fn of_put(failure: &PutError) -> Told {
         PutError::Path(invalid) => told(StatusCode::BAD_REQUEST, "bad-path", format!("Not a slot: {invalid}")),
         PutError::Denied(denied) => of_denied(denied),
         PutError::Refused(refusal) => of_refusal(refusal),
+        PutError::Crowded => told(StatusCode::SERVICE_UNAVAILABLE, "crowded", "Too many uploads of this slot at once"),
         PutError::Taken => told(StatusCode::CONFLICT, "exists", "The slot already holds another file"),
         PutError::Gone => told(StatusCode::CONFLICT, "gone", "The slot was used; its file is gone"),
         PutError::Damaged => told(StatusCode::INTERNAL_SERVER_ERROR, "damaged", "The stored file is damaged"),
@@ -123,7 +124,7 @@ fn of_store(failure: &StoreError) -> Told {
     match failure {
         StoreError::Full { .. } => told(StatusCode::INSUFFICIENT_STORAGE, "full", "No space left"),
         StoreError::Busy { .. } => {
-            told(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many uploads of this slot at once")
+            told(StatusCode::SERVICE_UNAVAILABLE, "busy", "Another upload of this slot is ending")
         }
         StoreError::Slow { .. } => told(StatusCode::SERVICE_UNAVAILABLE, "slow", "The storage does not answer"),
         StoreError::Io { .. } | StoreError::Missing { .. } => {

@@ -29,7 +29,7 @@ pub(super) fn upload(metrics: &Metrics, outcome: &Result<Stored, PutError>, rece
         PutError::Store(StoreError::Full { .. }) | PutError::Meta(MetaError::Full { .. }) => {
             metrics.upload_refused(UploadRefusal::NoSpace);
         }
-        PutError::Store(StoreError::Busy { .. }) | PutError::Meta(MetaError::Busy) => {
+        PutError::Crowded | PutError::Store(StoreError::Busy { .. }) | PutError::Meta(MetaError::Busy) => {
             metrics.upload_refused(UploadRefusal::Busy);
         }
         PutError::Store(StoreError::Slow { .. } | StoreError::Io { .. } | StoreError::Missing { .. })

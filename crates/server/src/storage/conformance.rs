@@ -179,12 +179,13 @@ async fn a_leftover_is_replaced(store: &dyn BlobStore) {
 async fn a_retracted_blob_is_gone_but_not_its_successor(store: &dyn BlobStore) {
     let published = put(store, "a/b", b"unwanted").await;
     let place = published.place.clone();
-    published.aftermath.retract().await;
+    let claim = async || store.claim(&slot("a/b"), PATIENCE).await.unwrap();
+    published.aftermath.retract(claim().await).await;
     assert!(matches!(store.open(&place).await, Err(StoreError::Missing { place: missing }) if missing == place));
 
     let old = put(store, "a/b", b"old").await;
     let new = settle(put(store, "a/b", b"new").await).await;
-    old.aftermath.retract().await;
+    old.aftermath.retract(claim().await).await;
     assert_eq!(read(store, &new).await, b"new");
 }
 

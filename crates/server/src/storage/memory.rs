@@ -179,7 +179,7 @@ impl Aftermath for MemoryAftermath {
         Box::pin(std::future::ready(()))
     }
 
-    fn retract(self: Box<Self>) -> BoxFuture<'static, ()> {
+    fn retract(self: Box<Self>, _claim: Claim) -> BoxFuture<'static, ()> {
         let mut blobs = lock(&self.shared.blobs);
         if blobs.get(&self.place).is_some_and(|(id, _)| *id == self.id) {
             blobs.remove(&self.place);

@@ -104,7 +104,8 @@ pub trait Aftermath: Send {
     /// The row is committed: forget the temporary name.
     fn settle(self: Box<Self>) -> BoxFuture<'static, ()>;
     /// The row is certainly not committed: remove the file.
-    fn retract(self: Box<Self>) -> BoxFuture<'static, ()>;
+    /// It takes the claim, so that a removal that hangs in the kernel cannot end over the next holder's file.
+    fn retract(self: Box<Self>, claim: Claim) -> BoxFuture<'static, ()>;
 }
 
 impl std::fmt::Debug for Published {

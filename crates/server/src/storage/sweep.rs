@@ -180,12 +180,12 @@ async fn retract_found(
 async fn unpublish(store: &LocalStore, path: PathBuf, inode: (u64, u64)) -> Result<(), StoreError> {
     // Our own names are ASCII and slots are UTF-8: another path was not published by us.
     let Some(path) = path.to_str() else { return Ok(()) };
-    let _claim = match SlotPath::parse(path) {
+    let claim = match SlotPath::parse(path) {
         Ok(slot) => Some(store.claim(&slot, PATIENCE).await?),
         // By id: nobody else ever publishes there.
         Err(_) => None,
     };
-    store.remove_inode(Place::new(path), inode).await?;
+    store.remove_inode(Place::new(path), inode, claim.as_ref()).await?;
     Ok(())
 }
 

@@ -112,8 +112,8 @@ async fn commit(app: Arc<App>, admission: Admission, mut writer: Box<dyn BlobWri
     }
 }
 
-/// Writes the row and ends the publication accordingly. `_claim` is held until then.
-async fn make_visible(app: Arc<App>, _claim: Claim, published: Published, record: Record) -> Result<Stored, PutError> {
+/// Writes the row and ends the publication accordingly. The claim is held until then.
+async fn make_visible(app: Arc<App>, claim: Claim, published: Published, record: Record) -> Result<Stored, PutError> {
     let stored = Stored { id: record.id, size: record.size, fresh: true };
     match app.meta().record(record).await {
         Ok(Recorded::Inserted) => {
@@ -126,11 +126,11 @@ async fn make_visible(app: Arc<App>, _claim: Claim, published: Published, record
             Err(PutError::Taken)
         }
         Ok(Recorded::Taken(_)) => {
-            published.aftermath.retract().await;
+            published.aftermath.retract(claim).await;
             Err(PutError::Taken)
         }
         Err(failure @ (MetaError::Full { .. } | MetaError::Busy)) => {
-            published.aftermath.retract().await;
+            published.aftermath.retract(claim).await;
             Err(failure.into())
         }
         // The row may be on disk or not: the file stays, and the next sweep decides by the row.

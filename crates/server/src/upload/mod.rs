@@ -40,6 +40,9 @@ pub enum PutError {
     /// A good proof, but not now or not this.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// Too many uploads of this slot run at once.
+    #[error("too many uploads of this slot run at once")]
+    Crowded,
     /// The slot already holds other bytes.
     #[error("the slot already holds another file")]
     Taken,

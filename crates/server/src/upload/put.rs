@@ -18,7 +18,6 @@ use crate::http::context::Context;
 use crate::http::exchange::Incoming;
 use crate::http::tally;
 use crate::meta::Entry;
-use crate::storage::StoreError;
 
 /// Stores the body of `request` in `slot`, if it may.
 ///
@@ -61,7 +60,7 @@ async fn store(
         };
     }
     let Some(_try) = app.begin_try(grant.slot()) else {
-        return Err(StoreError::Busy { slot: grant.slot().clone() }.into());
+        return Err(PutError::Crowded);
     };
     let usage = Usage { free: app.store().free().await, announced };
     let admission = admit::decide(grant, usage, &config.limits)?;

@@ -20,7 +20,7 @@ use super::temporary::Temporary;
 use super::tree::is_replaceable;
 use super::writer::write_all;
 use super::{Inner, Place, StoreError, failed};
-use crate::storage::{Aftermath, Published};
+use crate::storage::{Aftermath, Claim, Published};
 
 const PUBLISH: &str = "publish the upload";
 const SYNC: &str = "sync the upload";
@@ -161,11 +161,12 @@ impl Aftermath for Landed {
         Box::pin(std::future::ready(()))
     }
 
-    fn retract(self: Box<Self>) -> BoxFuture<'static, ()> {
+    fn retract(self: Box<Self>, claim: Claim) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let Self { inner, temporary, place } = *self;
             let store = Arc::clone(&inner);
             let take_back = move || {
+                let _claim = claim;
                 store.tree.remove_same(place.as_str(), temporary.file()).map_err(failed("take back an upload"))?;
                 temporary.set_unresolved(false);
                 Ok(())

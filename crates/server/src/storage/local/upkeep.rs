@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::layout::{ADOPTION_DUE, BY_ID, OURS};
 use super::walk::{FileStatus, Step, walk};
 use super::{LocalStore, Place, StoreError, failed};
+use crate::storage::Claim;
 
 /// The state of one name among the temporaries.
 pub(in crate::storage) enum Lease {
@@ -137,17 +138,27 @@ impl LocalStore {
         self.0.reads.run(ACTION, look).await
     }
 
-    /// Removes a published blob if it still is this file. The caller holds the claim of its slot.
-    pub(in crate::storage) async fn remove_inode(&self, place: Place, inode: (u64, u64)) -> Result<bool, StoreError> {
+    /// Removes a published blob if it still is this file, under the claim of its slot. A removal that hangs in the kernel
+    /// keeps the claim after its caller has given up: it must not end late, over the next holder's file.
+    pub(in crate::storage) async fn remove_inode(
+        &self,
+        place: Place,
+        inode: (u64, u64),
+        claim: Option<&Claim>,
+    ) -> Result<bool, StoreError> {
         const ACTION: &str = "remove an unrecorded blob";
         let inner = Arc::clone(&self.0);
-        let remove = move || match inner.tree.stat(place.as_str()) {
-            Ok(status) if FileStatus::of(&status).inode == inode => {
-                inner.tree.remove(place.as_str()).map_err(failed(ACTION))?;
-                Ok(true)
+        let hold = claim.map(Claim::hold);
+        let remove = move || {
+            let _hold = hold;
+            match inner.tree.stat(place.as_str()) {
+                Ok(status) if FileStatus::of(&status).inode == inode => {
+                    inner.tree.remove(place.as_str()).map_err(failed(ACTION))?;
+                    Ok(true)
+                }
+                Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(false),
+                Err(error) => Err(failed(ACTION)(error)),
             }
-            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(false),
-            Err(error) => Err(failed(ACTION)(error)),
         };
         self.0.writes.run(ACTION, remove).await
     }
