@@ -14,11 +14,11 @@ use tracing::{error, info, warn};
 use crate::clock::{self, Stopwatch};
 use crate::config::Config;
 use crate::http::context::Chain;
-use crate::meta::MetaStore;
 use crate::meta::sqlite::SqliteMeta;
+use crate::meta::{Farewell, MetaError, MetaStore, Record, Tombstone};
 use crate::storage::adopt::Adopted;
 use crate::storage::local::LocalStore;
-use crate::storage::{BlobStore, adopt, audit, sweep};
+use crate::storage::{BlobStore, StoreError, adopt, audit, sweep};
 use crate::telemetry::metrics::Metrics;
 
 /// What every request needs.
@@ -115,6 +115,32 @@ impl App {
         if let Some(tree) = &self.tree {
             tree.quiesce().await;
         }
+    }
+
+    /// Replaces a live row by a tombstone, then removes its file; returns whether it was still live. A crash in between
+    /// leaves nothing for ever: the sweep finds the file by the note made before.
+    ///
+    /// # Errors
+    /// The tombstone was not written, or nobody knows; the file stays. One that cannot be removed after its tombstone
+    /// is no error: it is invisible, and the sweep tries again.
+    pub async fn bury(&self, record: &Record, reason: Farewell) -> Result<bool, BuryError> {
+        let (slot, id) = (&record.slot, record.id);
+        self.store.condemn(&record.place, id).await?;
+        let tombstone = Tombstone { at: clock::now(), reason };
+        let deadline = self.config().storage.io_deadline;
+        let burial = tokio::time::timeout(deadline, self.meta.bury(slot, tombstone)).await;
+        let buried = burial.map_err(|_| StoreError::Slow { action: "record the removal", deadline })??;
+        let is_ours = buried.as_ref().is_some_and(|buried| buried.id == id);
+        if let Some(buried) = &buried
+            && let Err(failure) = self.store.remove(&buried.place).await
+        {
+            error!(%slot, error = %Chain(&failure), "A file without a row stays until the next sweep");
+            return Ok(true);
+        }
+        if let Err(failure) = self.store.absolve(id).await {
+            warn!(%slot, error = %Chain(&failure), "The next sweep ends a removal");
+        }
+        Ok(is_ours)
     }
 
     /// Notes whether disk and database did what an upload asked of them.
@@ -228,6 +254,17 @@ fn open(config: &Config) -> anyhow::Result<(LocalStore, Arc<dyn MetaStore>)> {
     let tree = LocalStore::open(&config.storage)?;
     let meta = SqliteMeta::open(&database(tree.root()))?;
     Ok((tree, Arc::new(meta)))
+}
+
+/// Why a blob was not removed.
+#[derive(Debug, thiserror::Error)]
+pub enum BuryError {
+    /// The disk failed or did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The tombstone could not be written.
+    #[error(transparent)]
+    Meta(#[from] MetaError),
 }
 
 /// Running tries by slot; a slot without any has no entry.

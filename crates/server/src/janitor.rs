@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tracing::{debug, error, info, warn};
 
-use crate::app::App;
+use crate::app::{App, BuryError};
 use crate::clock::{self, Stopwatch};
 use crate::http::context::Chain;
-use crate::meta::{Farewell, MetaError, Tombstone};
+use crate::meta::Farewell;
 
 /// Between two looks at what has expired.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -55,18 +55,11 @@ pub async fn run(app: Arc<App>) {
 ///
 /// # Errors
 /// The rows could not be read or changed; what was buried until then stays buried.
-pub async fn remove_expired(app: &App) -> Result<usize, MetaError> {
-    let now = clock::now();
-    let expired = app.meta().expired(now, MOST).await?;
+pub async fn remove_expired(app: &App) -> Result<usize, BuryError> {
+    let expired = app.meta().expired(clock::now(), MOST).await?;
     let count = expired.len();
     for record in expired {
-        let tombstone = Tombstone { at: now, reason: Farewell::Expired };
-        // First the row, then the file: never a row without its bytes.
-        if let Some(buried) = app.meta().bury(&record.slot, tombstone).await?
-            && let Err(failure) = app.store().remove(&buried.place).await
-        {
-            error!(slot = %buried.slot, error = %Chain(&failure), "An expired file stays on disk");
-        }
+        app.bury(&record, Farewell::Expired).await?;
         app.metrics().janitor_removed.inc();
         sleep(PACE).await;
     }

@@ -17,7 +17,7 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use super::context::Context;
 use super::exchange::{BodyError, Outgoing};
 use super::{cors, headers, tally};
-use crate::app::App;
+use crate::app::{App, BuryError};
 use crate::clock;
 use crate::download::{Found, GetError};
 use crate::flow::FileBody;
@@ -217,8 +217,8 @@ pub(super) fn delete(context: &Context, slot: &SlotPath, outcome: Result<(), Del
     let told = match &failure {
         DeleteError::Denied(denied) => of_denied(denied),
         DeleteError::Missing => told(StatusCode::NOT_FOUND, "not-found", "No such file"),
-        DeleteError::Store(failure) => of_store(failure),
-        DeleteError::Meta(failure) => of_meta(failure),
+        DeleteError::Meta(failure) | DeleteError::Bury(BuryError::Meta(failure)) => of_meta(failure),
+        DeleteError::Bury(BuryError::Store(failure)) => of_store(failure),
     };
     context.log_refused(slot.as_str(), told.status.as_u16(), told.code, &failure);
     finish(&told)

@@ -179,6 +179,14 @@ impl<S: BlobStore> BlobStore for Faulty<S> {
         })
     }
 
+    fn condemn<'a>(&'a self, place: &'a Place, id: BlobId) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.store.condemn(place, id)
+    }
+
+    fn absolve(&self, id: BlobId) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.store.absolve(id)
+    }
+
     fn remove<'a>(&'a self, place: &'a Place) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             self.faults.pass(Operation::Remove)?;

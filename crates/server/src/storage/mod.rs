@@ -63,6 +63,13 @@ pub trait BlobStore: std::fmt::Debug + Send + Sync + 'static {
     /// Opens a published blob. [`StoreError::Missing`] when no file lies there.
     fn open<'a>(&'a self, place: &'a Place) -> BoxFuture<'a, Result<Arc<dyn Blob>, StoreError>>;
 
+    /// Notes that a blob is about to lose its row: what a crash leaves between its tombstone and its removal is then
+    /// found by the sweep. Best effort: a store that cannot note it still removes.
+    fn condemn<'a>(&'a self, place: &'a Place, id: BlobId) -> BoxFuture<'a, Result<(), StoreError>>;
+
+    /// Takes that note back: the blob is removed, or stays.
+    fn absolve(&self, id: BlobId) -> BoxFuture<'_, Result<(), StoreError>>;
+
     /// Removes a published blob and the directories that it leaves empty; nothing there is success.
     fn remove<'a>(&'a self, place: &'a Place) -> BoxFuture<'a, Result<(), StoreError>>;
 

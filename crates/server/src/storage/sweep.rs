@@ -263,6 +263,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_removal_that_was_cut_short_is_ended() {
+        let fixture = Fixture::new();
+        let store = fixture.root.open();
+        let mut writer = store.create(None).await.unwrap();
+        writer.write(Bytes::from_static(b"deleted")).await.unwrap();
+        let id = writer.id();
+        let place = settle(publish(&store, writer, "a/b").await).await;
+        store.quiesce().await;
+
+        store.condemn(&place, id).await.unwrap();
+        fixture.rows.insert(record(id, "a/b", place.as_str(), 7));
+        assert_eq!(fixture.sweep().await, Swept { settled: 1, ..Swept::default() }, "with its row, it stays");
+        assert_eq!(read(&store, &place).await, b"deleted");
+
+        store.condemn(&place, id).await.unwrap();
+        fixture.rows.remove(&SlotPath::parse("a/b").unwrap());
+        assert_eq!(fixture.sweep().await, Swept { retracted: 1, ..Swept::default() }, "without, it goes");
+        assert!(matches!(store.open(&place).await, Err(StoreError::Missing { .. })));
+        assert_eq!(fixture.temporaries(), [""; 0]);
+    }
+
+    #[tokio::test]
     async fn a_committed_upload_only_loses_its_temporary_name() {
         let fixture = Fixture::new();
         let store = fixture.root.open();

@@ -2,12 +2,9 @@
 
 use hfs_core::SlotPath;
 use hfs_core::auth::{self, BodyLength, Denied, Head};
-use tracing::error;
 
-use crate::app::App;
-use crate::clock;
-use crate::meta::{Entry, Farewell, MetaError, Tombstone};
-use crate::storage::StoreError;
+use crate::app::{App, BuryError};
+use crate::meta::{Entry, Farewell, MetaError};
 
 /// Why a DELETE did not end in 204.
 #[derive(Debug, thiserror::Error)]
@@ -18,12 +15,12 @@ pub enum DeleteError {
     /// Nothing was ever stored there.
     #[error("no such file")]
     Missing,
-    /// The disk did not answer; the file may be gone or not.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The row could not be changed.
+    /// The row could not be read.
     #[error(transparent)]
     Meta(#[from] MetaError),
+    /// The file could not be removed, or nobody knows whether it was.
+    #[error(transparent)]
+    Bury(#[from] BuryError),
 }
 
 /// Removes the file of `slot` for ever; one that is already gone is success.
@@ -35,19 +32,8 @@ pub async fn delete(app: &App, slot: &SlotPath, query: Option<&str>) -> Result<(
     let head = Head { slot, query, authorization: None, content_type: None, length: BodyLength::Unknown };
     let deletion = auth::authorize_delete(&head, &config.keys)?;
     match app.meta().lookup(deletion.slot()).await? {
-        None => return Err(DeleteError::Missing),
-        Some(Entry::Gone(_)) => return Ok(()),
-        Some(Entry::Live(_)) => {}
+        None => Err(DeleteError::Missing),
+        Some(Entry::Gone(_)) => Ok(()),
+        Some(Entry::Live(record)) => Ok(app.bury(&record, Farewell::Deleted).await.map(drop)?),
     }
-    let tombstone = Tombstone { at: clock::now(), reason: Farewell::Deleted };
-    let deadline = config.storage.io_deadline;
-    let burial = tokio::time::timeout(deadline, app.meta().bury(deletion.slot(), tombstone)).await;
-    let buried = burial.map_err(|_| StoreError::Slow { action: "record the deletion", deadline })?;
-    if let Some(record) = buried?
-        && let Err(failure) = app.store().remove(&record.place).await
-    {
-        // Invisible from the moment the tombstone is durable; `check --storage` names the leftover.
-        error!(%slot, error = %failure, "The file of a deleted slot stays on disk");
-    }
-    Ok(())
 }
