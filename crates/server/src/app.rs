@@ -134,7 +134,7 @@ impl App {
         if let Some(buried) = &buried
             && let Err(failure) = self.store.remove(&buried.place).await
         {
-            error!(%slot, error = %Chain(&failure), "A file without a row stays until the next sweep");
+            error!(%slot, error = %Chain(&failure), "A file without a row stays on disk until the next sweep");
             return Ok(true);
         }
         if let Err(failure) = self.store.absolve(id).await {

@@ -66,7 +66,7 @@ fn fills_up_and_recovers(storage: &Path, size: usize, make_room: impl FnOnce()) 
         }
     };
     whole(&server);
-    assert_eq!(server.temporaries().len(), 0, "{:?}", server.temporaries());
+    wait_until("end of the temporaries", Duration::from_secs(10), || server.temporaries().is_empty());
 
     make_room();
     wait_until("201 once there is room", Duration::from_secs(5), || {

@@ -176,7 +176,7 @@ fn two_processes_share_a_store() {
     // The first ends as in a restart: what runs in the second goes on.
     first.terminate();
     assert_eq!(other.finish().expect("answer").status, 201);
-    assert!(second.temporaries().is_empty(), "{:?}", second.temporaries());
+    wait_until("end of the temporaries", Duration::from_secs(10), || second.temporaries().is_empty());
     second.assert_whole();
     second.terminate();
 }
@@ -202,7 +202,7 @@ fn a_slow_upload_is_finished_within_the_drain() {
     server.restart();
     assert!(server.get("a/slow.bin").body == body);
     assert_eq!(server.get("a/never.bin").status, 404);
-    assert!(server.temporaries().is_empty());
+    wait_until("end of the temporaries", Duration::from_secs(10), || server.temporaries().is_empty());
     server.assert_whole();
 }
 
