@@ -125,7 +125,10 @@ impl App {
     /// is no error: it is invisible, and the sweep tries again.
     pub async fn bury(&self, record: &Record, reason: Farewell) -> Result<bool, BuryError> {
         let (slot, id) = (&record.slot, record.id);
-        self.store.condemn(&record.place, id).await?;
+        // A full disk must not keep what would make room: without the note, only a crash in between leaves the file.
+        if let Err(failure) = self.store.condemn(&record.place, id).await {
+            warn!(%slot, error = %Chain(&failure), "A removal could not be noted beforehand");
+        }
         let tombstone = Tombstone { at: clock::now(), reason };
         let deadline = self.config().storage.io_deadline;
         let burial = tokio::time::timeout(deadline, self.meta.bury(slot, tombstone)).await;
