@@ -7,6 +7,8 @@ pub mod admit;
 pub mod auth;
 pub mod http1;
 pub mod media;
+pub mod pace;
+pub mod profile;
 pub mod progress;
 pub mod range;
 

@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::{self, Stopwatch};
 use crate::config::Config;
+use crate::flow::Engine;
 use crate::http::context::Chain;
 use crate::meta::sqlite::SqliteMeta;
 use crate::meta::{Farewell, MetaError, MetaStore, Record, Tombstone};
@@ -27,6 +28,7 @@ pub struct App {
     store: Arc<dyn BlobStore>,
     meta: Arc<dyn MetaStore>,
     metrics: Arc<Metrics>,
+    engine: Engine,
     tries: Arc<Tries>,
     /// Whether the last step of an upload that the disk or the database took part in failed.
     is_troubled: AtomicBool,
@@ -59,6 +61,7 @@ impl App {
     ) -> Self {
         let (explained, started, tries) = (AtomicU64::new(0), Stopwatch::start(), Arc::default());
         Self {
+            engine: Engine::new(config.pace.clone()),
             config: ArcSwap::from_pointee(config),
             store,
             meta,
@@ -79,6 +82,7 @@ impl App {
 
     /// Puts a new configuration in force for requests from now on.
     pub fn swap_config(&self, config: Config) {
+        self.engine.configure(config.pace.clone());
         self.config.store(Arc::new(config));
     }
 
@@ -92,6 +96,12 @@ impl App {
     #[must_use]
     pub fn meta(&self) -> &dyn MetaStore {
         &*self.meta
+    }
+
+    /// What begins flows, and learns from them.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// The counters.

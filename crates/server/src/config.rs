@@ -30,6 +30,7 @@ pub use self::report::{Excerpt, Finding, Location, Report, Severity};
 use self::resolve::Resolver;
 use self::said::Said;
 use self::source::{Notes, Source};
+use crate::flow::PaceConfig;
 use crate::net::NetConfig;
 use crate::storage::StorageConfig;
 use crate::telemetry::{LogConfig, MetricsConfig};
@@ -60,6 +61,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Whether and where metrics are served.
     pub metrics: MetricsConfig,
+    /// The two data paths.
+    pub pace: PaceConfig,
     /// File this came from; `None` in trial mode.
     pub source: Option<PathBuf>,
 }

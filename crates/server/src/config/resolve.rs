@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use hfs_core::ByteSize;
 use hfs_core::admit::Limits;
+use hfs_core::pace::Settings;
 use hfs_core::progress::StallLimits;
 
 use super::kind::{self, Mismatch, Node, Place};
 use super::said::Said;
 use super::source::Notes;
 use super::{Config, HttpConfig, address, cross, secrets};
+use crate::flow::PaceConfig;
 use crate::net::{ListenAddress, NetConfig, TlsConfig};
 use crate::storage::StorageConfig;
 use crate::telemetry::{LogConfig, LogFormat, MetricsConfig};
@@ -36,8 +38,10 @@ pub(super) struct Resolver<'a, 's> {
 impl Resolver<'_, '_> {
     /// The whole configuration.
     pub(super) fn config(&mut self, source: Option<PathBuf>) -> Config {
+        let net = self.net();
         let config = Config {
-            net: self.net(),
+            pace: self.pace(net.stall),
+            net,
             http: self.http(),
             storage: self.storage(),
             limits: self.limits(),
@@ -330,6 +334,12 @@ impl Resolver<'_, '_> {
             path: path.unwrap_or_else(|| "/metrics".to_owned()),
             listen: self.parsed("server.metricsport", |text| address::socket(text, loopback)),
         }
+    }
+
+    fn pace(&mut self, stall: StallLimits) -> PaceConfig {
+        let default = PaceConfig::default();
+        let settings = Settings { stall, ..default.settings.clone() };
+        PaceConfig { settings, ..default }
     }
 
     fn naming(&mut self) {

@@ -1,92 +1,82 @@
 //! One transfer in motion.
 //!
-//! [`FileBody`] is what a download sends: adapters take its bytes, or its file for zero-copy delivery; when it is
-//! dropped, for whatever reason, it reports how far it came. Controllers, probes and budgets join it with the adaptive
-//! data path.
+//! [`Flow`] joins a controller of `core::pace` with the connection and the clock: whoever moves bytes tells it so and
+//! follows its plan. [`FileBody`] is what a download sends: adapters take its bytes, or its file for zero-copy delivery;
+//! when it is dropped, for whatever reason, it reports how far it came.
 
-use std::fs::File;
-use std::ops::Range;
-use std::sync::Arc;
+mod body;
+mod engine;
+mod wire;
 
-use bytes::Bytes;
+use std::time::Duration;
 
-use crate::storage::{Blob, StoreError};
+use hfs_core::pace::{Arm, Controller, Observation, Plan, Snapshot};
 
-/// How a transfer ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Ending {
-    /// Bytes handed to the connection.
-    pub bytes: u64,
-    /// Whether that was everything.
-    pub complete: bool,
+use crate::clock::Stopwatch;
+
+pub use body::{Ending, FileBody};
+pub use engine::{Begin, Engine, PaceConfig, Whose};
+pub use wire::{Tap, Wire};
+
+/// One transfer: its controller, its connection, its clock.
+#[derive(Debug)]
+pub struct Flow {
+    arm: Arm,
+    controller: Box<dyn Controller>,
+    plan: Plan,
+    wire: Option<Wire>,
+    watch: Stopwatch,
+    /// Bytes moved since the last observation, and whether every step was full.
+    moved: u64,
+    filled: bool,
+    next: Duration,
 }
 
-/// The bytes of one download, in order.
-pub struct FileBody {
-    blob: Arc<dyn Blob>,
-    rest: Range<u64>,
-    sent: u64,
-    on_end: Option<Box<dyn FnOnce(Ending) + Send>>,
-}
+/// How often a flow is reconsidered without a path sample.
+const RECONSIDER: Duration = Duration::from_millis(250);
 
-impl FileBody {
-    /// A body of `range` of `blob`; `on_end` runs once, when the body is dropped.
+impl Flow {
+    fn new(arm: Arm, controller: Box<dyn Controller>, wire: Option<Wire>) -> Self {
+        let plan = controller.plan();
+        Self { arm, controller, plan, wire, watch: Stopwatch::start(), moved: 0, filled: true, next: Duration::ZERO }
+    }
+
+    /// Its arm.
     #[must_use]
-    pub fn new(blob: Arc<dyn Blob>, range: Range<u64>, on_end: impl FnOnce(Ending) + Send + 'static) -> Self {
-        Self { blob, rest: range, sent: 0, on_end: Some(Box::new(on_end)) }
+    pub fn arm(&self) -> Arm {
+        self.arm
     }
 
-    /// Bytes still to send.
+    /// What to do next.
     #[must_use]
-    pub fn remaining(&self) -> u64 {
-        self.rest.end.saturating_sub(self.rest.start)
+    pub fn plan(&self) -> &Plan {
+        &self.plan
     }
 
-    /// Reads the next piece, at most `max` bytes; `None` at the end. A blob that shrank is an error: the adapter must
-    /// abort the connection, since the announced length can no longer be kept.
-    ///
-    /// # Errors
-    /// The store failed, or the blob is shorter than its record.
-    pub async fn next(&mut self, max: usize) -> Result<Option<Bytes>, StoreError> {
-        if self.remaining() == 0 {
-            return Ok(None);
-        }
-        let length = usize::try_from(self.remaining()).unwrap_or(usize::MAX).min(max);
-        let bytes = self.blob.read_at(self.rest.start, length).await?;
-        if bytes.is_empty() {
-            return Err(StoreError::Io {
-                action: "read a blob to its end",
-                source: std::io::ErrorKind::UnexpectedEof.into(),
-            });
-        }
-        self.advance(bytes.len() as u64);
-        Ok(Some(bytes))
-    }
-
-    /// The file and the offset of the next byte, where the store has files: for sendfile.
+    /// Its connection.
     #[must_use]
-    pub fn file(&self) -> Option<(&File, u64)> {
-        self.blob.file().map(|file| (file, self.rest.start))
+    pub fn wire(&self) -> Option<&Wire> {
+        self.wire.as_ref()
     }
 
-    /// Notes that `bytes` went out by zero copy.
-    pub fn advance(&mut self, bytes: u64) {
-        let bytes = bytes.min(self.remaining());
-        self.rest.start += bytes;
-        self.sent += bytes;
+    /// What was learnt so far.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.controller.snapshot()
     }
-}
 
-impl Drop for FileBody {
-    fn drop(&mut self) {
-        if let Some(on_end) = self.on_end.take() {
-            on_end(Ending { bytes: self.sent, complete: self.remaining() == 0 });
+    /// Notes that `bytes` moved in one step; `filled` says that the step could not have been larger.
+    pub fn moved(&mut self, bytes: u64, filled: bool) {
+        self.moved += bytes;
+        self.filled &= filled;
+        let now = self.watch.elapsed();
+        if now < self.next {
+            return;
         }
-    }
-}
-
-impl std::fmt::Debug for FileBody {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FileBody").field("rest", &self.rest).field("sent", &self.sent).finish_non_exhaustive()
+        self.next = now + RECONSIDER;
+        let seen = Observation { now, moved: self.moved, filled: self.filled, is_app_limited: false, path: None };
+        (self.moved, self.filled) = (0, true);
+        self.controller.observe(&seen);
+        self.plan = self.controller.plan();
     }
 }

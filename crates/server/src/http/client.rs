@@ -52,6 +52,14 @@ pub fn client_of(peer: &Peer, headers: &HeaderMap, trusted: &[IpNet], trust_unix
     client.map_or(Client::Local, Client::Address)
 }
 
+/// Whether the connection's other end is a proxy that speaks for its clients.
+#[must_use]
+pub fn is_proxied(peer: &Peer, trusted: &[IpNet], trust_unix: bool) -> bool {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
+    let socket = peer.socket.map(|socket| socket.ip().to_canonical());
+    peer.announced.is_some() || socket.map_or(trust_unix, is_trusted)
+}
+
 /// Whether the request comes straight from a process on this machine: a peer on loopback TCP, and nothing that hints at a
 /// proxy in between (a proxy on this host that is not configured as trusted also connects from loopback).
 #[must_use]

@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use hfs_core::auth::{Grant, Owner};
+use hfs_core::pace::{Arm, Direction};
 use hfs_core::{ByteSize, SlotPath};
 use http::Request;
+use http::header::USER_AGENT;
 use tracing::{error, info, warn};
 
 use super::client::{self, Client};
 use super::exchange::{Incoming, Peer};
 use crate::clock::Stopwatch;
 use crate::config::Config;
-use crate::flow::Ending;
+use crate::flow::{Begin, Ending, Engine, Flow, Whose, Wire};
 use crate::telemetry::RequestId;
 
 /// One request, from its head to its last byte.
@@ -20,6 +22,10 @@ pub struct Context {
     id: RequestId,
     client: Client,
     local: bool,
+    is_proxied: bool,
+    wire: Option<Wire>,
+    agent: Option<String>,
+    forced: Option<Arm>,
     watch: Stopwatch,
     proof: &'static str,
     owner: Option<Owner>,
@@ -35,6 +41,10 @@ impl Context {
             id: RequestId::new(),
             client: client::client_of(&peer, request.headers(), &config.net.trusted_proxies, config.net.trust_unix),
             local: client::is_local(&peer, request.headers()),
+            is_proxied: client::is_proxied(&peer, &config.net.trusted_proxies, config.net.trust_unix),
+            agent: request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::to_owned),
+            forced: None,
+            wire: peer.wire,
             watch: Stopwatch::start(),
             proof: "none",
             owner: None,
@@ -64,6 +74,26 @@ impl Context {
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.watch.elapsed()
+    }
+
+    /// Makes the transfer take this arm, whatever the configuration says: the route demands it.
+    pub fn force(&mut self, arm: Arm) {
+        self.forced = Some(arm);
+    }
+
+    /// Begins the flow of this request's body.
+    #[must_use]
+    pub fn begin_flow(&self, engine: &Engine, direction: Direction, size: Option<u64>) -> Flow {
+        let whose = Whose {
+            owner: self.owner().map(str::to_owned),
+            address: match self.client {
+                Client::Address(address) => Some(address),
+                Client::Local => None,
+            },
+            agent: self.agent.clone(),
+            is_proxied: self.is_proxied,
+        };
+        engine.begin(Begin { direction, size, wire: self.wire.clone(), whose, forced: self.forced })
     }
 
     /// Notes the proof and the owner that it named.

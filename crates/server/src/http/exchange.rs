@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
-use crate::flow::FileBody;
+use crate::flow::{FileBody, Wire};
 use crate::net::{h1, h2};
 
 /// The body of a request, still on its way.
@@ -92,6 +92,8 @@ pub struct Peer {
     pub announced: Option<IpAddr>,
     /// Whether the connection is TLS of our own.
     pub tls: bool,
+    /// The connection itself, for probes and levers.
+    pub wire: Option<Wire>,
 }
 
 impl std::fmt::Display for Peer {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hfs_core::admit::Refusal;
 use hfs_core::auth::Denied;
+use hfs_core::pace::Direction;
 use hfs_core::range::Delivery;
 use hfs_core::{ByteSize, SlotPath};
 use http::header::{self, HeaderValue};
@@ -184,8 +185,9 @@ pub(super) fn get(
     if method == Method::HEAD || !status.is_success() {
         return response;
     }
+    let flow = context.begin_flow(app.engine(), Direction::Download, Some(range.end - range.start));
     let (app, context, slot) = (Arc::clone(app), context.clone(), slot.clone());
-    *response.body_mut() = Outgoing::File(FileBody::new(blob, range, move |ending| {
+    *response.body_mut() = Outgoing::File(FileBody::new(blob, range, flow, move |ending, _| {
         let outcome = if ending.complete { TransferOutcome::Complete } else { TransferOutcome::Aborted };
         app.metrics().download_finished(outcome, ending.bytes, context.elapsed());
         context.log_delivered(&slot, status.as_u16(), ending);

@@ -5,11 +5,13 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::BytesMut;
+use hfs_core::pace::Carrier;
 use http::{Request, Response};
 use rustix::io::Errno;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -21,6 +23,7 @@ use super::drain::{Phase, Phases};
 use super::listen::{ListenSocket, Listener};
 use super::socket::Socket;
 use super::{ConnectionEvents, Listeners, NetConfig, Shutdown, TlsAcceptor, h1, h2, proxy, tls};
+use crate::flow::Wire;
 use crate::http::exchange::{Incoming, Outgoing, Peer};
 
 /// Between "this connection ends" and closing the idle ones: what clients sent before they heard it still gets through.
@@ -230,10 +233,22 @@ fn start<S: HttpService>(socket: Socket, peer: Peer, server: &Server<S>, permit:
 pub(super) async fn connection<S: HttpService>(socket: Socket, mut link: Box<Link<S>>, tls: Option<Arc<TlsAcceptor>>) {
     match Box::pin(understand(socket, &mut link, tls)).await {
         Some(Protocol::H1(io, buffer)) => h1::serve(io, buffer, link).await,
-        Some(Protocol::H2(socket)) => Box::pin(h2::serve(socket, link)).await,
-        Some(Protocol::H2OverTls(stream)) => Box::pin(h2::serve(stream, link)).await,
+        Some(Protocol::H2(socket)) => {
+            link.peer.wire = shared_wire(&socket);
+            Box::pin(h2::serve(socket, link)).await;
+        }
+        Some(Protocol::H2OverTls(stream)) => {
+            link.peer.wire = shared_wire(stream.get_ref().0);
+            Box::pin(h2::serve(stream, link)).await;
+        }
         None => {}
     }
+}
+
+/// A descriptor of its own: the `h2` crate gives no way back to the socket that it took. Without one, streams are not
+/// measured.
+fn shared_wire(socket: &Socket) -> Option<Wire> {
+    socket.as_fd().try_clone_to_owned().ok().map(|fd| Wire::new(Arc::new(fd), Carrier::H2))
 }
 
 /// What the client speaks.

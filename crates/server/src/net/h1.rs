@@ -11,8 +11,10 @@ mod send;
 
 use bytes::{Buf, Bytes, BytesMut};
 use hfs_core::http1::{self, BodyDecoder, Head, HeadLimits, HeadScan, ResponseHead};
+use hfs_core::pace::Carrier;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info};
@@ -26,7 +28,8 @@ use super::accept::{HttpService, Link};
 use super::bound::Bound;
 use super::date;
 use super::drain::Phase;
-use crate::http::exchange::{Incoming, Outgoing};
+use crate::flow::Wire;
+use crate::http::exchange::{Incoming, Outgoing, Peer};
 
 /// A request head is mostly below 2 KiB; whatever follows it comes along.
 const READ: usize = 4 << 10;
@@ -159,7 +162,9 @@ impl<S: HttpService> Connection<S> {
             (Incoming::H1(body), Some(loan))
         };
         let mut request = request.map(|()| incoming);
-        request.extensions_mut().insert(self.link.peer.clone());
+        let carrier = if self.link.peer.tls { Carrier::Tls } else { Carrier::Plain };
+        let wire = Some(Wire::new(Arc::new(self.io.clone()), carrier));
+        request.extensions_mut().insert(Peer { wire, ..self.link.peer.clone() });
         let response = self.answer(request, loan.as_mut()).await;
 
         let unread = self.settle(loan);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use hfs_core::admit::{self, Usage};
 use hfs_core::auth::{self, BodyLength, Denied, ExplainHints, Grant, Head};
+use hfs_core::pace::Direction;
 use hfs_core::{ByteSize, SlotPath};
 use http::{HeaderMap, Request, header};
 use tracing::warn;
@@ -37,7 +38,9 @@ pub async fn put(
     let grant = authorize(app, &config, context, slot, &parts)?;
     context.authorized(&grant);
 
-    let mut body = Receiver::new(body, config.net.stall);
+    let announced = content_length(&parts.headers).map(ByteSize::as_u64);
+    let flow = context.begin_flow(app.engine(), Direction::Upload, announced);
+    let mut body = Receiver::new(body, flow);
     let outcome = store(app, &config, grant, &parts.headers, &mut body).await;
     context.note_received(body.received());
     outcome

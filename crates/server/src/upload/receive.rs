@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use hfs_core::ByteSize;
-use hfs_core::progress::{Progress, StallLimits};
+use hfs_core::progress::Progress;
 
 use super::PutError;
 use crate::clock::Stopwatch;
+use crate::flow::Flow;
 use crate::http::exchange::Incoming;
 
 /// Takes a body piece by piece; silence or a drip beyond the limits is [`PutError::Stalled`]. No total time limit.
@@ -15,16 +16,22 @@ pub(super) struct Receiver {
     watch: Stopwatch,
     progress: Progress,
     received: u64,
+    flow: Flow,
 }
 
 impl Receiver {
-    pub(super) fn new(body: Incoming, limits: StallLimits) -> Self {
+    pub(super) fn new(body: Incoming, flow: Flow) -> Self {
         let watch = Stopwatch::start();
-        Self { body, watch, progress: Progress::new(limits, watch.elapsed()), received: 0 }
+        Self { body, watch, progress: Progress::new(flow.plan().stall, watch.elapsed()), received: 0, flow }
     }
 
     pub(super) fn received(&self) -> ByteSize {
         ByteSize::bytes(self.received)
+    }
+
+    /// The transfer that this is.
+    pub(super) fn flow(&self) -> &Flow {
+        &self.flow
     }
 
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, PutError> {
@@ -36,6 +43,7 @@ impl Receiver {
         if let Some(bytes) = &piece {
             self.received += bytes.len() as u64;
             self.progress.moved(self.watch.elapsed(), bytes.len() as u64);
+            self.flow.moved(bytes.len() as u64, bytes.len() >= self.flow.plan().step);
         }
         Ok(piece)
     }

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,6 +10,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio_rustls::server::TlsStream;
 
+use crate::flow::Tap;
 use crate::net::socket::{Socket, make_room, release};
 
 /// One connection. Clones are the same connection; at any time one task reads and one writes.
@@ -97,6 +99,15 @@ impl Io {
         match &*self.0 {
             Inner::Plain(_) => plain,
             Inner::Tls(stream) => poll_fn(|cx| poll(Pin::new(&mut *lock(stream)), cx)).await,
+        }
+    }
+}
+
+impl Tap for Io {
+    fn tap(&self, look: &mut dyn FnMut(BorrowedFd<'_>)) {
+        match &*self.0 {
+            Inner::Plain(socket) => look(socket.as_fd()),
+            Inner::Tls(stream) => look(lock(stream).get_ref().0.as_fd()),
         }
     }
 }

@@ -36,9 +36,10 @@ use self::client::Client;
 use super::{
     ConnectionEvents, Inherited, ListenAddress, Listeners, NetConfig, Server, Shutdown, TlsAcceptor, TlsConfig, serve,
 };
-use crate::flow::{Ending, FileBody};
+use crate::flow::{Begin, Ending, Engine, FileBody, Flow, PaceConfig, Whose};
 use crate::http::exchange::{Incoming, Outgoing, Peer};
 use crate::storage::{Blob, StoreError};
+use hfs_core::pace::Direction;
 
 /// A server of this layer, and what its service saw.
 struct TestServer {
@@ -205,11 +206,19 @@ impl State {
                 let state = Arc::clone(self);
                 let blob = FileBlob(File::open(&self.file).unwrap());
                 let size = blob.size().as_u64();
-                let note = move |ending| {
+                let note = move |ending, _: &Flow| {
                     state.endings.lock().unwrap().push(ending);
                     state.ended.notify_waiters();
                 };
-                Response::new(Outgoing::File(FileBody::new(Arc::new(blob), 0..size, note)))
+                let begin = Begin {
+                    direction: Direction::Download,
+                    size: Some(size),
+                    wire: request.extensions().get::<Peer>().and_then(|peer| peer.wire.clone()),
+                    whose: Whose::default(),
+                    forced: None,
+                };
+                let flow = Engine::new(PaceConfig::default()).begin(begin);
+                Response::new(Outgoing::File(FileBody::new(Arc::new(blob), 0..size, flow, note)))
             }
             (Method::HEAD, "/sized") => {
                 let mut response = Response::new(Outgoing::empty());

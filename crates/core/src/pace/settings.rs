@@ -1,0 +1,109 @@
+//! [`Settings`]: what the configuration says about pacing, resolved.
+
+use std::time::Duration;
+
+use super::Congestion;
+use crate::progress::StallLimits;
+
+/// Everything that controllers take from the configuration and from the machine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// `[performance] min_buffer_size`, bytes.
+    pub min_step: usize,
+    /// `[performance] initial_buffer_size`, bytes.
+    pub first_step: usize,
+    /// `[performance] max_buffer_size`, bytes.
+    pub max_step: usize,
+    /// Stall limits of the configuration: an adaptive plan only lengthens them.
+    pub stall: StallLimits,
+    /// `[timeouts] max_timeout`, when `adaptive_timeouts` is on: how far a plan may lengthen the stall limit.
+    pub longest_stall: Option<Duration>,
+    /// `[timeouts] timeout_adaptation_factor`: what the measured need is multiplied with.
+    pub stall_factor: f64,
+    /// `[network_resilience] quality_check_interval`: time between path samples of one transfer.
+    pub sample_every: Duration,
+    /// `[performance] buffer_optimization_interval`: time between reconsiderations of what is learnt across transfers.
+    pub reconsider_every: Duration,
+    /// `[client_optimization] adaptation_speed`, as the weight of a new measurement, 0 to 1.
+    pub gain: f64,
+    /// Congestion controls that this process may set.
+    pub available: Vec<Congestion>,
+    /// The congestion control that new connections have.
+    pub inherited: Option<Congestion>,
+    /// Which levers move; for experiments.
+    pub levers: Levers,
+    /// Whether controllers keep their decisions for the log.
+    pub explain: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            min_step: 16 << 10,
+            first_step: 64 << 10,
+            max_step: 1 << 20,
+            stall: StallLimits::default(),
+            longest_stall: Some(Duration::from_secs(300)),
+            stall_factor: 1.2,
+            sample_every: Duration::from_secs(5),
+            reconsider_every: Duration::from_secs(30),
+            gain: 0.2,
+            available: Vec::new(),
+            inherited: None,
+            levers: Levers::default(),
+            explain: false,
+        }
+    }
+}
+
+/// Which levers the adaptive arm moves. A lever that is off stays at the standard arm's value.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Levers {
+    /// Zero copy, gather sizes, blocking lane.
+    pub lane: bool,
+    /// Preallocation and early write-back.
+    pub write_back: bool,
+    /// Sizes of TLS and HTTP/2 writes.
+    pub write: bool,
+    /// HTTP/2 flow-control windows.
+    pub window: bool,
+    /// Congestion control.
+    pub congestion: bool,
+    /// `TCP_NOTSENT_LOWAT`.
+    pub unsent: bool,
+    /// Read-ahead.
+    pub read_ahead: bool,
+    /// Stall limits.
+    pub stall: bool,
+}
+
+impl Default for Levers {
+    fn default() -> Self {
+        Self::ALL
+    }
+}
+
+impl Levers {
+    /// All of them.
+    pub const ALL: Self = Self {
+        lane: true,
+        write_back: true,
+        write: true,
+        window: true,
+        congestion: true,
+        unsent: true,
+        read_ahead: true,
+        stall: true,
+    };
+    /// None: the adaptive arm measures, and does what the standard arm does.
+    pub const NONE: Self = Self {
+        lane: false,
+        write_back: false,
+        write: false,
+        window: false,
+        congestion: false,
+        unsent: false,
+        read_ahead: false,
+        stall: false,
+    };
+}

@@ -1,0 +1,60 @@
+//! [`Standard`]: what the original server really does, so that a comparison is never against a straw man.
+
+use std::time::Duration;
+
+use super::{Controller, Decision, Direction, Lane, Observation, Plan, STANDARD_STEP, Settings, Snapshot, Start};
+use crate::progress::StallLimits;
+
+/// Sendfile for a plain GET, 32 KiB steps for everything else, the system's defaults for every socket, no hints to the
+/// disk. It measures its own rate and nothing more.
+#[derive(Debug)]
+pub struct Standard {
+    direction: Direction,
+    stall: StallLimits,
+    moved: u64,
+    now: Duration,
+}
+
+impl Standard {
+    /// For a transfer that begins.
+    #[must_use]
+    pub fn new(settings: &Settings, start: &Start) -> Self {
+        Self { direction: start.direction, stall: settings.stall, moved: 0, now: Duration::ZERO }
+    }
+}
+
+impl Controller for Standard {
+    fn plan(&self) -> Plan {
+        Plan {
+            lane: match self.direction {
+                Direction::Upload => Lane::Buffered,
+                Direction::Download => Lane::ZeroCopy,
+            },
+            step: STANDARD_STEP,
+            write: STANDARD_STEP,
+            preallocate: false,
+            write_back: false,
+            read_ahead: 0,
+            congestion: None,
+            unsent: None,
+            window: None,
+            stall: self.stall,
+            sample_after: None,
+        }
+    }
+
+    fn observe(&mut self, seen: &Observation) {
+        self.moved += seen.moved;
+        self.now = seen.now;
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let seconds = self.now.as_secs_f64();
+        let rate = (seconds > 0.0).then(|| (self.moved as f64 / seconds) as u64);
+        Snapshot { rate, ..Snapshot::default() }
+    }
+
+    fn decisions(&mut self) -> Vec<Decision> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,101 @@
+//! [`FileBody`]: the bytes of one download, in order.
+
+use std::fs::File;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Flow;
+use crate::storage::{Blob, StoreError};
+
+/// How a transfer ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ending {
+    /// Bytes handed to the connection.
+    pub bytes: u64,
+    /// Whether that was everything.
+    pub complete: bool,
+}
+
+/// The bytes of one download, in order.
+pub struct FileBody {
+    blob: Arc<dyn Blob>,
+    rest: Range<u64>,
+    sent: u64,
+    flow: Flow,
+    on_end: Option<Box<dyn FnOnce(Ending, &Flow) + Send>>,
+}
+
+impl FileBody {
+    /// A body of `range` of `blob`, moved by `flow`; `on_end` runs once, when the body is dropped.
+    #[must_use]
+    pub fn new(
+        blob: Arc<dyn Blob>,
+        range: Range<u64>,
+        flow: Flow,
+        on_end: impl FnOnce(Ending, &Flow) + Send + 'static,
+    ) -> Self {
+        Self { blob, rest: range, sent: 0, flow, on_end: Some(Box::new(on_end)) }
+    }
+
+    /// The transfer that this is.
+    #[must_use]
+    pub fn flow(&mut self) -> &mut Flow {
+        &mut self.flow
+    }
+
+    /// Bytes still to send.
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        self.rest.end.saturating_sub(self.rest.start)
+    }
+
+    /// Reads the next piece, at most `max` bytes; `None` at the end. A blob that shrank is an error: the adapter must
+    /// abort the connection, since the announced length can no longer be kept.
+    ///
+    /// # Errors
+    /// The store failed, or the blob is shorter than its record.
+    pub async fn next(&mut self, max: usize) -> Result<Option<Bytes>, StoreError> {
+        if self.remaining() == 0 {
+            return Ok(None);
+        }
+        let length = usize::try_from(self.remaining()).unwrap_or(usize::MAX).min(max);
+        let bytes = self.blob.read_at(self.rest.start, length).await?;
+        if bytes.is_empty() {
+            return Err(StoreError::Io {
+                action: "read a blob to its end",
+                source: std::io::ErrorKind::UnexpectedEof.into(),
+            });
+        }
+        self.advance(bytes.len() as u64);
+        Ok(Some(bytes))
+    }
+
+    /// The file and the offset of the next byte, where the store has files: for sendfile.
+    #[must_use]
+    pub fn file(&self) -> Option<(&File, u64)> {
+        self.blob.file().map(|file| (file, self.rest.start))
+    }
+
+    /// Notes that `bytes` went out by zero copy.
+    pub fn advance(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.remaining());
+        self.rest.start += bytes;
+        self.sent += bytes;
+    }
+}
+
+impl Drop for FileBody {
+    fn drop(&mut self) {
+        if let Some(on_end) = self.on_end.take() {
+            on_end(Ending { bytes: self.sent, complete: self.remaining() == 0 }, &self.flow);
+        }
+    }
+}
+
+impl std::fmt::Debug for FileBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileBody").field("rest", &self.rest).field("sent", &self.sent).finish_non_exhaustive()
+    }
+}
