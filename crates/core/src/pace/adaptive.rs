@@ -1,18 +1,51 @@
 //! [`Adaptive`]: plans that follow the network.
+//!
+//! Starts from what is known of the client and the size, then follows what is observed. A lever that is off stays at
+//! the standard arm's value, so each can be measured alone.
 
 use std::time::Duration;
 
-use super::{Controller, Decision, Lane, Observation, Plan, Settings, Snapshot, Standard, Start};
+use super::congestion::Chooser;
+use super::estimate::Estimate;
+use super::{Carrier, Controller, Decision, Direction, Lane, Observation, Plan, Settings, Snapshot, Standard, Start};
+use crate::progress::StallLimits;
 
-/// Starts from what is known of the client and the size; then follows what is observed.
+/// From this size on an upload is worth a preallocation and early write-back, and splicing pays for its pipe.
+const LARGE: u64 = 1 << 20;
+/// A step grows by this factor while reads fill it.
+const GROWTH: usize = 4;
+/// First write to TLS or HTTP/2: the first byte leaves at once, and a slow reader holds little.
+const FIRST_WRITE: usize = 64 << 10;
+/// Bytes that a socket takes beyond what is in flight, until the path is known. Costs no throughput (measured), and
+/// keeps what a slow reader holds in the kernel small.
+const FIRST_UNSENT: u32 = 128 << 10;
+const MOST_UNSENT: u32 = 4 << 20;
+/// Flow-control windows of HTTP/2.
+const FIRST_WINDOW: u32 = 2 << 20;
+const MOST_WINDOW: u32 = 16 << 20;
+/// Read-ahead of a download in time: a disk seek hides behind half a second of sending.
+const AHEAD: f64 = 0.5;
+const MOST_AHEAD: u64 = 8 << 20;
+/// While few samples are known, they are taken this soon: a short transfer teaches something, too.
+const EARLY: Duration = Duration::from_millis(200);
+const EARLY_SAMPLES: u32 = 5;
+/// Retransmission time-outs in a row that a handover may cost.
+const TIMEOUTS: u32 = 8;
+/// Decisions kept for the log.
+const MOST_DECISIONS: usize = 16;
+
+/// The controller of the adaptive arm.
 #[derive(Debug)]
 pub struct Adaptive {
+    settings: Settings,
+    start: Start,
+    standard: Plan,
+    estimate: Estimate,
+    chooser: Option<Chooser>,
     plan: Plan,
-    max_step: usize,
-    moved: u64,
-    now: Duration,
-    samples: u32,
-    last: Option<super::PathSample>,
+    /// Observations in a row whose reads did not fill the step.
+    slack: u32,
+    decisions: Vec<Decision>,
 }
 
 impl Adaptive {
@@ -20,17 +53,168 @@ impl Adaptive {
     #[must_use]
     pub fn new(settings: &Settings, start: &Start) -> Self {
         let standard = Standard::new(settings, start).plan();
-        let plan = Plan {
-            lane: Lane::ZeroCopy,
-            step: settings.first_step,
-            write: settings.max_step,
-            preallocate: true,
-            write_back: true,
-            sample_after: Some(settings.sample_every),
-            ..standard
+        // On a connection that several clients share, nothing of the connection is moved for one of them.
+        let moves_congestion = settings.levers.congestion && start.direction == Direction::Download && !start.is_shared;
+        let chooser = moves_congestion.then(|| Chooser::new(settings, &start.expected));
+        let mut adaptive = Self {
+            settings: *settings,
+            start: *start,
+            standard,
+            estimate: Estimate::new(settings.gain),
+            chooser,
+            plan: standard,
+            slack: 0,
+            decisions: Vec::new(),
         };
-        Self { plan, max_step: settings.max_step, moved: 0, now: Duration::ZERO, samples: 0, last: None }
+        adaptive.plan = adaptive.first();
+        adaptive
     }
+
+    fn first(&self) -> Plan {
+        let (settings, start) = (&self.settings, &self.start);
+        let levers = settings.levers;
+        let mut plan = self.standard;
+        let is_large = start.size.is_some_and(|size| size >= LARGE);
+        if levers.lane {
+            plan.lane = self.lane(is_large);
+            plan.step = self.within(start.expected.step.unwrap_or(settings.first_step));
+        }
+        if levers.write_back && start.direction == Direction::Upload {
+            plan.preallocate = start.size.is_some();
+            plan.write_back = true;
+        }
+        if levers.write {
+            plan.write = FIRST_WRITE.min(settings.max_step.max(settings.min_step));
+        }
+        if levers.congestion {
+            plan.congestion = self.chooser.as_ref().and_then(Chooser::chosen);
+        }
+        if levers.unsent && start.direction == Direction::Download && !start.is_shared {
+            let expected = start.expected.rate.zip(start.expected.min_rtt);
+            let under_way = expected.map(|(rate, rtt)| (rate as f64 * rtt.as_secs_f64()) as u64);
+            plan.unsent = Some(under_way.map_or(FIRST_UNSENT, unsent));
+        }
+        if levers.window && start.direction == Direction::Upload && start.carrier == Carrier::H2 {
+            plan.window = Some(FIRST_WINDOW);
+        }
+        plan.sample_after = (!start.is_shared).then_some(EARLY.min(settings.sample_every));
+        plan
+    }
+
+    fn lane(&self, is_large: bool) -> Lane {
+        match (self.start.direction, self.start.carrier) {
+            (Direction::Download, _) => Lane::ZeroCopy,
+            (Direction::Upload, Carrier::Plain) if is_large => Lane::ZeroCopy,
+            (Direction::Upload, _) => Lane::Buffered,
+        }
+    }
+
+    fn within(&self, step: usize) -> usize {
+        step.clamp(self.settings.min_step.max(1), self.settings.max_step.max(self.settings.min_step).max(1))
+    }
+
+    /// Grows at once, shrinks only when a smaller step has been enough for a while.
+    fn resize(&mut self, filled: bool) {
+        let levers = self.settings.levers;
+        if filled {
+            self.slack = 0;
+            if levers.lane {
+                let step = self.within(self.plan.step.saturating_mul(GROWTH));
+                self.decide("step", self.plan.step, step, || "every step was full".to_owned());
+                self.plan.step = step;
+            }
+            if levers.write {
+                let most = self.settings.max_step.max(FIRST_WRITE);
+                let write = self.plan.write.saturating_mul(GROWTH).clamp(1, most);
+                self.decide("write", self.plan.write, write, || "the reader keeps up".to_owned());
+                self.plan.write = write;
+            }
+            return;
+        }
+        self.slack = self.slack.saturating_add(1);
+        if self.slack < 4 {
+            return;
+        }
+        self.slack = 0;
+        if levers.lane {
+            let step = self.within(self.plan.step / 2);
+            self.decide("step", self.plan.step, step, || "steps stay half empty".to_owned());
+            self.plan.step = step;
+        }
+        if levers.write {
+            let write = (self.plan.write / 2).max(FIRST_WRITE.min(self.plan.write));
+            self.decide("write", self.plan.write, write, || "the reader is slower".to_owned());
+            self.plan.write = write;
+        }
+    }
+
+    fn rechoose(&mut self) {
+        let Some(chooser) = &mut self.chooser else { return };
+        let Some(change) = chooser.reconsider(&self.estimate) else { return };
+        let name = |congestion: Option<super::Congestion>| congestion.map_or("the host's", super::Congestion::as_str);
+        let (from, to) = (name(self.plan.congestion), name(change.to));
+        self.decide("congestion control", from, to, || change.because);
+        self.plan.congestion = change.to;
+    }
+
+    fn resize_buffers(&mut self) {
+        let levers = self.settings.levers;
+        let Some(under_way) = self.estimate.bandwidth_delay() else { return };
+        if levers.unsent && self.plan.unsent.is_some() {
+            self.plan.unsent = Some(unsent(under_way));
+        }
+        if levers.window
+            && let Some(window) = self.plan.window
+        {
+            let wanted =
+                u32::try_from(under_way.saturating_mul(2)).unwrap_or(u32::MAX).clamp(FIRST_WINDOW, MOST_WINDOW);
+            // A window that was promised cannot be taken back.
+            let wanted = wanted.max(window);
+            self.decide("window", window, wanted, || format!("{under_way} bytes are under way"));
+            self.plan.window = Some(wanted);
+        }
+    }
+
+    fn look_ahead(&mut self) {
+        if self.settings.levers.read_ahead && self.start.direction == Direction::Download {
+            let rate = self.estimate.rate().unwrap_or(0);
+            self.plan.read_ahead = ((rate as f64 * AHEAD) as u64).min(MOST_AHEAD);
+        }
+    }
+
+    /// Only longer than configured: what the path has shown to need, with a margin.
+    fn be_patient(&mut self) {
+        let Some(longest) = self.settings.longest_stall.filter(|_| self.settings.levers.stall) else { return };
+        let timeouts = self.estimate.retransmission_timeout().unwrap_or_default().saturating_mul(TIMEOUTS);
+        let need = timeouts.max(self.estimate.longest_gap());
+        let wanted = scaled(need, self.settings.stall_factor);
+        let configured = self.settings.stall;
+        let idle = wanted.min(longest).max(configured.idle).max(self.plan.stall.idle);
+        let window = configured.window.max(idle);
+        self.plan.stall = StallLimits { idle, window, ..configured };
+    }
+
+    fn decide<T: PartialEq + ToString>(
+        &mut self,
+        lever: &'static str,
+        from: T,
+        to: T,
+        because: impl FnOnce() -> String,
+    ) {
+        if self.settings.explain && from != to && self.decisions.len() < MOST_DECISIONS {
+            self.decisions.push(Decision { lever, from: from.to_string(), to: to.to_string(), because: because() });
+        }
+    }
+}
+
+/// Twice what is under way: enough that the sender never waits for us.
+fn unsent(under_way: u64) -> u32 {
+    u32::try_from(under_way.saturating_mul(2)).unwrap_or(u32::MAX).clamp(FIRST_UNSENT, MOST_UNSENT)
+}
+
+/// Multiplication that neither panics nor overflows.
+fn scaled(span: Duration, factor: f64) -> Duration {
+    Duration::try_from_secs_f64(span.as_secs_f64() * factor.max(0.0)).unwrap_or(Duration::MAX)
 }
 
 impl Controller for Adaptive {
@@ -39,24 +223,30 @@ impl Controller for Adaptive {
     }
 
     fn observe(&mut self, seen: &Observation) {
-        self.moved += seen.moved;
-        self.now = seen.now;
-        if seen.filled {
-            self.plan.step = (self.plan.step * 4).min(self.max_step);
+        // What a proxy's socket says is not about the client.
+        let seen = Observation { path: seen.path.filter(|_| !self.start.is_shared), ..*seen };
+        self.estimate.observe(&seen);
+        if seen.moved > 0 {
+            self.resize(seen.filled);
+            self.look_ahead();
         }
-        if let Some(path) = seen.path {
-            self.samples += 1;
-            self.last = Some(path);
+        if seen.path.is_some() {
+            self.rechoose();
+            self.resize_buffers();
+        }
+        self.be_patient();
+        if self.plan.sample_after.is_some() {
+            let every = self.settings.sample_every;
+            let early = self.estimate.samples() < EARLY_SAMPLES;
+            self.plan.sample_after = Some(if early { EARLY.min(every) } else { every });
         }
     }
 
     fn snapshot(&self) -> Snapshot {
-        let seconds = self.now.as_secs_f64();
-        let rate = (seconds > 0.0).then(|| (self.moved as f64 / seconds) as u64);
-        Snapshot { rate, samples: self.samples, last: self.last, ..Snapshot::default() }
+        self.estimate.snapshot()
     }
 
     fn decisions(&mut self) -> Vec<Decision> {
-        Vec::new()
+        std::mem::take(&mut self.decisions)
     }
 }

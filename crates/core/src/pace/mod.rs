@@ -7,15 +7,19 @@
 //! Pure: no clock, no socket. Times are offsets from the start of the transfer. Called by the server's `flow`.
 
 mod adaptive;
+mod congestion;
+mod estimate;
 mod path;
 mod settings;
 mod standard;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
 pub use adaptive::Adaptive;
 pub use path::{Congestion, PathSample};
-pub use settings::{Levers, Settings};
+pub use settings::{Available, Levers, Settings};
 pub use standard::Standard;
 
 use crate::ByteSize;

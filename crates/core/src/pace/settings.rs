@@ -6,7 +6,7 @@ use super::Congestion;
 use crate::progress::StallLimits;
 
 /// Everything that controllers take from the configuration and from the machine.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     /// `[performance] min_buffer_size`, bytes.
     pub min_step: usize,
@@ -27,7 +27,7 @@ pub struct Settings {
     /// `[client_optimization] adaptation_speed`, as the weight of a new measurement, 0 to 1.
     pub gain: f64,
     /// Congestion controls that this process may set.
-    pub available: Vec<Congestion>,
+    pub available: Available,
     /// The congestion control that new connections have.
     pub inherited: Option<Congestion>,
     /// Which levers move; for experiments.
@@ -48,10 +48,30 @@ impl Default for Settings {
             sample_every: Duration::from_secs(5),
             reconsider_every: Duration::from_secs(30),
             gain: 0.2,
-            available: Vec::new(),
+            available: Available::default(),
             inherited: None,
             levers: Levers::default(),
             explain: false,
+        }
+    }
+}
+
+/// Congestion controls that a process may set on its connections.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Available {
+    /// [`Congestion::Cubic`].
+    pub cubic: bool,
+    /// [`Congestion::Bbr`].
+    pub bbr: bool,
+}
+
+impl Available {
+    /// Whether `congestion` may be set.
+    #[must_use]
+    pub fn contains(self, congestion: Congestion) -> bool {
+        match congestion {
+            Congestion::Cubic => self.cubic,
+            Congestion::Bbr => self.bbr,
         }
     }
 }

@@ -1,0 +1,177 @@
+//! Controllers on a simulated link.
+
+mod invariants;
+mod link;
+
+use std::time::Duration;
+
+use self::link::{Link, ms};
+use super::{
+    Available, Carrier, Congestion, Controller, Direction, Expected, Lane, Levers, Observation, Settings, Start,
+    controller,
+};
+use crate::pace::Arm;
+
+fn settings() -> Settings {
+    Settings {
+        available: Available { cubic: true, bbr: true },
+        inherited: Some(Congestion::Cubic),
+        explain: true,
+        ..Settings::default()
+    }
+}
+
+fn download(size: u64) -> Start {
+    Start {
+        direction: Direction::Download,
+        size: Some(size),
+        carrier: Carrier::Plain,
+        is_shared: false,
+        expected: Expected::default(),
+    }
+}
+
+fn upload(size: u64) -> Start {
+    Start { direction: Direction::Upload, ..download(size) }
+}
+
+#[test]
+fn a_lossy_path_gets_bbr_and_keeps_its_rate() {
+    for loss in [0.005, 0.02] {
+        let lossy = Link { loss, ..Link::default() };
+        let standard = lossy.run(&mut *controller(Arm::Standard, &settings(), &download(1 << 30)), ms(30_000));
+        let mut adaptive = controller(Arm::Adaptive, &settings(), &download(1 << 30));
+        let moved = lossy.run(&mut *adaptive, ms(30_000));
+        assert_eq!(adaptive.plan().congestion, Some(Congestion::Bbr), "{loss}");
+        assert!(moved > 3 * standard, "{moved} against {standard} at {loss}");
+    }
+}
+
+#[test]
+fn a_known_lossy_client_gets_bbr_from_its_first_byte() {
+    let expected = Expected { loss: Some(0.02), ..Expected::default() };
+    let start = Start { expected, ..download(1 << 20) };
+    assert_eq!(controller(Arm::Adaptive, &settings(), &start).plan().congestion, Some(Congestion::Bbr));
+    let behind_a_proxy = Start { is_shared: true, ..start };
+    assert_eq!(controller(Arm::Adaptive, &settings(), &behind_a_proxy).plan().congestion, None);
+    let nothing_to_choose = Settings { available: Available::default(), ..settings() };
+    assert_eq!(controller(Arm::Adaptive, &nothing_to_choose, &start).plan().congestion, None);
+}
+
+#[test]
+fn a_clean_short_path_is_left_alone() {
+    let clean = Link::default();
+    let standard = clean.run(&mut *controller(Arm::Standard, &settings(), &download(1 << 30)), ms(30_000));
+    let mut adaptive = controller(Arm::Adaptive, &settings(), &download(1 << 30));
+    let moved = clean.run(&mut *adaptive, ms(30_000));
+    assert_eq!(adaptive.plan().congestion, None);
+    assert!(moved >= standard, "{moved} against {standard}");
+    assert!(adaptive.decisions().iter().all(|decision| decision.lever != "congestion control"));
+}
+
+#[test]
+fn a_congested_path_is_not_mistaken_for_a_lossy_one() {
+    let congested = Link { loss: 0.01, queue: ms(80), ..Link::default() };
+    let mut adaptive = controller(Arm::Adaptive, &settings(), &download(1 << 30));
+    congested.run(&mut *adaptive, ms(30_000));
+    assert_eq!(adaptive.plan().congestion, None, "packets are lost because the queue is full");
+}
+
+#[test]
+fn a_path_that_heals_goes_back_and_one_that_flaps_does_not_flap_with_it() {
+    let mut adaptive = controller(Arm::Adaptive, &settings(), &download(1 << 40));
+    let mut link = Link { loss: 0.02, ..Link::default() };
+    let mut at = Duration::ZERO;
+    for round in 0..40 {
+        link.loss = if round % 2 == 0 { 0.02 } else { 0.0 };
+        link.run_from(&mut *adaptive, &mut at, ms(40_000));
+    }
+    let changes = adaptive.decisions().iter().filter(|decision| decision.lever == "congestion control").count();
+    assert!((1..=4).contains(&changes), "{changes} changes in 40 rounds");
+
+    let mut healed = controller(Arm::Adaptive, &settings(), &download(1 << 40));
+    let mut at = Duration::ZERO;
+    Link { loss: 0.02, ..Link::default() }.run_from(&mut *healed, &mut at, ms(10_000));
+    assert_eq!(healed.plan().congestion, Some(Congestion::Bbr));
+    Link::default().run_from(&mut *healed, &mut at, ms(120_000));
+    assert_eq!(healed.plan().congestion, None, "two clean minutes");
+}
+
+#[test]
+fn the_change_is_explained_with_its_figures() {
+    let mut adaptive = controller(Arm::Adaptive, &settings(), &download(1 << 30));
+    Link { loss: 0.02, ..Link::default() }.run(&mut *adaptive, ms(5_000));
+    let decisions = adaptive.decisions();
+    let choice = decisions.iter().find(|decision| decision.lever == "congestion control").unwrap();
+    assert_eq!((choice.from.as_str(), choice.to.as_str()), ("the host's", "bbr"));
+    assert!(choice.because.contains("% lost"), "{}", choice.because);
+    assert!(adaptive.decisions().is_empty(), "each is told once");
+}
+
+#[test]
+fn a_handover_that_ends_well_makes_the_next_one_bearable() {
+    let mut adaptive = controller(Arm::Adaptive, &settings(), &download(1 << 30));
+    let mut at = Duration::ZERO;
+    let link = Link { rtt: ms(600), ..Link::default() };
+    link.run_from(&mut *adaptive, &mut at, ms(5_000));
+    let before = adaptive.plan().stall.idle;
+    at += Duration::from_secs(58);
+    link.run_from(&mut *adaptive, &mut at, ms(5_000));
+    let after = adaptive.plan().stall.idle;
+    assert!(after > before && after >= Duration::from_secs(69), "{before:?} then {after:?}");
+    assert!(after <= settings().longest_stall.unwrap());
+    let fixed = Settings { longest_stall: None, ..settings() };
+    let mut adaptive = controller(Arm::Adaptive, &fixed, &download(1 << 30));
+    let mut at = Duration::from_secs(59);
+    link.run_from(&mut *adaptive, &mut at, ms(5_000));
+    assert_eq!(adaptive.plan().stall, fixed.stall);
+}
+
+#[test]
+fn waiting_for_us_says_nothing_about_the_path() {
+    let mut adaptive = controller(Arm::Adaptive, &settings(), &upload(1 << 30));
+    let seen = |now, moved, is_app_limited| Observation { now, moved, filled: true, is_app_limited, path: None };
+    for second in 1..10u64 {
+        adaptive.observe(&seen(ms(second * 1000), 10_000_000, false));
+    }
+    let before = adaptive.snapshot().rate.unwrap();
+    for second in 10..30u64 {
+        adaptive.observe(&seen(ms(second * 1000), 1_000, true));
+    }
+    assert_eq!(adaptive.snapshot().rate.unwrap(), before);
+}
+
+#[test]
+fn steps_grow_while_they_are_full_and_shrink_when_they_are_not() {
+    let settings = settings();
+    let mut adaptive = controller(Arm::Adaptive, &settings, &Start { size: Some(64 << 10), ..upload(0) });
+    assert_eq!((adaptive.plan().lane, adaptive.plan().step), (Lane::Buffered, settings.first_step));
+    let mut now = 0;
+    let mut step = |adaptive: &mut dyn Controller, filled| {
+        now += 10;
+        adaptive.observe(&Observation { now: ms(now), moved: 4096, filled, is_app_limited: false, path: None });
+        adaptive.plan().step
+    };
+    assert_eq!(step(&mut *adaptive, true), 4 * settings.first_step);
+    assert_eq!((0..5).map(|_| step(&mut *adaptive, true)).last(), Some(settings.max_step));
+    assert_eq!(step(&mut *adaptive, false), settings.max_step, "once is chance");
+    assert_eq!((0..100).map(|_| step(&mut *adaptive, false)).last(), Some(settings.min_step));
+}
+
+#[test]
+fn large_plain_uploads_are_spliced_and_others_are_not() {
+    let lane = |start: &Start| controller(Arm::Adaptive, &settings(), start).plan().lane;
+    assert_eq!(lane(&upload(1 << 30)), Lane::ZeroCopy);
+    assert_eq!(lane(&upload(10_000)), Lane::Buffered);
+    assert_eq!(lane(&Start { size: None, ..upload(0) }), Lane::Buffered);
+    assert_eq!(lane(&Start { carrier: Carrier::Tls, ..upload(1 << 30) }), Lane::Buffered);
+}
+
+#[test]
+fn each_lever_that_is_off_stays_where_the_standard_arm_has_it() {
+    let standard = controller(Arm::Standard, &settings(), &upload(1 << 30)).plan();
+    let off = Settings { levers: Levers { lane: false, ..Levers::ALL }, ..settings() };
+    let plan = controller(Arm::Adaptive, &off, &upload(1 << 30)).plan();
+    assert_eq!((plan.lane, plan.step), (standard.lane, standard.step));
+    assert!(plan.write_back && !standard.write_back);
+}

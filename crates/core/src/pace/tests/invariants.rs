@@ -1,0 +1,102 @@
+//! What no measurement, however absurd, may break.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::pace::{PathSample, Plan};
+
+fn any_path() -> impl Strategy<Value = Option<PathSample>> {
+    let time =
+        prop_oneof![Just(Duration::ZERO), (0u64..10_000_000).prop_map(Duration::from_micros), Just(Duration::MAX)];
+    let count = prop_oneof![Just(None), (0u64..100_000).prop_map(Some), Just(Some(u64::MAX))];
+    let sample = (
+        time.clone(),
+        time.clone(),
+        proptest::option::of(time),
+        count.clone(),
+        count.clone(),
+        any::<u64>(),
+        any::<bool>(),
+    );
+    proptest::option::of(sample.prop_map(
+        |(rtt, rtt_var, min_rtt, segments_out, delivery_rate, retransmits, limited)| PathSample {
+            rtt,
+            rtt_var,
+            min_rtt,
+            segments_out,
+            delivery_rate,
+            retransmits,
+            is_rate_app_limited: limited,
+            spurious: Some(3),
+            ..PathSample::default()
+        },
+    ))
+}
+
+fn any_seen() -> impl Strategy<Value = Observation> {
+    let now = prop_oneof![(0u64..3_600_000).prop_map(ms), Just(Duration::MAX)];
+    (now, prop_oneof![Just(0), 0u64..1 << 30, Just(u64::MAX)], any::<bool>(), any::<bool>(), any_path())
+        .prop_map(|(now, moved, filled, is_app_limited, path)| Observation { now, moved, filled, is_app_limited, path })
+}
+
+fn any_start() -> impl Strategy<Value = Start> {
+    let expected =
+        (proptest::option::of(any::<u64>()), proptest::option::of(0.0f64..1.0), proptest::option::of(any::<usize>()))
+            .prop_map(|(rate, loss, step)| Expected {
+                rate,
+                loss,
+                step,
+                min_rtt: rate.map(|_| ms(300)),
+                congestion: None,
+            });
+    let carrier = prop_oneof![Just(Carrier::Plain), Just(Carrier::Tls), Just(Carrier::H2)];
+    let direction = prop_oneof![Just(Direction::Upload), Just(Direction::Download)];
+    (direction, proptest::option::of(any::<u64>()), carrier, any::<bool>(), expected).prop_map(
+        |(direction, size, carrier, is_shared, expected)| Start { direction, size, carrier, is_shared, expected },
+    )
+}
+
+fn holds(plan: &Plan, settings: &Settings, start: &Start) {
+    assert!((settings.min_step..=settings.max_step).contains(&plan.step), "{plan:?}");
+    assert!((1..=settings.max_step).contains(&plan.write), "{plan:?}");
+    assert!(plan.stall.idle >= settings.stall.idle && plan.stall.idle <= settings.longest_stall.unwrap(), "{plan:?}");
+    assert!(plan.stall.window >= settings.stall.window && plan.stall.min_rate <= settings.stall.min_rate, "{plan:?}");
+    assert!(plan.unsent.is_none_or(|unsent| (128 << 10..=4 << 20).contains(&unsent)), "{plan:?}");
+    assert!(plan.window.is_none_or(|window| (2 << 20..=16 << 20).contains(&window)), "{plan:?}");
+    assert!(plan.read_ahead <= 8 << 20, "{plan:?}");
+    assert!(plan.sample_after.is_none_or(|after| after <= settings.sample_every), "{plan:?}");
+    if start.is_shared {
+        assert_eq!((plan.congestion, plan.unsent, plan.sample_after), (None, None, None));
+    }
+    if start.direction == Direction::Upload {
+        assert_eq!((plan.congestion, plan.unsent), (None, None), "the client's sender governs an upload");
+    }
+}
+
+proptest! {
+    #[test]
+    fn plans_stay_within_their_bounds(start in any_start(), seen in prop::collection::vec(any_seen(), 0..40)) {
+        let settings = settings();
+        let mut adaptive = controller(Arm::Adaptive, &settings, &start);
+        holds(&adaptive.plan(), &settings, &start);
+        for seen in &seen {
+            adaptive.observe(seen);
+            holds(&adaptive.plan(), &settings, &start);
+            let _ = adaptive.snapshot();
+        }
+    }
+
+    #[test]
+    fn without_levers_the_adaptive_arm_does_what_the_standard_arm_does(
+        start in any_start(),
+        seen in prop::collection::vec(any_seen(), 0..40),
+    ) {
+        let pinned = Settings { levers: Levers::NONE, ..settings() };
+        let standard = controller(Arm::Standard, &pinned, &start).plan();
+        let mut adaptive = controller(Arm::Adaptive, &pinned, &start);
+        for seen in &seen {
+            adaptive.observe(seen);
+            prop_assert_eq!(Plan { sample_after: None, ..adaptive.plan() }, standard);
+        }
+    }
+}
