@@ -41,6 +41,12 @@ impl Progress {
         Self { limits, last_byte: now, paid_until: now + limits.window }
     }
 
+    /// Puts other limits in force, from the last byte on.
+    pub fn set_limits(&mut self, limits: StallLimits) {
+        // What was saved up under a shorter window stays; a longer one can be saved up from now on.
+        self.limits = limits;
+    }
+
     /// Notes that `bytes` moved; none is no progress.
     pub fn moved(&mut self, now: Duration, bytes: u64) {
         if bytes == 0 {

@@ -28,7 +28,7 @@ pub struct App {
     store: Arc<dyn BlobStore>,
     meta: Arc<dyn MetaStore>,
     metrics: Arc<Metrics>,
-    engine: Engine,
+    engine: Arc<Engine>,
     tries: Arc<Tries>,
     /// Whether the last step of an upload that the disk or the database took part in failed.
     is_troubled: AtomicBool,
@@ -61,7 +61,7 @@ impl App {
     ) -> Self {
         let (explained, started, tries) = (AtomicU64::new(0), Stopwatch::start(), Arc::default());
         Self {
-            engine: Engine::new(config.pace.clone()),
+            engine: Arc::new(Engine::new(config.pace.clone(), Arc::clone(&metrics))),
             config: ArcSwap::from_pointee(config),
             store,
             meta,
@@ -100,7 +100,7 @@ impl App {
 
     /// What begins flows, and learns from them.
     #[must_use]
-    pub fn engine(&self) -> &Engine {
+    pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 

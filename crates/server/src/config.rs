@@ -8,6 +8,7 @@ mod address;
 mod cross;
 mod keys;
 mod kind;
+mod pace;
 mod reference;
 mod report;
 mod resolve;

@@ -189,7 +189,7 @@ impl Adaptive {
         let need = timeouts.max(self.estimate.longest_gap());
         let wanted = scaled(need, self.settings.stall_factor);
         let configured = self.settings.stall;
-        let idle = wanted.min(longest).max(configured.idle).max(self.plan.stall.idle);
+        let idle = wanted.min(longest).max(self.settings.shortest_stall).max(configured.idle).max(self.plan.stall.idle);
         let window = configured.window.max(idle);
         self.plan.stall = StallLimits { idle, window, ..configured };
     }

@@ -52,7 +52,7 @@ impl Estimate {
             self.last_moved = self.now;
         }
         if !elapsed.is_zero() {
-            self.note_rate(seen.moved as f64 / elapsed.as_secs_f64(), seen.is_app_limited);
+            self.note_rate(seen.moved as f64 / elapsed.as_secs_f64(), elapsed, seen.is_app_limited);
         }
         if let Some(path) = seen.path {
             self.note_path(path);
@@ -60,10 +60,12 @@ impl Estimate {
     }
 
     /// A transfer that waits for us shows less than the path carries: it can raise the figure, never lower it.
-    fn note_rate(&mut self, rate: f64, is_app_limited: bool) {
+    /// The weight of a figure grows with the time that it covers: one over 250 ms has the configured gain.
+    fn note_rate(&mut self, rate: f64, covered: Duration, is_app_limited: bool) {
+        let weight = 1.0 - (1.0 - self.gain).powf(covered.as_secs_f64() / 0.25);
         self.rate = Some(match self.rate {
             Some(known) if is_app_limited && rate < known => known,
-            Some(known) => known + self.gain * (rate - known),
+            Some(known) => known + weight * (rate - known),
             None => rate,
         });
     }

@@ -16,6 +16,8 @@ pub struct Settings {
     pub max_step: usize,
     /// Stall limits of the configuration: an adaptive plan only lengthens them.
     pub stall: StallLimits,
+    /// `[timeouts] min_timeout`: an adaptive plan is at least this patient.
+    pub shortest_stall: Duration,
     /// `[timeouts] max_timeout`, when `adaptive_timeouts` is on: how far a plan may lengthen the stall limit.
     pub longest_stall: Option<Duration>,
     /// `[timeouts] timeout_adaptation_factor`: what the measured need is multiplied with.
@@ -43,6 +45,7 @@ impl Default for Settings {
             first_step: 64 << 10,
             max_step: 1 << 20,
             stall: StallLimits::default(),
+            shortest_stall: Duration::ZERO,
             longest_stall: Some(Duration::from_secs(300)),
             stall_factor: 1.2,
             sample_every: Duration::from_secs(5),

@@ -3,47 +3,24 @@
 //! Pure. A round-trip time does not name a medium: *quality* and *evidence* are measured, the *link* is a guess with a
 //! confidence and mostly unknown. Called by the server's `flow`.
 
-use std::net::IpAddr;
+mod evidence;
+mod link;
+mod quality;
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use crate::pace::{Expected, Snapshot};
+pub use evidence::Evidence;
+pub use link::{Guess, Hints, Link, guess};
+pub use quality::{InvalidThresholds, Quality, Threshold, Thresholds};
 
-/// How good the path to a client is: `[streaming] quality_thresholds` on rate and latency.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum Quality {
-    /// Below every threshold, or not measured yet.
-    Unknown,
-    /// See the configuration.
-    Poor,
-    /// See the configuration.
-    Fair,
-    /// See the configuration.
-    Good,
-    /// See the configuration.
-    Excellent,
-}
-
-/// What a client's link probably is.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum Link {
-    /// Wired.
-    Ethernet,
-    /// Wireless LAN.
-    Wifi,
-    /// 4G or 5G.
-    Lte,
-    /// Older mobile networks.
-    Cellular,
-    /// A satellite hop.
-    Satellite,
-    /// A tunnel.
-    Vpn,
-    /// Not enough to say.
-    Unknown,
-}
+use crate::Timestamp;
+use crate::pace::{Congestion, Expected, Plan, Snapshot};
 
 /// Whom a profile is about: the owner where the protocol names one, and the network it came from.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ProfileKey {
     /// The slot's owner.
     pub owner: Option<String>,
@@ -51,24 +28,105 @@ pub struct ProfileKey {
     pub prefix: Option<IpAddr>,
 }
 
+impl ProfileKey {
+    /// The key of `owner` at `address`. An IPv4 address in IPv6 clothes is the IPv4 address.
+    #[must_use]
+    pub fn new(owner: Option<String>, address: Option<IpAddr>) -> Self {
+        Self { owner, prefix: address.map(|address| prefix(address.to_canonical())) }
+    }
+}
+
+fn prefix(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => Ipv4Addr::from_bits(v4.to_bits() & !0xff).into(),
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !((1 << 80) - 1)).into(),
+    }
+}
+
 /// One transfer that has ended, as a profile learns from it.
 #[derive(Clone, Copy, Debug)]
 pub struct Lesson {
     /// What the controller saw.
     pub snapshot: Snapshot,
+    /// The plan that it ended with.
+    pub plan: Plan,
     /// How long it took.
     pub elapsed: Duration,
     /// Bytes that moved.
     pub bytes: u64,
-    /// Whether it broke off.
-    pub broke: bool,
+    /// Whether all of it moved.
+    pub is_whole: bool,
 }
 
 /// What is remembered of one client.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Profile {
-    /// What the next transfer may expect.
-    pub expected: Expected,
+    /// Bytes per second that it reached.
+    pub rate: Option<f64>,
+    /// Shortest round trip, seconds. Rises only slowly: networks change.
+    pub min_rtt: Option<f64>,
+    /// Variation of the round trip, seconds.
+    pub jitter: Option<f64>,
+    /// Share of the segments that were lost.
+    pub loss: Option<f64>,
+    /// Share of the transfers that broke off.
+    pub breaks: f64,
+    /// Rate with the host's congestion control, and with BBR.
+    pub rate_default: Option<f64>,
+    /// See above.
+    pub rate_bbr: Option<f64>,
+    /// The step that the last transfer ended with.
+    pub step: Option<u32>,
     /// Transfers that it was learnt from.
     pub transfers: u32,
+    /// When it learnt last.
+    pub at: Timestamp,
+}
+
+impl Profile {
+    /// Takes in one transfer; `gain` is the weight of the new one.
+    pub fn learn(&mut self, lesson: &Lesson, gain: f64, now: Timestamp) {
+        let seen = &lesson.snapshot;
+        self.at = now;
+        self.transfers = self.transfers.saturating_add(1);
+        self.breaks += gain * (f64::from(u8::from(!lesson.is_whole)) - self.breaks);
+        let rate = lesson.bytes as f64 / lesson.elapsed.as_secs_f64().max(1e-3);
+        blend(&mut self.rate, Some(rate), gain);
+        match lesson.plan.congestion {
+            Some(Congestion::Bbr) => blend(&mut self.rate_bbr, Some(rate), gain),
+            _ => blend(&mut self.rate_default, Some(rate), gain),
+        }
+        blend(&mut self.jitter, seen.jitter.map(|jitter| jitter.as_secs_f64()), gain);
+        blend(&mut self.loss, seen.loss, gain);
+        if let Some(rtt) = seen.min_rtt.map(|rtt| rtt.as_secs_f64()) {
+            match self.min_rtt {
+                Some(known) if rtt > known => blend(&mut self.min_rtt, Some(rtt), gain),
+                _ => self.min_rtt = Some(rtt),
+            }
+        }
+        self.step = u32::try_from(lesson.plan.step).ok();
+    }
+
+    /// What the next transfer may expect.
+    #[must_use]
+    pub fn expected(&self) -> Expected {
+        // Only a clear gain makes BBR the better one: small differences are chance.
+        let bbr_is_better = match (self.rate_default, self.rate_bbr) {
+            (Some(other), Some(bbr)) => bbr > 1.2 * other,
+            _ => false,
+        };
+        Expected {
+            rate: self.rate.map(|rate| rate as u64),
+            min_rtt: self.min_rtt.and_then(|rtt| Duration::try_from_secs_f64(rtt).ok()),
+            loss: self.loss,
+            congestion: bbr_is_better.then_some(Congestion::Bbr),
+            step: self.step.and_then(|step| usize::try_from(step).ok()),
+        }
+    }
+}
+
+fn blend(known: &mut Option<f64>, new: Option<f64>, gain: f64) {
+    if let Some(new) = new.filter(|new| new.is_finite()) {
+        *known = Some(known.map_or(new, |known| known + gain * (new - known)));
+    }
 }

@@ -88,7 +88,9 @@ pub(super) enum Value {
     Float(f64),
     Text(String),
     List(Vec<Node>),
-    /// A table or a date: nothing here reads them.
+    /// An inline table inside a list.
+    Table(Vec<(String, Node)>),
+    /// A date, or a number beyond all numbers: nothing here reads them.
     Other(&'static str),
 }
 
@@ -131,6 +133,7 @@ impl Node {
             Value::Float(n) => *n == 0.0,
             Value::Text(text) => matches!(text.to_ascii_lowercase().as_str(), "" | "false" | "f" | "0"),
             Value::List(list) => list.is_empty(),
+            Value::Table(table) => table.is_empty(),
             Value::Other(_) => false,
         }
     }
@@ -139,13 +142,14 @@ impl Node {
         Mismatch { at: self.at.clone(), message: message.into() }
     }
 
-    fn wants(&self, wanted: &str) -> Mismatch {
+    pub(super) fn wants(&self, wanted: &str) -> Mismatch {
         let got = match &self.value {
             Value::Bool(on) => format!("`{on}`"),
             Value::Int(n) => format!("`{n}`"),
             Value::Float(n) => format!("`{n}`"),
             Value::Text(text) => format!("`{text}`"),
             Value::List(_) => "a list".to_owned(),
+            Value::Table(_) => "a table".to_owned(),
             Value::Other(what) => (*what).to_owned(),
         };
         self.mismatch(format!("expected {wanted}, got {got}"))
@@ -160,7 +164,9 @@ impl Value {
             DeValue::Integer(n) => whole(n).map_or(Self::Other("a number that is too large"), Self::Int),
             DeValue::Float(n) => n.as_str().parse().map_or(Self::Other("a number that is too large"), Self::Float),
             DeValue::Array(list) => Self::List(list.iter().map(Node::from_toml).collect()),
-            DeValue::Table(_) => Self::Other("a table"),
+            DeValue::Table(table) => Self::Table(
+                table.iter().map(|(name, value)| (name.get_ref().to_string(), Node::from_toml(value))).collect(),
+            ),
             DeValue::Datetime(_) => Self::Other("a date"),
         }
     }
@@ -195,7 +201,7 @@ pub(super) fn int(node: &Node) -> Result<u64, Mismatch> {
     n.ok_or_else(|| node.wants("a whole number, not negative"))
 }
 
-fn float(node: &Node) -> Result<f64, Mismatch> {
+pub(super) fn float(node: &Node) -> Result<f64, Mismatch> {
     let n = match &node.value {
         Value::Int(n) => Some(*n as f64),
         Value::Float(n) => Some(*n),
@@ -230,6 +236,17 @@ pub(super) fn size(node: &Node) -> Result<ByteSize, Mismatch> {
         Value::Int(n) => u64::try_from(*n).map(ByteSize::bytes).map_err(|_| node.wants("a size, not negative")),
         Value::Text(text) => text.parse().map_err(|e: hfs_core::InvalidByteSize| node.mismatch(e.to_string())),
         _ => Err(node.wants("a size such as \"10MB\"")),
+    }
+}
+
+/// Bytes per second: a size, with or without `/s`.
+pub(super) fn rate(node: &Node) -> Result<ByteSize, Mismatch> {
+    match &node.value {
+        Value::Text(text) => {
+            let bare = text.trim().strip_suffix("/s").unwrap_or(text).trim();
+            bare.parse().map_err(|e: hfs_core::InvalidByteSize| node.mismatch(e.to_string()))
+        }
+        _ => size(node),
     }
 }
 

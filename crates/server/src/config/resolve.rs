@@ -11,14 +11,12 @@ use std::time::Duration;
 
 use hfs_core::ByteSize;
 use hfs_core::admit::Limits;
-use hfs_core::pace::Settings;
 use hfs_core::progress::StallLimits;
 
 use super::kind::{self, Mismatch, Node, Place};
 use super::said::Said;
 use super::source::Notes;
 use super::{Config, HttpConfig, address, cross, secrets};
-use crate::flow::PaceConfig;
 use crate::net::{ListenAddress, NetConfig, TlsConfig};
 use crate::storage::StorageConfig;
 use crate::telemetry::{LogConfig, LogFormat, MetricsConfig};
@@ -121,7 +119,7 @@ impl Resolver<'_, '_> {
     }
 
     /// A duration that is not zero.
-    fn span(&mut self, path: &'static str, default: u64) -> Duration {
+    pub(super) fn span(&mut self, path: &'static str, default: u64) -> Duration {
         let span = self.or(path, kind::duration, Duration::from_secs(default));
         if span.is_zero() {
             self.notes.error(&self.place(path), format!("`{path}` must be longer than nothing"));
@@ -334,12 +332,6 @@ impl Resolver<'_, '_> {
             path: path.unwrap_or_else(|| "/metrics".to_owned()),
             listen: self.parsed("server.metricsport", |text| address::socket(text, loopback)),
         }
-    }
-
-    fn pace(&mut self, stall: StallLimits) -> PaceConfig {
-        let default = PaceConfig::default();
-        let settings = Settings { stall, ..default.settings.clone() };
-        PaceConfig { settings, ..default }
     }
 
     fn naming(&mut self) {

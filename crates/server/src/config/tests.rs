@@ -344,3 +344,57 @@ fn a_reload_keeps_what_cannot_change() {
     write("server.listen_address = \"nowhere\"");
     assert!(reload(&running, [], &Overrides::default()).is_err());
 }
+
+#[test]
+fn the_data_paths_are_read_as_the_mission_writes_them() {
+    let text = r#"
+        [performance]
+        adaptive_buffers = true
+        testing_mode = true
+        min_buffer_size = "32KB"
+        max_buffer_size = "256KB"
+        levers = ["congestion", "write_back"]
+        [client_optimization]
+        adaptation_speed = "fast"
+        learning_enabled = false
+        [timeouts]
+        adaptive_timeouts = false
+        [streaming]
+        quality_thresholds = [
+            { name = "good", min_throughput = "2MB/s", max_latency = "100ms" },
+            { name = "excellent", min_throughput = "20MB/s", max_latency = "10ms" },
+            { name = "fair", min_throughput = "100KB/s", max_latency = "500ms" },
+            { name = "poor", min_throughput = "10KB/s", max_latency = "2s" },
+        ]
+    "#;
+    let pace = good(text).unwrap_or_else(|report| panic!("{report}")).config.pace;
+    assert!(pace.enabled && pace.testing && !pace.fully && !pace.profiling);
+    let settings = pace.settings;
+    assert_eq!((settings.min_step, settings.first_step, settings.max_step), (32 << 10, 64 << 10, 256 << 10));
+    assert_eq!((settings.gain, settings.longest_stall), (0.5, None));
+    assert!(settings.levers.congestion && settings.levers.write_back && !settings.levers.lane);
+    let quality = |rate, millis| pace.thresholds.quality(Some(rate), Some(Duration::from_millis(millis)));
+    assert_eq!(quality(20 << 20, 10).as_str(), "excellent");
+    assert_eq!(quality(3 << 20, 10).as_str(), "good");
+}
+
+#[test]
+fn bounds_that_contradict_each_other_are_refused() {
+    for (text, said) in [
+        ("performance.min_buffer_size = \"2MB\"\nperformance.max_buffer_size = \"1MB\"", "is above `max_buffer_size`"),
+        ("performance.initial_buffer_size = \"2MB\"\nperformance.max_buffer_size = \"1MB\"", "is not between"),
+        ("performance.min_buffer_size = \"1\"", "is not between 4 KiB and 16 MiB"),
+        ("performance.max_memory_usage = \"1KB\"", "too little"),
+        ("performance.levers = [\"congestoin\"]", "there is no lever `congestoin`"),
+        ("timeouts.min_timeout = \"400s\"", "longer than `max_timeout`"),
+        ("timeouts.timeout_adaptation_factor = 0.5", "not between 1 and 100"),
+        (
+            "streaming.quality_thresholds = [{ name = \"good\", min_throughput = \"1MB/s\", max_latency = \"1s\" }]",
+            "each of",
+        ),
+        ("streaming.quality_thresholds = [{ name = \"best\" }]", "min_throughput"),
+    ] {
+        let report = report(text);
+        assert!(report.contains(said), "{text}: {report}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hfs_core::pace::Direction;
 use hfs_core::range::{self, Delivery, Object};
 use hfs_core::{SlotPath, media};
 use http::{HeaderMap, Method};
@@ -10,6 +11,8 @@ use tracing::error;
 use super::GetError;
 use crate::app::App;
 use crate::clock;
+use crate::flow::Flow;
+use crate::http::context::Context;
 use crate::meta::{Entry, MetaError, Record};
 use crate::storage::{Blob, StoreError};
 
@@ -22,13 +25,21 @@ pub struct Found {
     pub blob: Arc<dyn Blob>,
     /// What to send.
     pub delivery: Delivery,
+    /// What moves it; `None` when no byte of it is sent.
+    pub flow: Option<Flow>,
 }
 
 /// Finds what `slot` holds and evaluates the request's conditions and range.
 ///
 /// # Errors
 /// What is deleted or expired is as absent as what never was.
-pub async fn get(app: &App, method: &Method, slot: &SlotPath, headers: &HeaderMap) -> Result<Found, GetError> {
+pub async fn get(
+    app: &App,
+    context: &mut Context,
+    method: &Method,
+    slot: &SlotPath,
+    headers: &HeaderMap,
+) -> Result<Found, GetError> {
     let allowed = &app.config().download_extensions;
     let extension = media::extension(slot.file_name());
     if !allowed.is_empty() && !allowed.contains(&extension) {
@@ -57,7 +68,17 @@ pub async fn get(app: &App, method: &Method, slot: &SlotPath, headers: &HeaderMa
         Method::HEAD => range::evaluate_head(headers, &object),
         _ => range::evaluate(headers, &object),
     };
-    Ok(Found { record, blob, delivery })
+    let length = match &delivery {
+        _ if method == Method::HEAD => None,
+        Delivery::Whole => Some(object.size),
+        Delivery::Partial(range) => Some(range.end - range.start),
+        Delivery::NotModified | Delivery::PreconditionFailed | Delivery::Unsatisfiable => None,
+    };
+    let flow = match length {
+        Some(length) => Some(context.begin_flow(app.engine(), Direction::Download, Some(length)).await),
+        None => None,
+    };
+    Ok(Found { record, blob, delivery, flow })
 }
 
 /// Whether a blob whose file is missing is missed: it may have been deleted since its row was read.

@@ -88,6 +88,9 @@ impl FileBody {
 
 impl Drop for FileBody {
     fn drop(&mut self) {
+        if self.remaining() == 0 {
+            self.flow.complete();
+        }
         if let Some(on_end) = self.on_end.take() {
             on_end(Ending { bytes: self.sent, complete: self.remaining() == 0 }, &self.flow);
         }

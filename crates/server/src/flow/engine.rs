@@ -1,11 +1,22 @@
 //! [`Engine`]: what all flows share: settings, what was learnt, the arm of a new flow.
 
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use hfs_core::pace::{self, Arm, Direction, Expected, Settings, Start};
+use hfs_core::pace::{self, Arm, Available, Carrier, Congestion, Direction, Expected, Settings, Snapshot, Start};
+use hfs_core::profile::{Evidence, Hints, Lesson, Profile, ProfileKey, Quality, Thresholds, guess};
+use hfs_core::{ByteSize, Timestamp};
+use tracing::info;
 
+use super::assign::assign;
+use super::memory::Memory;
+use super::profiles::Profiles;
+use super::wire::congestions;
 use super::{Flow, Wire};
+use crate::clock::{self, Stopwatch};
+use crate::telemetry::metrics::Metrics;
 
 /// `[performance]` and what belongs to it, resolved.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,10 +27,26 @@ pub struct PaceConfig {
     pub uploads: bool,
     /// `adaptive_downloads`.
     pub downloads: bool,
-    /// `fully_adaptive`: also the routes that would force the standard arm.
+    /// `fully_adaptive`: no test, and also the routes that would take the standard arm.
     pub fully: bool,
     /// `testing_mode`: an even split, sticky per client.
     pub testing: bool,
+    /// `client_profiling` and `learning_enabled`: whether anything is remembered about clients.
+    pub profiling: bool,
+    /// `profile_persistence_duration`.
+    pub remember: Duration,
+    /// `max_memory_usage`.
+    pub memory: ByteSize,
+    /// `[streaming] quality_thresholds`.
+    pub thresholds: Thresholds,
+    /// `connection_type_detection`.
+    pub guessing: bool,
+    /// `user_agent_analysis`.
+    pub agents: bool,
+    /// `connection_fingerprinting`.
+    pub fingerprints: bool,
+    /// `client_profile_logging`.
+    pub log_profiles: bool,
     /// What controllers take.
     pub settings: Settings,
 }
@@ -33,6 +60,14 @@ impl Default for PaceConfig {
             downloads: true,
             fully: false,
             testing: false,
+            profiling: true,
+            remember: Duration::from_secs(24 * 3600),
+            memory: ByteSize::mib(512),
+            thresholds: Thresholds::default(),
+            guessing: true,
+            agents: true,
+            fingerprints: true,
+            log_profiles: false,
             settings: Settings::default(),
         }
     }
@@ -70,42 +105,165 @@ pub struct Begin {
 #[derive(Debug)]
 pub struct Engine {
     config: ArcSwap<PaceConfig>,
+    machine: (Available, Option<Congestion>),
+    profiles: Mutex<Profiles>,
+    memory: Memory,
+    metrics: Arc<Metrics>,
 }
 
 impl Engine {
     /// With this configuration, and nothing learnt.
     #[must_use]
-    pub fn new(config: PaceConfig) -> Self {
-        Self { config: ArcSwap::from_pointee(config) }
+    pub fn new(config: PaceConfig, metrics: Arc<Metrics>) -> Self {
+        let memory = Memory::new(config.memory);
+        let engine = Self {
+            config: ArcSwap::from_pointee(PaceConfig::default()),
+            machine: congestions(),
+            profiles: Mutex::default(),
+            memory,
+            metrics,
+        };
+        engine.configure(config);
+        engine
     }
 
-    /// Puts another configuration in force for flows from now on.
-    pub fn configure(&self, config: PaceConfig) {
+    /// Puts another configuration in force for flows from now on. The memory stays what it was at the start.
+    pub fn configure(&self, mut config: PaceConfig) {
+        (config.settings.available, config.settings.inherited) = self.machine;
         self.config.store(config.into());
     }
 
-    /// Begins a flow.
-    #[must_use]
-    pub fn begin(&self, begin: Begin) -> Flow {
+    /// Says once what the machine allows, for the log of a start.
+    pub fn introduce(&self) {
         let config = self.config.load();
-        let arm = begin.forced.unwrap_or_else(|| assign(&config, begin.direction));
-        let carrier = begin.wire.as_ref().map_or(pace::Carrier::Plain, Wire::carrier);
+        let (available, inherited) = self.machine;
+        info!(
+            adaptive = config.enabled,
+            uploads = config.uploads,
+            downloads = config.downloads,
+            congestion = inherited.map_or("other", Congestion::as_str),
+            bbr = available.bbr,
+            "Data paths"
+        );
+    }
+
+    /// Begins a flow; waits while other flows hold all the memory that there may be.
+    pub async fn begin(self: &Arc<Self>, begin: Begin) -> Flow {
+        let config = self.config.load_full();
+        let Begin { direction, size, wire, whose, forced } = begin;
+        let key = ProfileKey::new(whose.owner, whose.address);
+        let arm = assign(&config, direction, &key, forced);
         let start = Start {
-            direction: begin.direction,
-            size: begin.size,
-            carrier,
-            is_shared: begin.whose.is_proxied,
-            expected: Expected::default(),
+            direction,
+            size,
+            carrier: wire.as_ref().map_or(Carrier::Plain, Wire::carrier),
+            is_shared: whose.is_proxied,
+            expected: self.expected(&config, arm, &key),
         };
-        Flow::new(arm, pace::controller(arm, &config.settings, &start), begin.wire)
+        let controller = pace::controller(arm, &config.settings, &start);
+        let plan = controller.plan();
+        let share = self.memory.share(config.settings.min_step.min(plan.step), config.memory).await;
+        let mut flow = Flow {
+            arm,
+            direction,
+            controller,
+            plan,
+            // A proxy's connection is not the client's.
+            wire: wire.filter(|_| !whose.is_proxied),
+            watch: Stopwatch::start(),
+            total: 0,
+            moved: 0,
+            filled: true,
+            reconsidered: Duration::ZERO,
+            sampled: Duration::ZERO,
+            share,
+            key,
+            agent: whose.agent.filter(|_| config.agents),
+            engine: Arc::clone(self),
+            is_whole: false,
+        };
+        flow.replan();
+        flow.act();
+        flow
+    }
+
+    fn expected(&self, config: &PaceConfig, arm: Arm, key: &ProfileKey) -> Expected {
+        if !config.profiling || arm == Arm::Standard || key.prefix.is_none() {
+            return Expected::default();
+        }
+        self.profiles().expected(key, oldest(config))
+    }
+
+    /// How good a path is, if enough moved to say.
+    pub(super) fn quality(&self, seen: &Snapshot, bytes: u64) -> Quality {
+        // A few kilobytes never reach the rate that the path could carry.
+        let rate = seen.rate.filter(|_| bytes >= super::TELLING_BYTES);
+        self.config.load().thresholds.quality(rate, seen.rtt.or(seen.min_rtt))
+    }
+
+    pub(super) fn note_optimization(&self) {
+        self.metrics.adaptive_optimizations.inc();
+    }
+
+    pub(super) fn note_switch(&self) {
+        self.metrics.congestion_switches.inc();
+    }
+
+    /// Learns from a flow that has ended.
+    pub(super) fn learn(&self, flow: &Flow, lesson: &Lesson) {
+        let config = self.config.load();
+        let quality = self.quality(&lesson.snapshot, lesson.bytes);
+        self.metrics.flow_ended(flow.direction, flow.arm, quality);
+        if !config.profiling || flow.arm == Arm::Standard {
+            return;
+        }
+        if config.log_profiles {
+            let hints = Hints { agent: flow.agent.as_deref(), fingerprints: config.fingerprints };
+            let link = if config.guessing { guess(&lesson.snapshot, &hints) } else { Default::default() };
+            let evidence: Vec<&str> = Evidence::of(&lesson.snapshot).names().collect();
+            info!(
+                client = ?flow.key.prefix, quality = quality.as_str(), rate = lesson.snapshot.rate,
+                min_rtt_us = lesson.snapshot.min_rtt.map(|rtt| rtt.as_micros()), loss = lesson.snapshot.loss,
+                evidence = ?evidence, link = link.link.as_str(), confidence = link.confidence,
+                "Learnt about a client"
+            );
+        }
+        if let Some(known) = self.profiles().expected(&flow.key, oldest(&config)).rate.filter(|&rate| rate > 0) {
+            let rate = lesson.bytes as f64 / lesson.elapsed.as_secs_f64().max(1e-3);
+            self.metrics.adaptive_gains.observe(rate / known as f64);
+        }
+        self.profiles().learn(&flow.key, lesson, config.settings.gain, clock::now());
+    }
+
+    /// What was learnt since the last call, to be kept across a restart.
+    pub fn changes(&self) -> Vec<(ProfileKey, Profile)> {
+        let oldest = oldest(&self.config.load());
+        let mut profiles = self.profiles();
+        profiles.expire(oldest);
+        profiles.changes()
+    }
+
+    /// Says that what [`Engine::changes`] gave could not be kept.
+    pub fn unkept(&self, changes: Vec<(ProfileKey, Profile)>) {
+        self.profiles().unkept(changes);
+    }
+
+    /// Takes in what was kept.
+    pub fn restore(&self, kept: Vec<(ProfileKey, Profile)>) {
+        self.profiles().restore(kept);
+    }
+
+    /// Profiles older than this are worth nothing.
+    #[must_use]
+    pub fn oldest(&self) -> Timestamp {
+        oldest(&self.config.load())
+    }
+
+    fn profiles(&self) -> MutexGuard<'_, Profiles> {
+        self.profiles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The arm of a flow that no route has chosen.
-fn assign(config: &PaceConfig, direction: Direction) -> Arm {
-    let wanted = match direction {
-        Direction::Upload => config.uploads,
-        Direction::Download => config.downloads,
-    };
-    if config.enabled && wanted { Arm::Adaptive } else { Arm::Standard }
+fn oldest(config: &PaceConfig) -> Timestamp {
+    clock::now().plus_seconds(-i64::try_from(config.remember.as_secs()).unwrap_or(i64::MAX))
 }

@@ -1,9 +1,13 @@
 //! [`Wire`]: the connection below a transfer, as far as probes and levers need it.
 
-use std::os::fd::BorrowedFd;
-use std::sync::Arc;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use hfs_core::pace::Carrier;
+use hfs_core::pace::{Carrier, Congestion, PathSample, Plan};
+use tracing::warn;
 
 /// A socket that can be looked at, also while TLS has it.
 pub trait Tap: Send + Sync {
@@ -11,43 +15,208 @@ pub trait Tap: Send + Sync {
     fn tap(&self, look: &mut dyn FnMut(BorrowedFd<'_>));
 }
 
-impl Tap for std::os::fd::OwnedFd {
+impl Tap for OwnedFd {
     fn tap(&self, look: &mut dyn FnMut(BorrowedFd<'_>)) {
-        look(std::os::fd::AsFd::as_fd(self));
+        look(self.as_fd());
     }
 }
 
-/// A share of a connection's socket. It keeps the descriptor open, not the connection alive: whoever has it can look at
-/// the socket and set its options.
+/// A share of a connection's socket, for as long as the connection lasts: all its transfers have the same.
 #[derive(Clone)]
-pub struct Wire {
-    socket: Arc<dyn Tap>,
+pub struct Wire(Arc<Inner>);
+
+struct Inner {
+    socket: Box<dyn Tap>,
     carrier: Carrier,
+    set: Mutex<Set>,
+}
+
+/// What plans have changed on this connection.
+#[derive(Default)]
+struct Set {
+    /// The connection's own, before the first change.
+    original: Option<String>,
+    congestion: Option<Congestion>,
+    unsent: Option<u32>,
+    /// An option that the socket refused is not tried again.
+    is_congestion_refused: bool,
+    is_unsent_refused: bool,
 }
 
 impl Wire {
     /// The connection behind `socket`.
     #[must_use]
-    pub fn new(socket: Arc<dyn Tap>, carrier: Carrier) -> Self {
-        Self { socket, carrier }
+    pub fn new(socket: impl Tap + 'static, carrier: Carrier) -> Self {
+        Self(Arc::new(Inner { socket: Box::new(socket), carrier, set: Mutex::default() }))
     }
 
     /// What carries the bytes.
     #[must_use]
     pub fn carrier(&self) -> Carrier {
-        self.carrier
+        self.0.carrier
+    }
+
+    /// What the kernel says of the path; `None` where it says nothing (a Unix socket).
+    #[must_use]
+    pub fn sample(&self) -> Option<PathSample> {
+        let (info, congestion) = self.look(|fd| (hfs_sock::tcp_info(fd).ok(), hfs_sock::congestion(fd).ok()))?;
+        Some(of_kernel(&info?, congestion.as_deref()))
+    }
+
+    /// Makes the connection follow `plan`; returns whether the congestion control changed. What a plan leaves alone
+    /// goes back to what the connection had: the next transfer on it may be of the other arm.
+    pub fn follow(&self, plan: &Plan) -> bool {
+        let mut set = self.set();
+        if set.unsent != plan.unsent && !set.is_unsent_refused {
+            let wanted = plan.unsent.unwrap_or(0);
+            let done = self.look(|fd| hfs_sock::set_notsent_lowat(fd, wanted));
+            set.is_unsent_refused = !matches!(done, Some(Ok(())));
+            set.unsent = plan.unsent;
+        }
+        if set.congestion == plan.congestion || set.is_congestion_refused {
+            return false;
+        }
+        if set.original.is_none() {
+            set.original = self.look(|fd| hfs_sock::congestion(fd).ok()).flatten();
+        }
+        let wanted =
+            plan.congestion.map_or_else(|| set.original.clone().unwrap_or_default(), |it| it.as_str().to_owned());
+        match self.look(|fd| hfs_sock::set_congestion(fd, &wanted)) {
+            Some(Ok(())) => {
+                set.congestion = plan.congestion;
+                return true;
+            }
+            Some(Err(error)) => complain(&wanted, &error),
+            None => {}
+        }
+        set.is_congestion_refused = true;
+        false
     }
 
     /// What `look` makes of the socket.
-    pub fn look<R>(&self, look: impl FnOnce(BorrowedFd<'_>) -> R) -> Option<R> {
+    fn look<R>(&self, look: impl FnOnce(BorrowedFd<'_>) -> R) -> Option<R> {
         let (mut look, mut seen) = (Some(look), None);
-        self.socket.tap(&mut |fd| seen = look.take().map(|look| look(fd)));
+        self.0.socket.tap(&mut |fd| seen = look.take().map(|look| look(fd)));
         seen
+    }
+
+    fn set(&self) -> MutexGuard<'_, Set> {
+        self.0.set.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl std::fmt::Debug for Wire {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Wire").field("carrier", &self.carrier).finish_non_exhaustive()
+        f.debug_struct("Wire").field("carrier", &self.0.carrier).finish_non_exhaustive()
+    }
+}
+
+/// Once: it would be the same for each connection.
+fn complain(wanted: &str, error: &std::io::Error) {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    if !SAID.swap(true, Relaxed) {
+        warn!(congestion = wanted, %error, "The system does not let connections have this congestion control");
+    }
+}
+
+fn of_kernel(info: &hfs_sock::TcpInfo, congestion: Option<&str>) -> PathSample {
+    let micros = |micros: u32| Duration::from_micros(micros.into());
+    let span = |micros: Option<u64>| micros.map(Duration::from_micros);
+    PathSample {
+        rtt: micros(info.rtt),
+        rtt_var: micros(info.rttvar),
+        min_rtt: info.min_rtt.map(micros),
+        receive_rtt: Some(info.rcv_rtt).filter(|&rtt| rtt > 0).map(micros),
+        delivery_rate: info.delivery_rate,
+        is_rate_app_limited: info.delivery_rate_app_limited,
+        window: info.snd_cwnd,
+        mss: info.snd_mss,
+        receive_mss: info.rcv_mss,
+        segments_out: info.data_segs_out.map(u64::from),
+        segments_in: info.data_segs_in.map(u64::from),
+        retransmits: info.total_retrans.into(),
+        bytes_out: info.bytes_sent,
+        bytes_retransmitted: info.bytes_retrans,
+        bytes_acked: info.bytes_acked,
+        bytes_in: info.bytes_received,
+        out_of_order: info.rcv_ooopack,
+        spurious: info.dsack_dups,
+        reorderings: info.reord_seen,
+        busy: span(info.busy_time),
+        receiver_limited: span(info.rwnd_limited),
+        sender_limited: span(info.sndbuf_limited),
+        unsent: info.notsent_bytes,
+        congestion: congestion.and_then(Congestion::from_name),
+        subflows: 1,
+    }
+}
+
+/// The congestion controls that this process may set, and the one that its connections begin with.
+pub(super) fn congestions() -> (hfs_core::pace::Available, Option<Congestion>) {
+    let Ok(scratch) = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None) else {
+        return Default::default();
+    };
+    let inherited = hfs_sock::congestion(scratch.as_fd()).ok().and_then(|name| Congestion::from_name(&name));
+    let may = |congestion: Congestion| hfs_sock::set_congestion(scratch.as_fd(), congestion.as_str()).is_ok();
+    (hfs_core::pace::Available { cubic: may(Congestion::Cubic), bbr: may(Congestion::Bbr) }, inherited)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+
+    use hfs_core::pace::{Arm, Direction, Expected, Settings, Start, controller};
+
+    use super::*;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (ours, listener.accept().unwrap().0)
+    }
+
+    fn plan() -> Plan {
+        let start = Start {
+            direction: Direction::Download,
+            size: None,
+            carrier: Carrier::Plain,
+            is_shared: false,
+            expected: Expected::default(),
+        };
+        controller(Arm::Standard, &Settings::default(), &start).plan()
+    }
+
+    #[test]
+    fn a_plan_is_followed_and_the_next_one_finds_the_connection_as_it_was() {
+        let (mut ours, mut theirs) = pair();
+        let wire = Wire::new(OwnedFd::from(ours.try_clone().unwrap()), Carrier::Plain);
+        let (available, _) = congestions();
+        let first = hfs_sock::congestion(ours.as_fd()).unwrap();
+        let untouched = hfs_sock::notsent_lowat(ours.as_fd()).unwrap();
+        // Reno and whatever the host has are always there; the test wants one that differs.
+        let other = Congestion::ALL.into_iter().find(|it| it.as_str() != first && available.contains(*it));
+        assert!(!wire.follow(&plan()), "a standard plan changes nothing");
+        if let Some(other) = other {
+            assert!(wire.follow(&Plan { congestion: Some(other), unsent: Some(1 << 18), ..plan() }));
+            assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), other.as_str());
+            assert_eq!(hfs_sock::notsent_lowat(ours.as_fd()).unwrap(), 1 << 18);
+            assert_eq!(wire.sample().unwrap().congestion, Some(other));
+            assert!(wire.follow(&plan()));
+        }
+        assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), first);
+        assert_eq!(hfs_sock::notsent_lowat(ours.as_fd()).unwrap(), untouched);
+        ours.write_all(&[1; 10_000]).unwrap();
+        theirs.read_exact(&mut [0; 10_000]).unwrap();
+        let sample = wire.sample().unwrap();
+        assert!(sample.bytes_out.is_none_or(|bytes| bytes >= 10_000) && sample.mss > 500, "{sample:?}");
+    }
+
+    #[test]
+    fn a_socket_without_options_is_left_alone() {
+        let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let wire = Wire::new(OwnedFd::from(ours), Carrier::Plain);
+        assert_eq!(wire.sample(), None);
+        assert!(!wire.follow(&Plan { congestion: Some(Congestion::Bbr), unsent: Some(1 << 18), ..plan() }));
     }
 }

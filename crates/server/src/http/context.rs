@@ -1,5 +1,6 @@
 //! [`Context`]: what is known of one request besides its head, and its one line in the log.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hfs_core::auth::{Grant, Owner};
@@ -26,6 +27,7 @@ pub struct Context {
     wire: Option<Wire>,
     agent: Option<String>,
     forced: Option<Arm>,
+    arm: Arm,
     watch: Stopwatch,
     proof: &'static str,
     owner: Option<Owner>,
@@ -44,6 +46,7 @@ impl Context {
             is_proxied: client::is_proxied(&peer, &config.net.trusted_proxies, config.net.trust_unix),
             agent: request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::to_owned),
             forced: None,
+            arm: Arm::Standard,
             wire: peer.wire,
             watch: Stopwatch::start(),
             proof: "none",
@@ -82,8 +85,7 @@ impl Context {
     }
 
     /// Begins the flow of this request's body.
-    #[must_use]
-    pub fn begin_flow(&self, engine: &Engine, direction: Direction, size: Option<u64>) -> Flow {
+    pub async fn begin_flow(&mut self, engine: &Arc<Engine>, direction: Direction, size: Option<u64>) -> Flow {
         let whose = Whose {
             owner: self.owner().map(str::to_owned),
             address: match self.client {
@@ -93,13 +95,22 @@ impl Context {
             agent: self.agent.clone(),
             is_proxied: self.is_proxied,
         };
-        engine.begin(Begin { direction, size, wire: self.wire.clone(), whose, forced: self.forced })
+        let begin = Begin { direction, size, wire: self.wire.clone(), whose, forced: self.forced };
+        let flow = engine.begin(begin).await;
+        self.arm = flow.arm();
+        flow
     }
 
     /// Notes the proof and the owner that it named.
     pub fn authorized(&mut self, grant: &Grant) {
         self.proof = grant.proof().as_str();
         self.owner = grant.owner().cloned();
+    }
+
+    /// The arm of its transfer; standard when nothing was transferred.
+    #[must_use]
+    pub fn arm(&self) -> Arm {
+        self.arm
     }
 
     /// Notes how much of the body came.
@@ -119,6 +130,7 @@ impl Context {
             request = %self.id, slot, client = %self.client, proof = self.proof, owner = self.owner(),
             bytes = self.received,
             elapsed_ms = self.elapsed_ms(), outcome = if fresh { "stored" } else { "repeated" }, status = 201,
+            arm = self.arm.as_str(),
             "Upload finished"
         );
     }
@@ -133,10 +145,11 @@ impl Context {
     }
 
     /// The log line of a download, when its last byte is out or its client is gone.
-    pub fn log_delivered(&self, slot: &SlotPath, status: u16, ending: Ending) {
+    pub fn log_delivered(&self, slot: &SlotPath, status: u16, ending: Ending, flow: &Flow) {
         info!(
             request = %self.id, %slot, client = %self.client, bytes = ending.bytes, elapsed_ms = self.elapsed_ms(),
-            outcome = if ending.complete { "complete" } else { "aborted" }, status, "Download finished"
+            outcome = if ending.complete { "complete" } else { "aborted" }, status, arm = flow.arm().as_str(),
+            quality = flow.quality().as_str(), "Download finished"
         );
     }
 

@@ -45,6 +45,19 @@ impl Incoming {
     }
 }
 
+impl Incoming {
+    /// Whether the client sends faster than it is read: the last piece, of `length`, was as long as a read could be.
+    #[must_use]
+    pub fn is_pressing(&self, length: usize) -> bool {
+        match self {
+            Self::Full(_) => false,
+            Self::H1(body) => body.is_pressing(length),
+            // A frame is 16 KiB at most: what comes in full ones does not trickle.
+            Self::H2(_) => length >= 16 << 10,
+        }
+    }
+}
+
 /// Why a request body ended early.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

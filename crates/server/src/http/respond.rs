@@ -9,7 +9,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hfs_core::admit::Refusal;
 use hfs_core::auth::Denied;
-use hfs_core::pace::Direction;
 use hfs_core::range::Delivery;
 use hfs_core::{ByteSize, SlotPath};
 use http::header::{self, HeaderValue};
@@ -41,7 +40,7 @@ fn told(status: StatusCode, code: &'static str, text: impl Into<String>) -> Told
 
 /// 201 for a stored file and for its equal repeat, whatever went wrong otherwise.
 pub(super) fn put(app: &App, context: &Context, slot: &str, outcome: Result<Stored, PutError>) -> Response<Outgoing> {
-    tally::upload(app.metrics(), &outcome, context.received(), context.elapsed());
+    tally::upload(app.metrics(), &outcome, context);
     let failure = match outcome {
         Ok(stored) => {
             context.log_stored(slot, stored.fresh);
@@ -155,13 +154,13 @@ pub(super) fn get(
         Err(failure) => {
             let told = of_get(&failure);
             if told.status.is_server_error() {
-                app.metrics().download_finished(TransferOutcome::Failed, 0, context.elapsed());
+                app.metrics().download_finished(context.arm(), TransferOutcome::Failed, 0, context.elapsed());
             }
             context.log_unserved(slot.as_str(), told.status.as_u16(), told.code, &failure);
             return without_body(method, finish(&told));
         }
     };
-    let Found { record, blob, delivery } = found;
+    let Found { record, blob, delivery, flow } = found;
     let size = record.size.as_u64();
     let (status, range) = match &delivery {
         Delivery::Whole => (StatusCode::OK, 0..size),
@@ -182,15 +181,12 @@ pub(super) fn get(
         *response.body_mut() = Outgoing::Full(Bytes::from_static(text.as_bytes()));
         return without_body(method, response);
     }
-    if method == Method::HEAD || !status.is_success() {
-        return response;
-    }
-    let flow = context.begin_flow(app.engine(), Direction::Download, Some(range.end - range.start));
+    let Some(flow) = flow else { return response };
     let (app, context, slot) = (Arc::clone(app), context.clone(), slot.clone());
-    *response.body_mut() = Outgoing::File(FileBody::new(blob, range, flow, move |ending, _| {
+    *response.body_mut() = Outgoing::File(FileBody::new(blob, range, flow, move |ending, flow| {
         let outcome = if ending.complete { TransferOutcome::Complete } else { TransferOutcome::Aborted };
-        app.metrics().download_finished(outcome, ending.bytes, context.elapsed());
-        context.log_delivered(&slot, status.as_u16(), ending);
+        app.metrics().download_finished(flow.arm(), outcome, ending.bytes, context.elapsed());
+        context.log_delivered(&slot, status.as_u16(), ending, flow);
     }));
     response
 }

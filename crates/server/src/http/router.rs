@@ -96,7 +96,7 @@ async fn route(
             respond::metrics(&method, app.metrics().encode())
         }
         (&Method::GET | &Method::HEAD, Target::Slot(Ok(slot))) => {
-            let found = download::get(app, &method, &slot, request.headers()).await;
+            let found = download::get(app, context, &method, &slot, request.headers()).await;
             respond::get(app, context, &method, &slot, found)
         }
         (&Method::PUT, Target::Slot(Ok(slot))) => {

@@ -1,10 +1,9 @@
 //! Which outcome counts as what: the map from handlers and connections to metrics. Exhaustive, as `respond` is.
 
-use std::time::Duration;
-
 use hfs_core::auth::{Denied, Grant, Proof};
 use http::StatusCode;
 
+use super::context::Context;
 use crate::meta::MetaError;
 use crate::net::ConnectionEvents;
 use crate::storage::StoreError;
@@ -13,10 +12,11 @@ use crate::telemetry::labels::{AuthOutcome, StatusClass, TransferOutcome, Upload
 use crate::telemetry::metrics::Metrics;
 use crate::upload::{PutError, Stored};
 
-/// Counts one PUT, of whose body `received` bytes came.
-pub(super) fn upload(metrics: &Metrics, outcome: &Result<Stored, PutError>, received: u64, elapsed: Duration) {
+/// Counts one PUT of `context`.
+pub(super) fn upload(metrics: &Metrics, outcome: &Result<Stored, PutError>, context: &Context) {
+    let finished = |outcome| metrics.upload_finished(context.arm(), outcome, context.received(), context.elapsed());
     let Err(failure) = outcome else {
-        return metrics.upload_finished(TransferOutcome::Complete, received, elapsed);
+        return finished(TransferOutcome::Complete);
     };
     match failure {
         PutError::Path(_) | PutError::Outside { .. } => metrics.upload_refused(UploadRefusal::Path),
@@ -24,8 +24,8 @@ pub(super) fn upload(metrics: &Metrics, outcome: &Result<Stored, PutError>, rece
         PutError::Refused(refusal) => metrics.upload_refused(refusal.into()),
         PutError::Taken | PutError::Gone => metrics.upload_refused(UploadRefusal::Taken),
         PutError::OtherLength { .. } => metrics.upload_refused(UploadRefusal::OtherSize),
-        PutError::Stalled { .. } => metrics.upload_finished(TransferOutcome::Stalled, received, elapsed),
-        PutError::Body(_) => metrics.upload_finished(TransferOutcome::Aborted, received, elapsed),
+        PutError::Stalled { .. } => finished(TransferOutcome::Stalled),
+        PutError::Body(_) => finished(TransferOutcome::Aborted),
         PutError::Store(StoreError::Full { .. }) | PutError::Meta(MetaError::Full { .. }) => {
             metrics.upload_refused(UploadRefusal::NoSpace);
         }
@@ -35,7 +35,7 @@ pub(super) fn upload(metrics: &Metrics, outcome: &Result<Stored, PutError>, rece
         PutError::Store(StoreError::Slow { .. } | StoreError::Io { .. } | StoreError::Missing { .. })
         | PutError::Meta(MetaError::Backend { .. })
         | PutError::Damaged
-        | PutError::Aborted => metrics.upload_finished(TransferOutcome::Failed, received, elapsed),
+        | PutError::Aborted => finished(TransferOutcome::Failed),
     }
 }
 

@@ -248,7 +248,7 @@ pub(super) async fn connection<S: HttpService>(socket: Socket, mut link: Box<Lin
 /// A descriptor of its own: the `h2` crate gives no way back to the socket that it took. Without one, streams are not
 /// measured.
 fn shared_wire(socket: &Socket) -> Option<Wire> {
-    socket.as_fd().try_clone_to_owned().ok().map(|fd| Wire::new(Arc::new(fd), Carrier::H2))
+    socket.as_fd().try_clone_to_owned().ok().map(|fd| Wire::new(fd, Carrier::H2))
 }
 
 /// What the client speaks.

@@ -14,7 +14,6 @@ use hfs_core::http1::{self, BodyDecoder, Head, HeadLimits, HeadScan, ResponseHea
 use hfs_core::pace::Carrier;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info};
@@ -29,7 +28,7 @@ use super::bound::Bound;
 use super::date;
 use super::drain::Phase;
 use crate::flow::Wire;
-use crate::http::exchange::{Incoming, Outgoing, Peer};
+use crate::http::exchange::{Incoming, Outgoing};
 
 /// A request head is mostly below 2 KiB; whatever follows it comes along.
 const READ: usize = 4 << 10;
@@ -42,7 +41,9 @@ const CHEAP: u64 = 1 << 20;
 const AFTERMATH: Duration = Duration::from_secs(30);
 
 /// Serves the connection until it ends. `buffer` holds what was already read.
-pub(super) async fn serve<S: HttpService>(io: Io, buffer: BytesMut, link: Box<Link<S>>) {
+pub(super) async fn serve<S: HttpService>(io: Io, buffer: BytesMut, mut link: Box<Link<S>>) {
+    let carrier = if link.peer.tls { Carrier::Tls } else { Carrier::Plain };
+    link.peer.wire = Some(Wire::new(io.clone(), carrier));
     let mut connection = Connection { io, buffer, link, fresh: true };
     let bound = loop {
         match connection.head().await {
@@ -162,9 +163,7 @@ impl<S: HttpService> Connection<S> {
             (Incoming::H1(body), Some(loan))
         };
         let mut request = request.map(|()| incoming);
-        let carrier = if self.link.peer.tls { Carrier::Tls } else { Carrier::Plain };
-        let wire = Some(Wire::new(Arc::new(self.io.clone()), carrier));
-        request.extensions_mut().insert(Peer { wire, ..self.link.peer.clone() });
+        request.extensions_mut().insert(self.link.peer.clone());
         let response = self.answer(request, loan.as_mut()).await;
 
         let unread = self.settle(loan);

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use hfs_core::admit::Refusal;
 use hfs_core::auth::Proof;
+use hfs_core::pace::{self, Arm};
+use hfs_core::profile::Quality;
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 
 /// Declares a label and the name of each of its values.
@@ -54,6 +56,62 @@ label! {
         Stalled = "stalled",
         /// We failed: disk, database, shutdown.
         Failed = "failed",
+    }
+}
+
+label! {
+    /// Which data path a transfer used.
+    ArmLabel {
+        /// What the original server does.
+        Standard = "standard",
+        /// Follows the network.
+        Adaptive = "adaptive",
+    }
+}
+
+impl From<Arm> for ArmLabel {
+    fn from(arm: Arm) -> Self {
+        match arm {
+            Arm::Standard => Self::Standard,
+            Arm::Adaptive => Self::Adaptive,
+        }
+    }
+}
+
+label! {
+    /// How good the path of a transfer was.
+    QualityLabel {
+        /// Not measured.
+        Unknown = "unknown",
+        /// Below the others.
+        Poor = "poor",
+        /// As configured.
+        Fair = "fair",
+        /// As configured.
+        Good = "good",
+        /// As configured.
+        Excellent = "excellent",
+    }
+}
+
+impl From<Quality> for QualityLabel {
+    fn from(quality: Quality) -> Self {
+        match quality {
+            Quality::Unknown => Self::Unknown,
+            Quality::Poor => Self::Poor,
+            Quality::Fair => Self::Fair,
+            Quality::Good => Self::Good,
+            Quality::Excellent => Self::Excellent,
+        }
+    }
+}
+
+impl From<pace::Direction> for Direction {
+    fn from(direction: pace::Direction) -> Self {
+        match direction {
+            pace::Direction::Upload => Self::Upload,
+            pace::Direction::Download => Self::Download,
+        }
     }
 }
 

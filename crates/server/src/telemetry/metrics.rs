@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use hfs_core::ByteSize;
 use hfs_core::auth::Proof;
+use hfs_core::pace::{self, Arm};
+use hfs_core::profile::Quality;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -21,7 +23,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
 use super::labels::{
-    AuthOutcome, Direction, Method, ProofLabel, ReloadOutcome, StatusClass, TransferOutcome, UploadRefusal,
+    ArmLabel, AuthOutcome, Direction, Method, ProofLabel, QualityLabel, ReloadOutcome, StatusClass, TransferOutcome,
+    UploadRefusal,
 };
 
 /// `Content-Type` of [`Metrics::encode`].
@@ -46,6 +49,9 @@ const SIZES: [f64; 12] = [
     4_294_967_296.0,
     10_737_418_240.0,
 ];
+
+/// Ratios around one.
+const GAINS: [f64; 9] = [0.1, 0.25, 0.5, 0.8, 1.0, 1.25, 2.0, 4.0, 10.0];
 
 /// What the server counts. Shared as an `Arc`; every method is cheap and takes `&self`.
 #[derive(Debug)]
@@ -91,6 +97,22 @@ pub struct Metrics {
     pub janitor_removed: Counter,
     /// Commits of the metadata; hand a clone to [`SqliteMeta::open_counted`](crate::meta::sqlite::SqliteMeta).
     pub meta_commits: Counter,
+    /// Time from head to 201 in the adaptive arm (the mission's name).
+    pub adaptive_upload_duration: Histogram,
+    /// Uploads of the adaptive arm that broke off (the mission's name).
+    pub adaptive_upload_errors: Counter,
+    /// Time from head to last byte in the adaptive arm.
+    pub adaptive_download_duration: Histogram,
+    /// Downloads of the adaptive arm that broke off.
+    pub adaptive_download_errors: Counter,
+    /// Changes of a step or write size (the mission's name).
+    pub adaptive_optimizations: Counter,
+    /// Rate of an adaptive transfer over what its client's earlier ones reached (the mission's name).
+    pub adaptive_gains: Histogram,
+    /// Changes of a connection's congestion control.
+    pub congestion_switches: Counter,
+    /// Flows that moved enough to say how good their path was.
+    pub flows: Family<FlowLabels, Counter>,
     /// Sweeps of the store for what crashes left.
     pub sweep_runs: Counter,
     /// Temporaries without an owner, removed.
@@ -124,6 +146,14 @@ pub struct RefusalLabels {
 pub struct AuthLabels {
     proof: ProofLabel,
     outcome: AuthOutcome,
+}
+
+/// Labels of `hfs_flows_total`.
+#[derive(Clone, Copy, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct FlowLabels {
+    direction: Direction,
+    arm: ArmLabel,
+    quality: QualityLabel,
 }
 
 /// Labels of `hfs_config_reloads_total`.
@@ -190,6 +220,43 @@ impl Metrics {
             ),
             janitor_removed: add(&mut r, "hfs_janitor_removed", "Expired files removed"),
             meta_commits: add(&mut r, "hfs_meta_commits", "Commits of the metadata"),
+            adaptive_upload_duration: histogram(
+                &mut r,
+                "adaptive_upload_duration_seconds",
+                "Duration of stored uploads in the adaptive arm",
+                &DURATIONS,
+            ),
+            adaptive_upload_errors: add(&mut r, "adaptive_upload_errors", "Uploads broken off in the adaptive arm"),
+            adaptive_download_duration: histogram(
+                &mut r,
+                "adaptive_download_duration_seconds",
+                "Duration of downloads in the adaptive arm",
+                &DURATIONS,
+            ),
+            adaptive_download_errors: add(
+                &mut r,
+                "adaptive_download_errors",
+                "Downloads broken off in the adaptive arm",
+            ),
+            adaptive_optimizations: add(
+                &mut r,
+                "adaptive_buffer_optimizations",
+                "Changes of a transfer's step or write size",
+            ),
+            adaptive_gains: histogram(
+                &mut r,
+                "adaptive_performance_gains",
+                "Rate of an adaptive transfer over the rate that its client's earlier transfers reached",
+                &GAINS,
+            ),
+            congestion_switches: add(&mut r, "hfs_congestion_switches", "Changes of a connection's congestion control"),
+            flows: {
+                let labels = Direction::ALL.iter().flat_map(|&direction| {
+                    pairs(ArmLabel::ALL, QualityLabel::ALL, |arm, quality| (arm, quality))
+                        .map(move |(arm, quality)| FlowLabels { direction, arm, quality })
+                });
+                family(&mut r, "hfs_flows", "Transfers of at least 64 KiB that ended", labels)
+            },
             sweep_runs: add(&mut r, "hfs_sweep_runs", "Sweeps for what crashes left"),
             sweep_temporaries: add(&mut r, "hfs_sweep_temporaries_removed", "Temporaries without an owner removed"),
             sweep_leftovers: add(&mut r, "hfs_sweep_leftovers_removed", "Files without a row removed"),
@@ -205,8 +272,17 @@ impl Metrics {
         text
     }
 
-    /// An upload whose body was begun has ended; `bytes` were received.
-    pub fn upload_finished(&self, outcome: TransferOutcome, bytes: u64, elapsed: Duration) {
+    /// A flow that moved enough to judge its path has ended.
+    pub fn flow_ended(&self, direction: pace::Direction, arm: Arm, quality: Quality) {
+        let labels = FlowLabels { direction: direction.into(), arm: arm.into(), quality: quality.into() };
+        self.flows.get_or_create(&labels).inc();
+    }
+
+    /// An upload whose body was begun has ended; `bytes` were received. The adaptive arm counts in both sets of names.
+    pub fn upload_finished(&self, arm: Arm, outcome: TransferOutcome, bytes: u64, elapsed: Duration) {
+        if arm == Arm::Adaptive {
+            finished(&self.adaptive_upload_duration, &self.adaptive_upload_errors, outcome, elapsed);
+        }
         self.transfers.get_or_create(&TransferLabels { direction: Direction::Upload, outcome }).inc();
         self.received_bytes.inc_by(bytes);
         if outcome == TransferOutcome::Complete {
@@ -218,8 +294,11 @@ impl Metrics {
         }
     }
 
-    /// A download has ended; `bytes` were sent.
-    pub fn download_finished(&self, outcome: TransferOutcome, bytes: u64, elapsed: Duration) {
+    /// A download has ended; `bytes` were sent. The adaptive arm counts in both sets of names.
+    pub fn download_finished(&self, arm: Arm, outcome: TransferOutcome, bytes: u64, elapsed: Duration) {
+        if arm == Arm::Adaptive {
+            finished(&self.adaptive_download_duration, &self.adaptive_download_errors, outcome, elapsed);
+        }
         self.transfers.get_or_create(&TransferLabels { direction: Direction::Download, outcome }).inc();
         self.sent_bytes.inc_by(bytes);
         if outcome == TransferOutcome::Complete {
@@ -282,6 +361,14 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+fn finished(duration: &Histogram, errors: &Counter, outcome: TransferOutcome, elapsed: Duration) {
+    if outcome == TransferOutcome::Complete {
+        duration.observe(elapsed.as_secs_f64());
+    } else {
+        errors.inc();
     }
 }
 

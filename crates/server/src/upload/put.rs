@@ -39,7 +39,7 @@ pub async fn put(
     context.authorized(&grant);
 
     let announced = content_length(&parts.headers).map(ByteSize::as_u64);
-    let flow = context.begin_flow(app.engine(), Direction::Upload, announced);
+    let flow = context.begin_flow(app.engine(), Direction::Upload, announced).await;
     let mut body = Receiver::new(body, flow);
     let outcome = store(app, &config, grant, &parts.headers, &mut body).await;
     context.note_received(body.received());

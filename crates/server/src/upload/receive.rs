@@ -40,10 +40,15 @@ impl Receiver {
             return Err(PutError::Stalled { received: self.received() });
         };
         let piece = piece?;
+        if piece.is_none() {
+            self.flow.complete();
+        }
         if let Some(bytes) = &piece {
             self.received += bytes.len() as u64;
             self.progress.moved(self.watch.elapsed(), bytes.len() as u64);
-            self.flow.moved(bytes.len() as u64, bytes.len() >= self.flow.plan().step);
+            let filled = self.body.is_pressing(bytes.len());
+            self.flow.moved(bytes.len() as u64, filled);
+            self.progress.set_limits(self.flow.plan().stall);
         }
         Ok(piece)
     }

@@ -66,9 +66,13 @@ fn the_missions_files_load_once_secret_and_path_are_set() {
     }
     let loaded = with_env(adaptive, &env).unwrap();
     let named = said(&loaded);
-    for key in
-        ["adaptive_buffers", "quality_thresholds", "zero_copy_optimization", "`timeout_multiplier`", "gc_optimization"]
-    {
+    for key in [
+        "buffer_optimization_interval",
+        "chunked_uploads_enabled",
+        "http3_support",
+        "`timeout_multiplier`",
+        "gc_optimization",
+    ] {
         assert!(named.contains(key), "{key} is not named");
     }
     let simple = with_env(simple, &env).unwrap().config;

@@ -86,6 +86,11 @@ impl Body {
         }
     }
 
+    /// Whether the last piece, of `length`, was as long as a read could be.
+    pub(crate) fn is_pressing(&self, length: usize) -> bool {
+        length >= self.size / 2
+    }
+
     async fn fill(&mut self) -> Result<(), BodyError> {
         if let Some(ask) = self.ask.take() {
             // Nobody listens once the response is on its way: then the body is over soon enough.

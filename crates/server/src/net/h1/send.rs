@@ -9,6 +9,7 @@ use std::io;
 use std::io::IoSliceMut;
 use std::time::Duration;
 
+use hfs_core::pace::Lane;
 use hfs_core::progress::{Progress, StallLimits};
 use rustix::io::ReadWriteFlags;
 use rustix::net::SendFlags;
@@ -24,9 +25,6 @@ use crate::storage::StoreError;
 const APPEND: usize = 16 << 10;
 /// One sendfile call: long enough to be cheap, short enough that other connections of this thread get their turn.
 const WINDOW: u64 = 1 << 20;
-/// Pieces of the reading lane: the smallest for readers that we wait for, the largest for those that keep up.
-const MIN_PIECE: usize = 64 << 10;
-const MAX_PIECE: usize = 256 << 10;
 
 /// Why a response was cut.
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +45,6 @@ pub(super) struct Sender<'a> {
     io: &'a Io,
     progress: Progress,
     clock: Instant,
-    /// Size of the next piece of the reading lane.
-    piece: usize,
     /// Whether a write had to wait since this was last cleared.
     waited: bool,
 }
@@ -56,7 +52,7 @@ pub(super) struct Sender<'a> {
 impl<'a> Sender<'a> {
     pub(super) fn new(io: &'a Io, limits: StallLimits) -> Self {
         let progress = Progress::new(limits, Duration::ZERO);
-        Self { io, progress, clock: Instant::now(), piece: MIN_PIECE, waited: false }
+        Self { io, progress, clock: Instant::now(), waited: false }
     }
 
     /// Sends an encoded head and what follows it.
@@ -118,7 +114,8 @@ impl<'a> Sender<'a> {
     async fn file(&mut self, body: &mut FileBody) -> Result<(), SendError> {
         while body.remaining() > 0 {
             let window = body.remaining().min(WINDOW);
-            match (self.io.plain(), body.file()) {
+            let zero_copy = body.flow().plan().lane == Lane::ZeroCopy;
+            match (self.io.plain().filter(|_| zero_copy), body.file()) {
                 (Some(socket), Some((file, at))) if is_cached(file, at, window) => {
                     self.window(socket, body, window).await?;
                     // Sendfile never waits for a reader that keeps up: let others of this thread in.
@@ -142,6 +139,7 @@ impl<'a> Sender<'a> {
                 Ok(sent) => {
                     body.advance(sent as u64);
                     self.moved(sent);
+                    self.follow(body, sent);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(socket).await?,
                 Err(error) => return Err(error.into()),
@@ -154,12 +152,22 @@ impl<'a> Sender<'a> {
     async fn piece(&mut self, body: &mut FileBody) -> Result<(), SendError> {
         self.waited = false;
         let asked = Instant::now();
-        let Some(bytes) = body.next(self.piece).await? else { return Ok(()) };
+        let size =
+            if self.io.plain().is_some() { body.flow().plan().step } else { self.io.widen(body.flow().plan().write) };
+        let Some(bytes) = body.next(size).await? else { return Ok(()) };
         // A slow disk is not a slow reader: its time does not count.
         self.clock += asked.elapsed();
         self.bytes(&bytes, body.remaining() > 0).await?;
-        self.piece = if self.waited { MIN_PIECE } else { (self.piece * 2).min(MAX_PIECE) };
+        self.follow(body, bytes.len());
         Ok(())
+    }
+
+    /// Tells the flow what went out, and takes its limits.
+    fn follow(&mut self, body: &mut FileBody, sent: usize) {
+        let flow = body.flow();
+        flow.moved(sent as u64, !self.waited);
+        self.waited = false;
+        self.progress.set_limits(flow.plan().stall);
     }
 
     async fn wait(&mut self, socket: &Socket) -> Result<(), SendError> {

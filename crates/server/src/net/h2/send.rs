@@ -15,8 +15,6 @@ use crate::http::exchange::Outgoing;
 use crate::net::date;
 use crate::storage::StoreError;
 
-/// Largest piece that is read and queued at once.
-const PIECE: usize = 256 << 10;
 /// Headers that mean something to one HTTP/1.1 connection and are errors in HTTP/2.
 const HOP_BY_HOP: [HeaderName; 5] = [
     CONNECTION,
@@ -74,13 +72,17 @@ pub(super) async fn response(
         }
         Outgoing::File(mut body) => {
             while body.remaining() > 0 {
-                let want = usize::try_from(body.remaining()).unwrap_or(usize::MAX).min(PIECE);
+                let want = usize::try_from(body.remaining()).unwrap_or(usize::MAX).min(body.flow().plan().write);
                 let room = writer.room(want).await?;
                 let asked = Instant::now();
                 let Some(piece) = body.next(room).await? else { break };
                 // A slow disk is not a slow reader: its time does not count.
                 writer.clock += asked.elapsed();
+                let sent = piece.len();
                 writer.send(piece, body.remaining() == 0)?;
+                let flow = body.flow();
+                flow.moved(sent as u64, sent == want);
+                writer.progress.set_limits(flow.plan().stall);
             }
         }
     }

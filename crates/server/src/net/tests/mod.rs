@@ -39,6 +39,7 @@ use super::{
 use crate::flow::{Begin, Ending, Engine, FileBody, Flow, PaceConfig, Whose};
 use crate::http::exchange::{Incoming, Outgoing, Peer};
 use crate::storage::{Blob, StoreError};
+use crate::telemetry::metrics::Metrics;
 use hfs_core::pace::Direction;
 
 /// A server of this layer, and what its service saw.
@@ -217,7 +218,8 @@ impl State {
                     whose: Whose::default(),
                     forced: None,
                 };
-                let flow = Engine::new(PaceConfig::default()).begin(begin);
+                let engine = Arc::new(Engine::new(PaceConfig::default(), Arc::new(Metrics::new())));
+                let flow = engine.begin(begin).await;
                 Response::new(Outgoing::File(FileBody::new(Arc::new(blob), 0..size, flow, note)))
             }
             (Method::HEAD, "/sized") => {

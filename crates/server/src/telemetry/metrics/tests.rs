@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
+use hfs_core::pace::{self, Arm};
+use hfs_core::profile::Quality;
+
 use super::*;
 
 #[test]
@@ -62,12 +65,15 @@ fn no_series_appears_later() {
     };
     let before = series(&metrics.encode());
     for &outcome in TransferOutcome::ALL {
-        metrics.upload_finished(outcome, 1 << 20, Duration::from_secs(1));
-        metrics.download_finished(outcome, 1 << 20, Duration::from_secs(1));
+        metrics.upload_finished(Arm::Adaptive, outcome, 1 << 20, Duration::from_secs(1));
+        metrics.download_finished(Arm::Adaptive, outcome, 1 << 20, Duration::from_secs(1));
     }
     UploadRefusal::ALL.iter().for_each(|&reason| metrics.upload_refused(reason));
     metrics.proof_checked(Some(Proof::FileShare), AuthOutcome::Accepted);
     metrics.request_answered(Method::from("BREW"), StatusClass::from(405));
+    for quality in Quality::ALL {
+        metrics.flow_ended(pace::Direction::Download, Arm::Adaptive, quality);
+    }
     metrics.config_reloaded(ReloadOutcome::Refused);
     metrics.set_store_free(ByteSize::gib(20_000));
     assert_eq!(series(&metrics.encode()), before);
@@ -76,8 +82,8 @@ fn no_series_appears_later() {
 #[test]
 fn a_stored_upload_counts_once_and_falls_into_its_buckets() {
     let metrics = Metrics::new();
-    metrics.upload_finished(TransferOutcome::Complete, 3 << 30, Duration::from_secs(700));
-    metrics.upload_finished(TransferOutcome::Aborted, 1000, Duration::from_secs(9));
+    metrics.upload_finished(Arm::Standard, TransferOutcome::Complete, 3 << 30, Duration::from_secs(700));
+    metrics.upload_finished(Arm::Standard, TransferOutcome::Aborted, 1000, Duration::from_secs(9));
     metrics.upload_refused(UploadRefusal::TooLarge);
     let text = metrics.encode();
     for line in [

@@ -1,0 +1,62 @@
+//! [`Evidence`]: what the figures of a path show, without a name for the medium.
+
+use crate::pace::Snapshot;
+
+/// Things that measurements show. Independent of each other; none of them needs a guess.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct Evidence {
+    /// More than one path is in use (MPTCP).
+    pub multipath: bool,
+    /// Packets are lost or reordered although no queue stands: radio, not congestion.
+    pub lossy: bool,
+    /// A queue of more than a round trip stands somewhere.
+    pub bloated: bool,
+    /// The round trip varies by more than a quarter.
+    pub jittery: bool,
+    /// Segments are smaller than the medium's: a tunnel takes its share.
+    pub tunnelled: bool,
+}
+
+/// Samples before the variation of the round trip means something.
+const SETTLED: u32 = 8;
+/// Loss above this share, with the round trip near its shortest.
+const LOSSY: f64 = 0.005;
+/// Segment sizes of Ethernet (with and without timestamps), of PPPoE, and of loopback: no tunnel.
+const PLAIN_MSS: [u32; 5] = [1460, 1448, 1452, 1440, 1428];
+
+impl Evidence {
+    /// What `seen` shows.
+    #[must_use]
+    pub fn of(seen: &Snapshot) -> Self {
+        let Some(last) = seen.last else { return Self::default() };
+        let shortest = seen.min_rtt.unwrap_or(last.rtt);
+        let over = |rtt: std::time::Duration, factor: f64| rtt.as_secs_f64() > factor * shortest.as_secs_f64();
+        let is_queued = over(last.rtt, 1.5);
+        let lost = seen.loss.unwrap_or(0.0);
+        let disordered = last
+            .out_of_order
+            .zip(last.segments_in)
+            .is_some_and(|(holes, segments)| segments >= 50 && f64::from(holes) / segments as f64 > LOSSY);
+        // What we send tells of the way there, what the client sends of its own interface.
+        let mss = last.mss.max(last.receive_mss);
+        Self {
+            multipath: last.subflows > 1,
+            lossy: !is_queued && (lost > LOSSY || disordered),
+            bloated: over(last.rtt, 2.0) || last.receive_rtt.is_some_and(|rtt| over(rtt, 2.0)),
+            jittery: seen.samples >= SETTLED && last.rtt_var.as_secs_f64() > 0.25 * last.rtt.as_secs_f64(),
+            tunnelled: (500..1428).contains(&mss) && !PLAIN_MSS.contains(&mss),
+        }
+    }
+
+    /// The names of what is shown, for logs and answers.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let all = [
+            (self.multipath, "multipath"),
+            (self.lossy, "lossy-not-congested"),
+            (self.bloated, "buffer-bloated"),
+            (self.jittery, "jittery"),
+            (self.tunnelled, "tunnelled"),
+        ];
+        all.into_iter().filter(|(shown, _)| *shown).map(|(_, name)| name)
+    }
+}

@@ -1,0 +1,168 @@
+//! [`guess`]: what kind of link a client probably has.
+//!
+//! Naive Bayes over figures that differ between media: the shortest round trip, its variation, loss or disorder, the
+//! rate, the segment size; the User-Agent is one weak prior. A guess: how often it is right on recorded samples stands in
+//! `docs/benchmarks/links.md`; how often on real networks, nobody knows.
+
+use super::Evidence;
+use crate::pace::Snapshot;
+
+/// What a client's link probably is.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Link {
+    /// Wired.
+    Ethernet,
+    /// Wireless LAN.
+    Wifi,
+    /// 4G or 5G.
+    Lte,
+    /// Older mobile networks.
+    Cellular,
+    /// A satellite hop.
+    Satellite,
+    /// A tunnel.
+    Vpn,
+    /// Not enough to say.
+    #[default]
+    Unknown,
+}
+
+impl Link {
+    /// Those that can be guessed.
+    pub const KNOWN: [Self; 6] = [Self::Ethernet, Self::Wifi, Self::Lte, Self::Cellular, Self::Satellite, Self::Vpn];
+
+    /// As it is written in logs and in `[network_interfaces]`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ethernet => "ethernet",
+            Self::Wifi => "wifi",
+            Self::Lte => "lte",
+            Self::Cellular => "cellular",
+            Self::Satellite => "satellite",
+            Self::Vpn => "vpn",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Reads the name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::KNOWN.into_iter().find(|link| link.as_str() == name)
+    }
+}
+
+/// A link and how sure the guess is.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Guess {
+    /// The most likely one; `Unknown` when none stands out.
+    pub link: Link,
+    /// Its posterior probability, 0 to 1, if the media of the table were all there are.
+    pub confidence: f64,
+}
+
+/// What may be used for a guess besides the figures of the path.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hints<'a> {
+    /// `User-Agent`, when `user_agent_analysis` is on.
+    pub agent: Option<&'a str>,
+    /// Whether segment sizes count (`connection_fingerprinting`).
+    pub fingerprints: bool,
+}
+
+/// Below this, the guess is `Unknown`.
+const SURE: f64 = 0.6;
+
+/// What a medium's figures look like: centre and spread, as natural logarithms.
+struct Medium {
+    link: Link,
+    /// Shortest round trip, ms.
+    rtt: (f64, f64),
+    /// Variation over round trip.
+    jitter: (f64, f64),
+    /// Share of lost or disordered segments, in per mille, plus one.
+    loss: (f64, f64),
+    /// Rate, Mbit/s.
+    rate: (f64, f64),
+}
+
+/// From the emulated links that `tools/netlab record` measures (`testdata/paths`), with the spreads widened: real links
+/// vary more than emulated ones.
+const MEDIA: [Medium; 6] = [
+    Medium { link: Link::Ethernet, rtt: (0.7, 1.0), jitter: (-1.6, 0.8), loss: (0.0, 0.5), rate: (5.0, 1.2) },
+    Medium { link: Link::Wifi, rtt: (1.5, 0.7), jitter: (-0.9, 0.6), loss: (1.2, 1.2), rate: (4.0, 0.9) },
+    Medium { link: Link::Lte, rtt: (4.0, 0.4), jitter: (-1.6, 0.7), loss: (2.2, 1.3), rate: (2.6, 0.9) },
+    Medium { link: Link::Cellular, rtt: (5.6, 0.4), jitter: (-1.5, 0.7), loss: (3.2, 1.0), rate: (-0.3, 0.9) },
+    Medium { link: Link::Satellite, rtt: (6.4, 0.15), jitter: (-1.8, 0.9), loss: (2.0, 1.3), rate: (2.2, 1.1) },
+    Medium { link: Link::Vpn, rtt: (3.0, 1.0), jitter: (-1.5, 0.8), loss: (0.7, 1.1), rate: (3.6, 1.2) },
+];
+
+/// Guesses the link behind `seen`.
+#[must_use]
+pub fn guess(seen: &Snapshot, hints: &Hints<'_>) -> Guess {
+    let (Some(last), Some(rtt)) = (seen.last, seen.min_rtt) else { return Guess::default() };
+    if rtt.is_zero() {
+        return Guess::default();
+    }
+    let disorder = last.out_of_order.zip(last.segments_in).filter(|(_, segments)| *segments >= 50);
+    let disorder = disorder.map(|(holes, segments)| f64::from(holes) / segments as f64);
+    let figures = Figures {
+        rtt: (rtt.as_secs_f64() * 1e3).ln(),
+        jitter: seen.jitter.map(|jitter| (jitter.as_secs_f64() / last.rtt.as_secs_f64().max(1e-6)).max(1e-3).ln()),
+        loss: seen.loss.or(disorder).map(|share| (1e3 * share + 1.0).ln()),
+        rate: seen.rate.map(|rate| (rate as f64 * 8e-6).max(1e-3).ln()),
+        is_tunnelled: hints.fingerprints.then(|| Evidence::of(seen).tunnelled),
+        is_phone: hints.agent.map(names_a_phone),
+    };
+    let scores = MEDIA.each_ref().map(|medium| (medium.link, figures.score(medium)));
+    let best = scores.iter().map(|(_, score)| *score).fold(f64::NEG_INFINITY, f64::max);
+    let sum: f64 = scores.iter().map(|(_, score)| (score - best).exp()).sum();
+    let confidence = 1.0 / sum;
+    let link = scores.iter().find(|(_, score)| *score == best).map_or(Link::Unknown, |(link, _)| *link);
+    Guess { link: if confidence >= SURE { link } else { Link::Unknown }, confidence }
+}
+
+struct Figures {
+    rtt: f64,
+    jitter: Option<f64>,
+    loss: Option<f64>,
+    rate: Option<f64>,
+    is_tunnelled: Option<bool>,
+    is_phone: Option<bool>,
+}
+
+impl Figures {
+    /// Logarithm of how well they fit, but for a constant.
+    fn score(&self, medium: &Medium) -> f64 {
+        let fit = |value: Option<f64>, (centre, spread): (f64, f64)| {
+            value.map_or(0.0, |value| -0.5 * ((value - centre) / spread).powi(2) - spread.ln())
+        };
+        let tunnel = match (self.is_tunnelled, medium.link) {
+            (Some(true), Link::Vpn) => 3.0,
+            // Mobile networks tunnel, too.
+            (Some(true), Link::Lte | Link::Cellular) => 0.5,
+            (Some(true), _) => -1.0,
+            (Some(false), Link::Vpn) => -3.0,
+            // Without a look at the segments, nothing speaks for a tunnel.
+            (None, Link::Vpn) => -2.0,
+            _ => 0.0,
+        };
+        let phone = match (self.is_phone, medium.link) {
+            (Some(true), Link::Wifi | Link::Lte | Link::Cellular) => 0.5,
+            (Some(true), Link::Ethernet) => -0.5,
+            _ => 0.0,
+        };
+        fit(Some(self.rtt), medium.rtt)
+            + fit(self.jitter, medium.jitter)
+            + fit(self.loss, medium.loss)
+            + fit(self.rate, medium.rate)
+            + tunnel
+            + phone
+    }
+}
+
+/// Whether a User-Agent is that of a program for phones.
+fn names_a_phone(agent: &str) -> bool {
+    const PHONES: [&str; 8] = ["Android", "iPhone", "iPad", "Mobile", "Conversations", "Monal", "Siskin", "okhttp"];
+    PHONES.iter().any(|name| agent.contains(name))
+}

@@ -1,0 +1,130 @@
+use super::*;
+use crate::pace::{Arm, Carrier, Direction, PathSample, Settings, Start, controller};
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn plan(congestion: Option<Congestion>) -> Plan {
+    let start = Start {
+        direction: Direction::Download,
+        size: None,
+        carrier: Carrier::Plain,
+        is_shared: false,
+        expected: Expected::default(),
+    };
+    Plan { congestion, ..controller(Arm::Adaptive, &Settings::default(), &start).plan() }
+}
+
+fn seen(rtt: Duration, rate: u64) -> Snapshot {
+    let last =
+        PathSample { rtt, rtt_var: rtt / 8, min_rtt: Some(rtt), mss: 1448, subflows: 1, ..PathSample::default() };
+    Snapshot {
+        rate: Some(rate),
+        min_rtt: Some(rtt),
+        rtt: Some(rtt),
+        jitter: Some(rtt / 8),
+        last: Some(last),
+        samples: 9,
+        loss: Some(0.0),
+    }
+}
+
+fn lesson(snapshot: Snapshot, bytes: u64, congestion: Option<Congestion>) -> Lesson {
+    Lesson { snapshot, plan: plan(congestion), elapsed: ms(1000), bytes, is_whole: true }
+}
+
+#[test]
+fn a_key_is_a_network_not_an_address() {
+    let key = |address: &str| ProfileKey::new(None, Some(address.parse().unwrap()));
+    assert_eq!(key("192.0.2.1"), key("192.0.2.255"));
+    assert_ne!(key("192.0.2.1"), key("192.0.3.1"));
+    assert_eq!(key("::ffff:192.0.2.7"), key("192.0.2.1"));
+    assert_eq!(key("2001:db8:1:2::3"), key("2001:db8:1:ffff::"));
+    assert_ne!(key("2001:db8:1::"), key("2001:db8:2::"));
+}
+
+#[test]
+fn quality_needs_rate_and_latency() {
+    let quality = |rate, rtt| Thresholds::default().quality(rate, rtt);
+    assert_eq!(quality(Some(20 << 20), Some(ms(10))), Quality::Excellent);
+    assert_eq!(quality(Some(20 << 20), Some(ms(100))), Quality::Good);
+    assert_eq!(quality(Some(200 << 10), Some(ms(10))), Quality::Fair);
+    assert_eq!(quality(Some(20 << 10), None), Quality::Poor);
+    assert_eq!(quality(Some(1), Some(ms(10_000))), Quality::Poor);
+    assert_eq!(quality(None, None), Quality::Unknown);
+}
+
+#[test]
+fn thresholds_that_contradict_each_other_are_refused() {
+    let at = |min_rate, millis| Threshold { min_rate, max_rtt: ms(millis) };
+    assert!(Thresholds::new([at(4, 1), at(3, 2), at(2, 3), at(1, 4)]).is_ok());
+    let error = Thresholds::new([at(4, 1), at(5, 2), at(2, 3), at(1, 4)]).unwrap_err();
+    assert_eq!(error.to_string(), "`excellent` must ask for a higher rate and a shorter latency than `good`");
+    assert!(Thresholds::new([at(4, 1), at(3, 2), at(2, 1), at(1, 4)]).is_err());
+}
+
+#[test]
+fn evidence_is_what_the_figures_show() {
+    let mut lossy = seen(ms(40), 1 << 20);
+    lossy.loss = Some(0.02);
+    assert_eq!(Evidence::of(&lossy).names().collect::<Vec<_>>(), ["lossy-not-congested"]);
+    let mut queued = lossy;
+    queued.last = Some(PathSample { rtt: ms(100), ..lossy.last.unwrap() });
+    assert_eq!(Evidence::of(&queued).names().collect::<Vec<_>>(), ["buffer-bloated"]);
+    let mut tunnelled = seen(ms(20), 1 << 20);
+    tunnelled.last = Some(PathSample { mss: 1368, rtt_var: ms(10), ..tunnelled.last.unwrap() });
+    assert_eq!(Evidence::of(&tunnelled).names().collect::<Vec<_>>(), ["jittery", "tunnelled"]);
+    assert_eq!(Evidence::of(&Snapshot::default()), Evidence::default());
+}
+
+#[test]
+fn a_guess_needs_figures_and_says_how_sure_it_is() {
+    let hints = Hints { agent: None, fingerprints: true };
+    assert_eq!(guess(&Snapshot::default(), &hints), Guess::default());
+    let satellite = guess(&seen(ms(600), 1_000_000), &hints);
+    assert_eq!(satellite.link, Link::Satellite, "{satellite:?}");
+    let wired = guess(&seen(ms(1), 30_000_000), &hints);
+    assert_eq!(wired.link, Link::Ethernet, "{wired:?}");
+    assert!((0.0..=1.0).contains(&wired.confidence));
+    let mut tunnel = seen(ms(20), 4_000_000);
+    tunnel.last = Some(PathSample { mss: 1368, ..tunnel.last.unwrap() });
+    assert_eq!(guess(&tunnel, &hints).link, Link::Vpn);
+    assert_ne!(guess(&tunnel, &Hints::default()).link, Link::Vpn, "segment sizes were not to be used");
+}
+
+#[test]
+fn a_profile_expects_what_it_has_seen() {
+    let mut profile = Profile::default();
+    assert_eq!(profile.expected(), Expected::default());
+    let now = Timestamp::from_unix(1);
+    for _ in 0..20 {
+        profile.learn(&lesson(seen(ms(40), 0), 1_000_000, None), 0.3, now);
+    }
+    let expected = profile.expected();
+    assert!((900_000..1_100_000).contains(&expected.rate.unwrap()), "{expected:?}");
+    assert_eq!((expected.min_rtt, expected.congestion), (Some(ms(40)), None));
+    for _ in 0..20 {
+        profile.learn(&lesson(seen(ms(40), 0), 1_100_000, Some(Congestion::Bbr)), 0.3, now);
+    }
+    assert_eq!(profile.expected().congestion, None, "a tenth more is chance");
+    for _ in 0..20 {
+        profile.learn(&lesson(seen(ms(40), 0), 5_000_000, Some(Congestion::Bbr)), 0.3, now);
+    }
+    assert_eq!(profile.expected().congestion, Some(Congestion::Bbr));
+    assert_eq!((profile.transfers, profile.at), (60, now));
+}
+
+#[test]
+fn broken_transfers_are_remembered_and_forgotten() {
+    let mut profile = Profile::default();
+    let broken = Lesson { is_whole: false, ..lesson(seen(ms(40), 0), 1000, None) };
+    for _ in 0..10 {
+        profile.learn(&broken, 0.3, Timestamp::from_unix(1));
+    }
+    assert!(profile.breaks > 0.9);
+    for _ in 0..10 {
+        profile.learn(&lesson(seen(ms(40), 0), 1000, None), 0.3, Timestamp::from_unix(1));
+    }
+    assert!(profile.breaks < 0.1);
+}

@@ -1,0 +1,201 @@
+//! The two data paths: `[performance]`, and what belongs to it in other sections, into [`PaceConfig`].
+
+use std::time::Duration;
+
+use hfs_core::ByteSize;
+use hfs_core::pace::{Levers, Settings};
+use hfs_core::profile::{Quality, Threshold, Thresholds};
+use hfs_core::progress::StallLimits;
+
+use super::kind::{self, Mismatch, Node, Value};
+use super::resolve::Resolver;
+use crate::flow::PaceConfig;
+
+/// A transfer's buffer below this costs more in calls than it saves in memory; above, nothing is gained.
+const SMALLEST_STEP: ByteSize = ByteSize::kib(4);
+const LARGEST_STEP: ByteSize = ByteSize::mib(16);
+
+impl Resolver<'_, '_> {
+    pub(super) fn pace(&mut self, stall: StallLimits) -> PaceConfig {
+        let default = PaceConfig::default();
+        PaceConfig {
+            enabled: self.or("performance.adaptive_buffers", kind::bool, default.enabled),
+            uploads: self.or("performance.adaptive_uploads", kind::bool, default.uploads),
+            downloads: self.or("performance.adaptive_downloads", kind::bool, default.downloads),
+            fully: self.or("performance.fully_adaptive", kind::bool, default.fully),
+            testing: self.or("performance.testing_mode", kind::bool, default.testing),
+            profiling: self.profiling(),
+            remember: self.or("performance.profile_persistence_duration", kind::duration, default.remember),
+            memory: self.memory(default.memory),
+            thresholds: self.thresholds(),
+            guessing: self.or("performance.connection_type_detection", kind::bool, default.guessing),
+            agents: self.or("client_optimization.user_agent_analysis", kind::bool, default.agents),
+            fingerprints: self.or("client_optimization.connection_fingerprinting", kind::bool, default.fingerprints),
+            log_profiles: self.or("performance.client_profile_logging", kind::bool, default.log_profiles),
+            settings: self.settings(stall),
+        }
+    }
+
+    /// Each of the three switches it off.
+    fn profiling(&mut self) -> bool {
+        let mut all = true;
+        for path in
+            ["performance.client_profiling", "client_optimization.enabled", "client_optimization.learning_enabled"]
+        {
+            all &= self.or(path, kind::bool, true);
+        }
+        all
+    }
+
+    fn memory(&mut self, default: ByteSize) -> ByteSize {
+        let memory = self.or("performance.max_memory_usage", kind::size, default);
+        if memory < ByteSize::mib(1) {
+            self.notes
+                .error(&self.place("performance.max_memory_usage"), format!("{memory} is too little: 1MB at least"));
+        }
+        memory
+    }
+
+    fn settings(&mut self, stall: StallLimits) -> Settings {
+        let default = Settings::default();
+        let [min_step, first_step, max_step] = self.steps(&default);
+        let shortest = self.or("timeouts.min_timeout", kind::duration, Duration::ZERO);
+        let longest = self.or("timeouts.max_timeout", kind::duration, Duration::from_secs(300));
+        if shortest > longest {
+            self.notes.error(&self.place("timeouts.min_timeout"), "`min_timeout` is longer than `max_timeout`");
+        }
+        let is_patient = self.or("timeouts.adaptive_timeouts", kind::bool, true);
+        let factor = self.or("timeouts.timeout_adaptation_factor", kind::float, default.stall_factor);
+        if !(1.0..=100.0).contains(&factor) {
+            self.notes.error(
+                &self.place("timeouts.timeout_adaptation_factor"),
+                format!("`{factor}` is not between 1 and 100: adaptive limits only lengthen the others"),
+            );
+        }
+        let speed = self.or(
+            "client_optimization.adaptation_speed",
+            |node| kind::choice(node, &["slow", "medium", "fast"]),
+            "medium",
+        );
+        let mut explain = false;
+        for path in ["performance.optimization_logging", "performance.detailed_logging"] {
+            explain |= self.or(path, kind::bool, false);
+        }
+        Settings {
+            min_step,
+            first_step,
+            max_step,
+            stall,
+            shortest_stall: shortest,
+            longest_stall: is_patient.then_some(longest),
+            stall_factor: factor,
+            sample_every: self.span("network_resilience.quality_check_interval", default.sample_every.as_secs()),
+            gain: match speed {
+                "slow" => 0.05,
+                "fast" => 0.5,
+                _ => 0.2,
+            },
+            levers: self.levers(),
+            explain,
+            ..default
+        }
+    }
+
+    /// Smallest, first, largest.
+    fn steps(&mut self, default: &Settings) -> [usize; 3] {
+        let names = ["performance.min_buffer_size", "performance.initial_buffer_size", "performance.max_buffer_size"];
+        let defaults = [default.min_step, default.first_step, default.max_step];
+        let mut steps = [ByteSize::ZERO; 3];
+        for ((step, path), default) in steps.iter_mut().zip(names).zip(defaults) {
+            *step = self.or(path, kind::size, ByteSize::bytes(default as u64));
+            if !(SMALLEST_STEP..=LARGEST_STEP).contains(step) {
+                let message = format!("{step} is not between {SMALLEST_STEP} and {LARGEST_STEP}");
+                self.notes.error(&self.place(path), message);
+            }
+        }
+        // One that is not given makes room for those that are.
+        let [min, first, max] = steps;
+        let max = if self.has(names[2]) { max } else { max.max(min).max(first) };
+        let min = if self.has(names[0]) { min } else { min.min(max) };
+        let first = if self.has(names[1]) { first } else { first.clamp(min, max.max(min)) };
+        if min > max {
+            self.notes
+                .error(&self.place(names[0]), format!("`min_buffer_size` ({min}) is above `max_buffer_size` ({max})"));
+        } else if !(min..=max).contains(&first) {
+            let message =
+                format!("`initial_buffer_size` ({first}) is not between the smallest ({min}) and the largest ({max})");
+            self.notes.error(&self.place(names[1]), message);
+        }
+        [min, first, max].map(|step| usize::try_from(step.as_u64()).unwrap_or(usize::MAX))
+    }
+
+    fn levers(&mut self) -> Levers {
+        const PATH: &str = "performance.levers";
+        let zero_copy = self.or("experimental.zero_copy_optimization", kind::bool, true);
+        let named = self.read(PATH, kind::list);
+        let mut levers = if named.is_some() { Levers::NONE } else { Levers::ALL };
+        for (name, at) in named.unwrap_or_default() {
+            match lever(&mut levers, &name) {
+                Some(lever) => *lever = true,
+                None => {
+                    self.notes.error(&at, format!("there is no lever `{name}`")).help =
+                        Some(format!("the levers are {}", LEVERS.join(", ")));
+                }
+            }
+        }
+        levers.lane &= zero_copy;
+        levers
+    }
+
+    fn thresholds(&mut self) -> Thresholds {
+        const PATH: &str = "streaming.quality_thresholds";
+        let Some(named) = self.read(PATH, named_thresholds) else { return Thresholds::default() };
+        let find = |quality: Quality| named.iter().find(|(name, _)| *name == quality).map(|(_, threshold)| *threshold);
+        let best_first = [Quality::Excellent, Quality::Good, Quality::Fair, Quality::Poor];
+        let Some(all) = best_first.into_iter().map(find).collect::<Option<Vec<_>>>() else {
+            self.notes.error(&self.place(PATH), "each of excellent, good, fair and poor needs a threshold");
+            return Thresholds::default();
+        };
+        let Ok(all) = <[Threshold; 4]>::try_from(all) else { return Thresholds::default() };
+        Thresholds::new(all).unwrap_or_else(|invalid| {
+            self.notes.error(&self.place(PATH), invalid.to_string());
+            Thresholds::default()
+        })
+    }
+}
+
+/// The names of `[performance] levers`.
+const LEVERS: [&str; 8] = ["lane", "write_back", "write", "window", "congestion", "unsent", "read_ahead", "stall"];
+
+fn lever<'a>(levers: &'a mut Levers, name: &str) -> Option<&'a mut bool> {
+    Some(match name {
+        "lane" => &mut levers.lane,
+        "write_back" => &mut levers.write_back,
+        "write" => &mut levers.write,
+        "window" => &mut levers.window,
+        "congestion" => &mut levers.congestion,
+        "unsent" => &mut levers.unsent,
+        "read_ahead" => &mut levers.read_ahead,
+        "stall" => &mut levers.stall,
+        _ => return None,
+    })
+}
+
+/// `[{ name = "good", min_throughput = "1MB/s", max_latency = "200ms" }, ...]`.
+fn named_thresholds(node: &Node) -> Result<Vec<(Quality, Threshold)>, Mismatch> {
+    const WANTED: &str = "a list of { name, min_throughput, max_latency }";
+    let Value::List(items) = &node.value else { return Err(node.wants(WANTED)) };
+    let mut all = Vec::new();
+    for item in items {
+        let Value::Table(table) = &item.value else { return Err(item.wants(WANTED)) };
+        let find = |wanted: &str| table.iter().find(|(name, _)| name == wanted).map(|(_, node)| node);
+        let (Some(name), Some(rate), Some(rtt)) = (find("name"), find("min_throughput"), find("max_latency")) else {
+            return Err(item.wants("{ name, min_throughput, max_latency }"));
+        };
+        let word = kind::choice(name, &["excellent", "good", "fair", "poor"])?;
+        let quality = Quality::ALL.into_iter().find(|quality| quality.as_str() == word).unwrap_or_default();
+        let rate = kind::rate(rate)?;
+        all.push((quality, Threshold { min_rate: rate.as_u64(), max_rtt: kind::duration(rtt)? }));
+    }
+    Ok(all)
+}

@@ -1,0 +1,116 @@
+//! [`Memory`]: what the buffers of all flows may hold together, `[performance] max_memory_usage`.
+//!
+//! When it is short, plans shrink first, to the smallest step; then new flows wait for others to end. Nothing that runs
+//! is stopped.
+
+use std::sync::Arc;
+
+use hfs_core::ByteSize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Permits count pages: the semaphore's own limit is beyond any memory then.
+const PAGE: usize = 4 << 10;
+
+/// The budget.
+#[derive(Clone, Debug)]
+pub(super) struct Memory(Arc<Semaphore>);
+
+impl Memory {
+    pub(super) fn new(size: ByteSize) -> Self {
+        let pages = usize::try_from(size.as_u64()).unwrap_or(usize::MAX) / PAGE;
+        // Below one page nothing could ever move.
+        Self(Arc::new(Semaphore::new(pages.clamp(1, Semaphore::MAX_PERMITS))))
+    }
+
+    /// Waits until there is room for the smallest step of one more flow, or for all that there is.
+    pub(super) async fn share(&self, least: usize, total: ByteSize) -> Share {
+        let all = usize::try_from(total.as_u64()).unwrap_or(usize::MAX) / PAGE;
+        let pages = pages(least).min(u32::try_from(all.max(1)).unwrap_or(u32::MAX));
+        // The semaphore is never closed.
+        let held = Arc::clone(&self.0).acquire_many_owned(pages).await.ok();
+        Share { memory: self.clone(), held }
+    }
+
+    #[cfg(test)]
+    pub(super) fn free(&self) -> usize {
+        self.0.available_permits() * PAGE
+    }
+}
+
+/// One flow's part of it, given back on drop.
+#[derive(Debug)]
+pub(super) struct Share {
+    memory: Memory,
+    held: Option<OwnedSemaphorePermit>,
+}
+
+impl Share {
+    /// Asks for `bytes`; returns what there is, at least what the flow has already when it wants more.
+    pub(super) fn resize(&mut self, bytes: usize) -> usize {
+        let (wanted, held) = (pages(bytes) as usize, self.pages());
+        if wanted > held {
+            let more = u32::try_from(wanted - held).unwrap_or(u32::MAX);
+            if let Ok(more) = Arc::clone(&self.memory.0).try_acquire_many_owned(more) {
+                match &mut self.held {
+                    Some(held) => held.merge(more),
+                    None => self.held = Some(more),
+                }
+                return bytes;
+            }
+            return (held * PAGE).min(bytes).max(1);
+        }
+        if let Some(permit) = &mut self.held {
+            drop(permit.split(held - wanted));
+        }
+        bytes
+    }
+
+    fn pages(&self) -> usize {
+        self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    }
+}
+
+fn pages(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(PAGE).max(1)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thousand_flows_never_hold_more_than_there_is() {
+        let size = ByteSize::mib(16);
+        let memory = Memory::new(size);
+        let mut shares = Vec::new();
+        for flow in 0..1000 {
+            let mut share = memory.share(16 << 10, size).await;
+            let granted = share.resize(if flow % 2 == 0 { 1 << 20 } else { 64 << 10 });
+            assert!(granted >= 16 << 10, "{granted}");
+            shares.push((share, granted));
+            let held: usize = shares.iter().map(|(share, _)| share.pages() * PAGE).sum();
+            assert!(held as u64 + memory.free() as u64 == size.as_u64(), "{held} held after {flow}");
+            // Those that have grown shrink as the controller sees that there is no more.
+            if memory.free() < 16 << 10 {
+                for (share, granted) in &mut shares {
+                    *granted = share.resize(16 << 10);
+                }
+            }
+        }
+        let late = tokio::time::timeout(Duration::from_secs(60), memory.share(16 << 20, size));
+        assert!(late.await.is_err(), "a new one waits");
+        drop(shares);
+        assert_eq!(memory.free() as u64, size.as_u64());
+        memory.share(16 << 20, size).await;
+    }
+
+    #[tokio::test]
+    async fn a_budget_below_one_step_still_moves() {
+        let size = ByteSize::kib(8);
+        let mut share = Memory::new(size).share(64 << 10, size).await;
+        assert_eq!(share.resize(1 << 20), 8 << 10);
+        assert_eq!(share.resize(4 << 10), 4 << 10);
+    }
+}

@@ -1,0 +1,160 @@
+//! [`Profiles`]: what was learnt about clients, in memory and bounded.
+//!
+//! A profile names an owner (as the slot's proof does) and a network, never a single address; it is forgotten after
+//! `[performance] profile_persistence_duration`.
+
+use std::collections::{HashMap, HashSet};
+
+use hfs_core::Timestamp;
+use hfs_core::pace::Expected;
+use hfs_core::profile::{Lesson, Profile, ProfileKey};
+
+/// Clients remembered: about 3 MiB.
+const MOST: usize = 10_000;
+/// How many of the oldest go at once when there are too many.
+const BATCH: usize = MOST / 10;
+
+/// All profiles of a server.
+#[derive(Debug, Default)]
+pub(super) struct Profiles {
+    known: HashMap<ProfileKey, Profile>,
+    /// Those that changed since they were last handed out to be kept.
+    changed: HashSet<ProfileKey>,
+}
+
+impl Profiles {
+    /// What to expect of `key`: what is known of it, else of everybody on its network. A profile from before `oldest`
+    /// is as good as none.
+    pub(super) fn expected(&self, key: &ProfileKey, oldest: Timestamp) -> Expected {
+        let network = ProfileKey { owner: None, prefix: key.prefix };
+        let known = |key: &ProfileKey| self.known.get(key).filter(|profile| profile.at >= oldest);
+        known(key).or_else(|| known(&network)).map(Profile::expected).unwrap_or_default()
+    }
+
+    /// Learns from a transfer: about the client, and about its network.
+    pub(super) fn learn(&mut self, key: &ProfileKey, lesson: &Lesson, gain: f64, now: Timestamp) {
+        if key.prefix.is_none() {
+            return;
+        }
+        let network = ProfileKey { owner: None, prefix: key.prefix };
+        for key in [Some(&network), Some(key).filter(|key| key.owner.is_some())].into_iter().flatten() {
+            self.known.entry(key.clone()).or_default().learn(lesson, gain, now);
+            self.changed.insert(key.clone());
+        }
+        if self.known.len() > MOST {
+            self.forget_oldest();
+        }
+    }
+
+    /// Takes in what was kept; what has been learnt meanwhile counts more.
+    pub(super) fn restore(&mut self, kept: Vec<(ProfileKey, Profile)>) {
+        for (key, profile) in kept.into_iter().take(MOST) {
+            self.known.entry(key).or_insert(profile);
+        }
+    }
+
+    /// Hands out what changed since the last call, to be kept.
+    pub(super) fn changes(&mut self) -> Vec<(ProfileKey, Profile)> {
+        let changed = std::mem::take(&mut self.changed);
+        changed.into_iter().filter_map(|key| self.known.get(&key).map(|profile| (key, *profile))).collect()
+    }
+
+    /// Says that `changes` could not be kept: they are handed out again.
+    pub(super) fn unkept(&mut self, changes: Vec<(ProfileKey, Profile)>) {
+        self.changed.extend(changes.into_iter().map(|(key, _)| key).filter(|key| self.known.contains_key(key)));
+    }
+
+    /// Forgets what is from before `oldest`.
+    pub(super) fn expire(&mut self, oldest: Timestamp) {
+        self.known.retain(|_, profile| profile.at >= oldest);
+        self.changed.retain(|key| self.known.contains_key(key));
+    }
+
+    fn forget_oldest(&mut self) {
+        let mut ages: Vec<Timestamp> = self.known.values().map(|profile| profile.at).collect();
+        ages.sort_unstable();
+        let (limit, mut left) = (ages[BATCH], BATCH);
+        self.known.retain(|_, profile| {
+            let goes = profile.at <= limit && left > 0;
+            left -= usize::from(goes);
+            !goes
+        });
+        self.changed.retain(|key| self.known.contains_key(key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use hfs_core::pace::{Arm, Carrier, Direction, Settings, Snapshot, Start, controller};
+
+    use super::*;
+
+    fn key(owner: Option<&str>, n: u32) -> ProfileKey {
+        ProfileKey::new(owner.map(str::to_owned), Some(Ipv4Addr::from(n << 8).into()))
+    }
+
+    fn lesson(rate: u64) -> Lesson {
+        let start = Start {
+            direction: Direction::Download,
+            size: None,
+            carrier: Carrier::Plain,
+            is_shared: false,
+            expected: Expected::default(),
+        };
+        let plan = controller(Arm::Adaptive, &Settings::default(), &start).plan();
+        let elapsed = Duration::from_secs(1);
+        Lesson { snapshot: Snapshot::default(), plan, elapsed, bytes: rate, is_whole: true }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_unix(seconds)
+    }
+
+    #[test]
+    fn a_stranger_on_a_known_network_is_expected_to_be_like_the_others() {
+        let mut profiles = Profiles::default();
+        profiles.learn(&key(Some("a@example"), 1), &lesson(1000), 0.2, at(10));
+        profiles.learn(&key(Some("b@example"), 1), &lesson(2000), 0.2, at(10));
+        let rate = |owner: Option<&str>, n| profiles.expected(&key(owner, n), at(0)).rate;
+        assert_eq!(rate(Some("a@example"), 1), Some(1000));
+        assert_eq!(rate(Some("c@example"), 1), Some(1200));
+        assert_eq!(rate(None, 1), Some(1200));
+        assert_eq!(rate(Some("a@example"), 2), None, "another network is another path");
+        assert_eq!(profiles.expected(&key(None, 1), at(11)).rate, None, "too old");
+        profiles.learn(&ProfileKey::default(), &lesson(5), 0.2, at(10));
+        assert_eq!(profiles.known.len(), 3, "nobody from nowhere is not a client");
+    }
+
+    #[test]
+    fn the_oldest_are_forgotten_when_there_are_too_many() {
+        let mut profiles = Profiles::default();
+        for n in 0..=MOST as u32 {
+            profiles.learn(&key(None, n), &lesson(1), 0.2, at(n.into()));
+            assert!(profiles.known.len() <= MOST);
+        }
+        assert_eq!(profiles.known.len(), MOST + 1 - BATCH);
+        assert_eq!(profiles.expected(&key(None, 3), at(0)).rate, None);
+        assert_eq!(profiles.expected(&key(None, MOST as u32), at(0)).rate, Some(1));
+        assert_eq!(profiles.changes().len(), profiles.known.len());
+    }
+
+    #[test]
+    fn what_could_not_be_kept_is_handed_out_again() {
+        let mut profiles = Profiles::default();
+        profiles.learn(&key(None, 1), &lesson(1), 0.2, at(10));
+        let changes = profiles.changes();
+        assert_eq!((changes.len(), profiles.changes().len()), (1, 0));
+        profiles.unkept(changes.clone());
+        assert_eq!(profiles.changes(), changes);
+
+        let mut next = Profiles::default();
+        next.learn(&key(None, 1), &lesson(7), 0.2, at(20));
+        next.restore(changes);
+        assert_eq!(next.expected(&key(None, 1), at(0)).rate, Some(7), "what was learnt meanwhile counts more");
+        next.expire(at(21));
+        assert!(next.known.is_empty() && next.changes().is_empty());
+    }
+}
