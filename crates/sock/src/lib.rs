@@ -6,8 +6,10 @@
 
 mod file;
 mod lock;
+mod tap;
 mod tcp;
 
 pub use file::{cached, preallocate, read_cached, send_file, start_write_back, wait_write_back};
 pub use lock::try_lock_byte;
+pub use tap::Tap;
 pub use tcp::{TcpInfo, congestion, notsent_lowat, set_congestion, set_notsent_lowat, tcp_info};

@@ -127,6 +127,15 @@ impl BodyDecoder {
         }
     }
 
+    /// Notes that the next `bytes` of a body of known length went another way than through [`BodyDecoder::decode`];
+    /// returns how many that were. None of a chunked one: its framing is among its bytes.
+    pub fn skip(&mut self, bytes: u64) -> u64 {
+        let State::Length(left) = self.state else { return 0 };
+        let skipped = bytes.min(left);
+        self.took(skipped);
+        skipped
+    }
+
     /// Says what the start of `input` is. Call it again with what follows the used-up bytes, and when new bytes came.
     ///
     /// # Errors

@@ -102,8 +102,10 @@ pub struct Expected {
 /// How the bytes get from one side to the other.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Lane {
-    /// Through a buffer of ours.
+    /// Through a buffer of ours, gathered into large writes.
     Buffered,
+    /// One step in, one step out: what `io.Copy` of the original server does.
+    Stepwise,
     /// Inside the kernel: sendfile out, splice in. A carrier or a consumer that must see the bytes makes it `Buffered`.
     ZeroCopy,
 }

@@ -27,7 +27,7 @@ impl Controller for Standard {
     fn plan(&self) -> Plan {
         Plan {
             lane: match self.direction {
-                Direction::Upload => Lane::Buffered,
+                Direction::Upload => Lane::Stepwise,
                 Direction::Download => Lane::ZeroCopy,
             },
             step: STANDARD_STEP,

@@ -172,6 +172,7 @@ impl Engine {
             wire: wire.filter(|_| !whose.is_proxied),
             watch: Stopwatch::start(),
             total: 0,
+            zero_copied: 0,
             moved: 0,
             filled: true,
             reconsidered: Duration::ZERO,
@@ -203,6 +204,10 @@ impl Engine {
 
     pub(super) fn note_optimization(&self) {
         self.metrics.adaptive_optimizations.inc();
+    }
+
+    pub(super) fn note_zero_copied(&self, direction: Direction, bytes: u64) {
+        self.metrics.zero_copied(direction, bytes);
     }
 
     pub(super) fn note_switch(&self) {

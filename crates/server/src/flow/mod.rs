@@ -26,7 +26,7 @@ use crate::clock::Stopwatch;
 pub use body::{Ending, FileBody};
 pub use engine::{Begin, Engine, PaceConfig, Whose};
 use memory::Share;
-pub use wire::{Tap, Wire};
+pub use wire::Wire;
 
 /// A flow is reconsidered at least this often, or when this many full steps have moved.
 const RECONSIDER: Duration = Duration::from_millis(250);
@@ -44,6 +44,7 @@ pub struct Flow {
     watch: Stopwatch,
     /// Bytes moved in all, and since the last observation; whether every step was full.
     total: u64,
+    zero_copied: u64,
     moved: u64,
     filled: bool,
     reconsidered: Duration,
@@ -91,6 +92,11 @@ impl Flow {
         if is_due {
             self.reconsider(now);
         }
+    }
+
+    /// Notes that `bytes` of those moved went from one side to the other inside the kernel.
+    pub fn zero_copied(&mut self, bytes: u64) {
+        self.zero_copied += bytes;
     }
 
     /// Notes that everything arrived.
@@ -156,6 +162,7 @@ impl Flow {
 
 impl Drop for Flow {
     fn drop(&mut self) {
+        self.engine.note_zero_copied(self.direction, self.zero_copied);
         if self.total < TELLING_BYTES {
             return;
         }

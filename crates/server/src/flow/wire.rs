@@ -1,25 +1,14 @@
 //! [`Wire`]: the connection below a transfer, as far as probes and levers need it.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hfs_core::pace::{Carrier, Congestion, PathSample, Plan};
+use hfs_sock::Tap;
 use tracing::warn;
-
-/// A socket that can be looked at, also while TLS has it.
-pub trait Tap: Send + Sync {
-    /// Calls `look` with the socket. Short: others may wait for the same lock.
-    fn tap(&self, look: &mut dyn FnMut(BorrowedFd<'_>));
-}
-
-impl Tap for OwnedFd {
-    fn tap(&self, look: &mut dyn FnMut(BorrowedFd<'_>)) {
-        look(self.as_fd());
-    }
-}
 
 /// A share of a connection's socket, for as long as the connection lasts: all its transfers have the same.
 #[derive(Clone)]
@@ -165,6 +154,8 @@ pub(super) fn congestions() -> (hfs_core::pace::Available, Option<Congestion>) {
 mod tests {
     use std::io::{Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
+
+    use std::os::fd::OwnedFd;
 
     use hfs_core::pace::{Arm, Direction, Expected, Settings, Start, controller};
 

@@ -4,8 +4,10 @@
 //! HTTP/3. The bodies are concrete, so that zero copy can reach through them.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use hfs_sock::Tap;
 
 use crate::flow::{FileBody, Wire};
 use crate::net::{h1, h2};
@@ -46,6 +48,29 @@ impl Incoming {
 }
 
 impl Incoming {
+    /// See [`h1::Body::direct`]; other bodies have no socket of their own.
+    #[must_use]
+    pub(crate) fn direct(&self) -> Option<(Arc<dyn Tap>, u64)> {
+        match self {
+            Self::H1(body) => body.direct(),
+            Self::Full(_) | Self::H2(_) => None,
+        }
+    }
+
+    /// See [`h1::Body::begin_direct`].
+    pub(crate) fn begin_direct(&mut self) {
+        if let Self::H1(body) = self {
+            body.begin_direct();
+        }
+    }
+
+    /// See [`h1::Body::end_direct`].
+    pub(crate) fn end_direct(&mut self, bytes: u64, is_open: bool) {
+        if let Self::H1(body) = self {
+            body.end_direct(bytes, is_open);
+        }
+    }
+
     /// Whether the client sends faster than it is read: the last piece, of `length`, was as long as a read could be.
     #[must_use]
     pub fn is_pressing(&self, length: usize) -> bool {

@@ -24,7 +24,7 @@ use crate::meta::{Entry, Integrity, MetaStore, Record};
 use crate::net::h2::Body;
 use crate::storage::faulty::{Faults, Faulty};
 use crate::storage::memory::MemoryStore;
-use crate::storage::{BlobStore, Published};
+use crate::storage::{BlobStore, Hints, Published};
 use crate::telemetry::metrics::Metrics;
 
 /// The origin that every request of [`get`] and [`put`] names.
@@ -97,7 +97,7 @@ impl Rig {
     pub(crate) async fn fill(&self, slot: &str, bytes: &'static [u8], change: impl FnOnce(&mut Record)) {
         let slot = path(slot);
         let claim = self.store.claim(&slot, Duration::ZERO).await.unwrap();
-        let mut writer = self.store.create(None).await.unwrap();
+        let mut writer = self.store.create(None, Hints::default()).await.unwrap();
         writer.write(Bytes::from_static(bytes)).await.unwrap();
         let (id, size) = (writer.id(), writer.written());
         let Published { place, .. } = writer.publish(&claim).await.unwrap();

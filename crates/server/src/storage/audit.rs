@@ -267,12 +267,13 @@ mod tests {
 
     use super::*;
     use crate::storage::BlobStore as _;
+    use crate::storage::Hints;
     use crate::storage::conformance::{publish, put, settle, slot};
     use crate::storage::local::testing::Root;
     use crate::storage::rows::{Rows, record};
 
     async fn store_recorded(store: &LocalStore, rows: &Rows, path: &str, bytes: &'static [u8]) {
-        let mut writer = store.create(None).await.unwrap();
+        let mut writer = store.create(None, Hints::default()).await.unwrap();
         writer.write(Bytes::from_static(bytes)).await.unwrap();
         let id = writer.id();
         let published = publish(store, writer, path).await;
@@ -295,7 +296,7 @@ mod tests {
         for path in ["a/b", "c", &long] {
             store_recorded(&store, &rows, path, b"bytes").await;
         }
-        let writer = store.create(None).await.unwrap();
+        let writer = store.create(None, Hints::default()).await.unwrap();
         let unresolved = put(&store, "a/publishing", b"x").await;
         std::os::unix::fs::symlink("/etc", root.path().join("etc")).unwrap();
         store.quiesce().await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hfs_core::{ByteSize, SlotPath};
 
-use super::{BlobStore, BlobWriter, Place, Published, StoreError};
+use super::{BlobStore, BlobWriter, Hints, Place, Published, StoreError};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -28,7 +28,7 @@ pub(super) async fn conforms(make: impl Fn() -> Arc<dyn BlobStore>) {
 }
 
 async fn what_is_published_is_read_back(store: &dyn BlobStore) {
-    let mut writer = store.create(Some(ByteSize::bytes(11))).await.unwrap();
+    let mut writer = store.create(Some(ByteSize::bytes(11)), Hints::default()).await.unwrap();
     assert_eq!(writer.written(), ByteSize::ZERO);
     writer.write(Bytes::from_static(b"hello ")).await.unwrap();
     writer.write(Bytes::new()).await.unwrap();
@@ -49,7 +49,7 @@ async fn sizes_around_every_buffer_come_back(store: &dyn BlobStore) {
     for (nth, size) in sizes.into_iter().enumerate() {
         let bytes = pattern(size);
         for (how, piece) in [("pieces", 9_999), ("blocks", 300 << 10)] {
-            let mut writer = store.create(Some(ByteSize::bytes(size as u64))).await.unwrap();
+            let mut writer = store.create(Some(ByteSize::bytes(size as u64)), Hints::default()).await.unwrap();
             for part in bytes.chunks(piece) {
                 writer.write(Bytes::copy_from_slice(part)).await.unwrap();
             }
@@ -106,7 +106,7 @@ async fn names_in_each_others_way_both_last(store: &dyn BlobStore) {
 }
 
 async fn a_dropped_writer_leaves_nothing(store: &dyn BlobStore) {
-    let mut writer = store.create(Some(ByteSize::mib(1))).await.unwrap();
+    let mut writer = store.create(Some(ByteSize::mib(1)), Hints::default()).await.unwrap();
     writer.write(pattern(600 << 10).into()).await.unwrap();
     drop(writer);
     assert!(matches!(store.open(&Place::new("a/b")).await, Err(StoreError::Missing { .. })));
@@ -115,7 +115,7 @@ async fn a_dropped_writer_leaves_nothing(store: &dyn BlobStore) {
 }
 
 async fn fewer_bytes_than_announced_are_all_there_is(store: &dyn BlobStore) {
-    let mut writer = store.create(Some(ByteSize::mib(1))).await.unwrap();
+    let mut writer = store.create(Some(ByteSize::mib(1)), Hints::default()).await.unwrap();
     writer.write(Bytes::from_static(b"short")).await.unwrap();
     let place = settle(publish(store, writer, "short").await).await;
     assert_eq!(read(store, &place).await, b"short");
@@ -128,12 +128,12 @@ async fn equal_means_every_byte(store: &dyn BlobStore) {
     let mut changed = bytes.clone();
     *changed.last_mut().unwrap() ^= 1;
     for (other, equal) in [(&bytes[..], true), (&changed, false), (&bytes[1..], false), (&[], false)] {
-        let mut writer = store.create(None).await.unwrap();
+        let mut writer = store.create(None, Hints::default()).await.unwrap();
         writer.write(Bytes::copy_from_slice(other)).await.unwrap();
         assert_eq!(writer.equals(&*blob).await.unwrap(), equal);
     }
     let empty = settle(put(store, "empty", b"").await).await;
-    let mut writer = store.create(None).await.unwrap();
+    let mut writer = store.create(None, Hints::default()).await.unwrap();
     assert!(writer.equals(&*store.open(&empty).await.unwrap()).await.unwrap());
 }
 
@@ -236,7 +236,7 @@ pub(super) async fn publish(store: &dyn BlobStore, writer: Box<dyn BlobWriter>, 
 
 /// Writes and publishes bytes.
 pub(super) async fn put(store: &dyn BlobStore, path: &str, bytes: &[u8]) -> Published {
-    let mut writer = store.create(None).await.unwrap();
+    let mut writer = store.create(None, Hints::default()).await.unwrap();
     writer.write(Bytes::copy_from_slice(bytes)).await.unwrap();
     publish(store, writer, path).await
 }

@@ -12,8 +12,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use hfs_core::{BlobId, ByteSize, SlotPath};
+use hfs_sock::Tap;
 
-use super::{Blob, BlobStore, BlobWriter, Claim, Place, Published, StoreError};
+use super::{Blob, BlobStore, BlobWriter, Claim, Hints, Place, Published, Pump, Pumped, StoreError};
 
 /// A kind of operation that can fail.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -156,10 +157,14 @@ impl<S: BlobStore> Faulty<S> {
 
 #[deny(clippy::missing_trait_methods)]
 impl<S: BlobStore> BlobStore for Faulty<S> {
-    fn create(&self, expected: Option<ByteSize>) -> BoxFuture<'_, Result<Box<dyn BlobWriter>, StoreError>> {
+    fn create(
+        &self,
+        expected: Option<ByteSize>,
+        hints: Hints,
+    ) -> BoxFuture<'_, Result<Box<dyn BlobWriter>, StoreError>> {
         Box::pin(async move {
             self.faults.pass(Operation::Create)?;
-            let writer = self.store.create(expected).await?;
+            let writer = self.store.create(expected, hints).await?;
             Ok(Box::new(FaultyWriter { writer, faults: self.faults.clone() }) as Box<dyn BlobWriter>)
         })
     }
@@ -216,6 +221,22 @@ impl BlobWriter for FaultyWriter {
 
     fn written(&self) -> ByteSize {
         self.writer.written()
+    }
+
+    fn follow(&mut self, hints: Hints) {
+        self.writer.follow(hints);
+    }
+
+    fn pump(
+        &mut self,
+        source: Arc<dyn Tap>,
+        most: u64,
+        how: Pump,
+    ) -> BoxFuture<'_, Result<Option<Pumped>, StoreError>> {
+        Box::pin(async move {
+            self.faults.pass(Operation::Write)?;
+            self.writer.pump(source, most, how).await
+        })
     }
 
     fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -281,11 +302,11 @@ mod tests {
     async fn the_nth_operation_fails_and_no_other() {
         let faults = Faults::none();
         let store = Faulty::new(MemoryStore::new(), faults.clone());
-        store.create(None).await.unwrap();
+        store.create(None, Hints::default()).await.unwrap();
         faults.fail(Operation::Create, 2, Fault::Full);
-        store.create(None).await.unwrap();
-        assert!(matches!(store.create(None).await, Err(StoreError::Full { .. })));
-        store.create(None).await.unwrap();
+        store.create(None, Hints::default()).await.unwrap();
+        assert!(matches!(store.create(None, Hints::default()).await, Err(StoreError::Full { .. })));
+        store.create(None, Hints::default()).await.unwrap();
         assert_eq!(faults.seen(Operation::Create), 4);
     }
 
@@ -296,7 +317,7 @@ mod tests {
         faults.fail(Operation::PublishLate, 1, Fault::Io);
         let store = Faulty::new(memory.clone(), faults);
         let claim = store.claim(&SlotPath::parse("a/b").unwrap(), Duration::ZERO).await.unwrap();
-        store.create(None).await.unwrap().publish(&claim).await.unwrap_err();
+        store.create(None, Hints::default()).await.unwrap().publish(&claim).await.unwrap_err();
         assert_eq!(memory.places(), [Place::new("a/b")]);
     }
 

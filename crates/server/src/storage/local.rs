@@ -18,6 +18,7 @@ mod layout;
 mod open;
 mod probe;
 mod publish;
+mod pump;
 #[cfg_attr(test, path = "local/seam_armed.rs")]
 mod seam;
 mod temporary;
@@ -45,7 +46,7 @@ use rustix::io::Errno;
 pub use self::open::OpenError;
 pub(super) use self::upkeep::{Dead, Lease};
 pub(super) use self::walk::{FileStatus, Found, Step};
-use super::{Blob, BlobStore, BlobWriter, Claim, Place, StoreError};
+use super::{Blob, BlobStore, BlobWriter, Claim, Hints, Place, StoreError};
 use claim::Claims;
 use lane::Lane;
 use seam::Seam;
@@ -69,6 +70,9 @@ struct Inner {
     writes: Lane,
     reads: Lane,
     reaper: Arc<Reaper>,
+    /// Uploads that have a thread to themselves, and the pipes that they use.
+    pumps: Arc<tokio::sync::Semaphore>,
+    pipes: Mutex<Vec<pump::Pipe>>,
     gathered: Arc<gather::Gathered>,
     free: Mutex<Option<(Instant, ByteSize)>>,
     /// Whether the file system keeps every name apart from every other; if not, names say nothing and blobs lie by id.
@@ -90,9 +94,13 @@ impl LocalStore {
 }
 
 impl BlobStore for LocalStore {
-    fn create(&self, expected: Option<ByteSize>) -> BoxFuture<'_, Result<Box<dyn BlobWriter>, StoreError>> {
+    fn create(
+        &self,
+        expected: Option<ByteSize>,
+        hints: Hints,
+    ) -> BoxFuture<'_, Result<Box<dyn BlobWriter>, StoreError>> {
         Box::pin(async move {
-            let writer = writer::LocalWriter::create(Arc::clone(&self.0), expected).await?;
+            let writer = writer::LocalWriter::create(Arc::clone(&self.0), expected, hints).await?;
             Ok(Box::new(writer) as Box<dyn BlobWriter>)
         })
     }

@@ -9,10 +9,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_core::future::BoxFuture;
 use hfs_core::{BlobId, ByteSize, SlotPath};
+use hfs_sock::Tap;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::{Aftermath, Blob, BlobStore, BlobWriter, Claim, Place, Published, StoreError};
+use super::{Aftermath, Blob, BlobStore, BlobWriter, Claim, Hints, Place, Published, Pump, Pumped, StoreError};
 
 /// Blobs in memory. Cheap to clone: all clones are one store. It never fails and never fills.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +50,11 @@ impl MemoryStore {
 }
 
 impl BlobStore for MemoryStore {
-    fn create(&self, _expected: Option<ByteSize>) -> BoxFuture<'_, Result<Box<dyn BlobWriter>, StoreError>> {
+    fn create(
+        &self,
+        _expected: Option<ByteSize>,
+        _hints: Hints,
+    ) -> BoxFuture<'_, Result<Box<dyn BlobWriter>, StoreError>> {
         Box::pin(async {
             let mut random = [0; 16];
             aws_lc_rs::rand::fill(&mut random)
@@ -151,6 +156,12 @@ impl BlobWriter for MemoryWriter {
         ByteSize::bytes(self.bytes.len() as u64)
     }
 
+    fn follow(&mut self, _hints: Hints) {}
+
+    fn pump(&mut self, _: Arc<dyn Tap>, _: u64, _: Pump) -> BoxFuture<'_, Result<Option<Pumped>, StoreError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<(), StoreError>> {
         self.bytes.extend_from_slice(&data);
         Box::pin(std::future::ready(Ok(())))
@@ -237,7 +248,7 @@ mod tests {
         assert!(store.places().is_empty());
         let slot = SlotPath::parse("a/b").unwrap();
         let claim = store.claim(&slot, Duration::ZERO).await.unwrap();
-        let writer = store.create(None).await.unwrap();
+        let writer = store.create(None, Hints::default()).await.unwrap();
         assert_eq!((store.temporaries(), store.places()), (1, vec![]));
         writer.publish(&claim).await.unwrap();
         assert_eq!((store.temporaries(), store.places()), (0, vec![Place::new("a/b")]));

@@ -22,6 +22,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use hfs_core::{BlobId, ByteSize, SlotPath};
+use hfs_sock::Tap;
 
 /// Where a blob lies: its path relative to the store's root, as its row remembers it. Usually the slot path itself
 /// (the layout of the original server); a name that the file system cannot hold lies below `.hfs/blobs/`.
@@ -53,8 +54,12 @@ impl std::fmt::Display for Place {
 /// Every method may wait for the disk but never blocks the runtime; a disk that does not answer within the store's
 /// deadline is [`StoreError::Slow`].
 pub trait BlobStore: std::fmt::Debug + Send + Sync + 'static {
-    /// Starts a temporary that nobody can see, preallocated to `expected`.
-    fn create(&self, expected: Option<ByteSize>) -> BoxFuture<'_, Result<Box<dyn BlobWriter>, StoreError>>;
+    /// Starts a temporary that nobody can see; `expected` is how long it will be.
+    fn create(
+        &self,
+        expected: Option<ByteSize>,
+        hints: Hints,
+    ) -> BoxFuture<'_, Result<Box<dyn BlobWriter>, StoreError>>;
 
     /// Takes the sole right to publish at `slot`, among all processes on this store. Waits for a rival at most
     /// `patience`, then [`StoreError::Busy`].
@@ -77,6 +82,56 @@ pub trait BlobStore: std::fmt::Debug + Send + Sync + 'static {
     fn free(&self) -> BoxFuture<'_, Option<ByteSize>>;
 }
 
+/// How an upload wants to be written. A store may ignore all of it; none of it changes what is durable when.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Hints {
+    /// Reserve the expected length at once.
+    pub preallocate: bool,
+    /// Start writing to the disk while bytes still arrive.
+    pub write_back: bool,
+    /// Bytes that are gathered into one write.
+    pub step: usize,
+}
+
+impl Default for Hints {
+    /// What is best for a large upload.
+    fn default() -> Self {
+        Self { preallocate: true, write_back: true, step: 1 << 20 }
+    }
+}
+
+/// How [`BlobWriter::pump`] moves bytes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Pump {
+    /// Inside the kernel.
+    Splice,
+    /// One read and one write of this many bytes at a time.
+    Stepwise {
+        /// Bytes.
+        step: usize,
+    },
+}
+
+/// What one call of [`BlobWriter::pump`] did.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Pumped {
+    /// Bytes that are in the temporary now.
+    pub bytes: u64,
+    /// Why it ended.
+    pub end: PumpEnd,
+}
+
+/// Why a pump ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PumpEnd {
+    /// Everything asked for was moved, or it was time for a break: there is more.
+    Flowing,
+    /// The socket has nothing at the moment.
+    Dry,
+    /// The other side is gone.
+    Closed,
+}
+
 /// A temporary blob on its way in. Dropping it removes it: a broken upload leaves nothing.
 pub trait BlobWriter: std::fmt::Debug + Send {
     /// Its name, which becomes the ETag.
@@ -85,8 +140,17 @@ pub trait BlobWriter: std::fmt::Debug + Send {
     /// Bytes taken so far.
     fn written(&self) -> ByteSize;
 
-    /// Appends; gathers small pieces into large writes and starts write-back while more arrive.
+    /// Changes how the bytes to come are written.
+    fn follow(&mut self, hints: Hints);
+
+    /// Appends; gathers small pieces into large writes.
     fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Appends up to `most` bytes of a socket, on a thread that may wait for the disk and, a little, for the socket.
+    /// `None`: this store cannot, or no thread is free; nothing was read then. Dropping the future leaves the socket at
+    /// an unknown place: its connection must end.
+    fn pump(&mut self, source: Arc<dyn Tap>, most: u64, how: Pump)
+    -> BoxFuture<'_, Result<Option<Pumped>, StoreError>>;
 
     /// Whether the bytes written so far equal `blob` (for the equal repeat of a PUT).
     fn equals<'a>(&'a mut self, blob: &'a dyn Blob) -> BoxFuture<'a, Result<bool, StoreError>>;

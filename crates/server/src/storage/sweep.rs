@@ -198,6 +198,7 @@ mod tests {
     use hfs_core::ByteSize;
 
     use super::*;
+    use crate::storage::Hints;
     use crate::storage::conformance::{publish, put, read, settle};
     use crate::storage::local::testing::{Root, files_below};
     use crate::storage::rows::{Rows, record};
@@ -240,7 +241,7 @@ mod tests {
     async fn running_uploads_are_left_alone() {
         let fixture = Fixture::new();
         let store = fixture.root.open();
-        let mut writer = store.create(Some(ByteSize::kib(1))).await.unwrap();
+        let mut writer = store.create(Some(ByteSize::kib(1)), Hints::default()).await.unwrap();
         writer.write(Bytes::from_static(b"half")).await.unwrap();
         assert_eq!(fixture.sweep().await, Swept { living: 1, ..Swept::default() });
         let place = settle(publish(&store, writer, "a/b").await).await;
@@ -251,7 +252,7 @@ mod tests {
     async fn a_broken_upload_of_a_dead_process_goes() {
         let fixture = Fixture::new();
         let store = fixture.root.open();
-        let writer = store.create(Some(ByteSize::mib(1))).await.unwrap();
+        let writer = store.create(Some(ByteSize::mib(1)), Hints::default()).await.unwrap();
         die(fixture.root.path(), writer.id());
         drop(writer);
         store.quiesce().await;
@@ -266,7 +267,7 @@ mod tests {
     async fn a_removal_that_was_cut_short_is_ended() {
         let fixture = Fixture::new();
         let store = fixture.root.open();
-        let mut writer = store.create(None).await.unwrap();
+        let mut writer = store.create(None, Hints::default()).await.unwrap();
         writer.write(Bytes::from_static(b"deleted")).await.unwrap();
         let id = writer.id();
         let place = settle(publish(&store, writer, "a/b").await).await;
@@ -288,7 +289,7 @@ mod tests {
     async fn a_committed_upload_only_loses_its_temporary_name() {
         let fixture = Fixture::new();
         let store = fixture.root.open();
-        let mut writer = store.create(None).await.unwrap();
+        let mut writer = store.create(None, Hints::default()).await.unwrap();
         writer.write(Bytes::from_static(b"safe")).await.unwrap();
         let id = writer.id();
         let published = publish(&store, writer, "a/b").await;
@@ -358,7 +359,7 @@ mod tests {
     async fn the_last_copy_of_a_recorded_blob_is_kept() {
         let fixture = Fixture::new();
         let store = fixture.root.open();
-        let mut writer = store.create(None).await.unwrap();
+        let mut writer = store.create(None, Hints::default()).await.unwrap();
         writer.write(Bytes::from_static(b"precious")).await.unwrap();
         let id = writer.id();
         drop(publish(&store, writer, "a/b").await);

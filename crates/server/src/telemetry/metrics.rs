@@ -113,6 +113,8 @@ pub struct Metrics {
     pub congestion_switches: Counter,
     /// Flows that moved enough to say how good their path was.
     pub flows: Family<FlowLabels, Counter>,
+    /// Body bytes that were moved inside the kernel.
+    pub zero_copy_bytes: Family<DirectionLabels, Counter>,
     /// Sweeps of the store for what crashes left.
     pub sweep_runs: Counter,
     /// Temporaries without an owner, removed.
@@ -146,6 +148,12 @@ pub struct RefusalLabels {
 pub struct AuthLabels {
     proof: ProofLabel,
     outcome: AuthOutcome,
+}
+
+/// Labels of `hfs_zero_copy_bytes_total`.
+#[derive(Clone, Copy, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct DirectionLabels {
+    direction: Direction,
 }
 
 /// Labels of `hfs_flows_total`.
@@ -257,6 +265,12 @@ impl Metrics {
                 });
                 family(&mut r, "hfs_flows", "Transfers of at least 64 KiB that ended", labels)
             },
+            zero_copy_bytes: family(
+                &mut r,
+                "hfs_zero_copy_bytes",
+                "Body bytes moved inside the kernel",
+                Direction::ALL.iter().map(|&direction| DirectionLabels { direction }),
+            ),
             sweep_runs: add(&mut r, "hfs_sweep_runs", "Sweeps for what crashes left"),
             sweep_temporaries: add(&mut r, "hfs_sweep_temporaries_removed", "Temporaries without an owner removed"),
             sweep_leftovers: add(&mut r, "hfs_sweep_leftovers_removed", "Files without a row removed"),
@@ -270,6 +284,13 @@ impl Metrics {
         let mut text = String::with_capacity(16 << 10);
         text::encode(&mut text, &self.registry).expect("writing to a String cannot fail");
         text
+    }
+
+    /// A flow moved `bytes` inside the kernel.
+    pub fn zero_copied(&self, direction: pace::Direction, bytes: u64) {
+        if bytes > 0 {
+            self.zero_copy_bytes.get_or_create(&DirectionLabels { direction: direction.into() }).inc_by(bytes);
+        }
     }
 
     /// A flow that moved enough to judge its path has ended.

@@ -37,9 +37,18 @@ pub struct Stored {
 
 /// Receives one body and makes it visible.
 pub(super) async fn ingest(app: &Arc<App>, admission: Admission, body: &mut Receiver) -> Result<Stored, PutError> {
-    let mut writer = app.store().create(admission.size()).await?;
+    let mut hints = body.hints();
+    let mut writer = app.store().create(admission.size(), hints).await?;
     let mut looked_at = LOOK_EVERY;
-    while let Some(piece) = body.next().await? {
+    loop {
+        if body.pump(&mut *writer).await? {
+            continue;
+        }
+        let Some(piece) = body.next().await? else { break };
+        if body.hints() != hints {
+            hints = body.hints();
+            writer.follow(hints);
+        }
         check_length(&admission, body.received(), false)?;
         if admission.size().is_none() && body.received() >= looked_at {
             check_space(app).await?;

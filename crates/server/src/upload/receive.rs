@@ -2,12 +2,19 @@
 
 use bytes::Bytes;
 use hfs_core::ByteSize;
+use hfs_core::pace::Lane;
 use hfs_core::progress::Progress;
 
 use super::PutError;
 use crate::clock::Stopwatch;
 use crate::flow::Flow;
-use crate::http::exchange::Incoming;
+use crate::http::exchange::{BodyError, Incoming};
+use crate::storage::{BlobWriter, Hints, Pump, PumpEnd, Pumped};
+
+/// What is left of a body must be worth a change of threads.
+const WORTH_A_THREAD: u64 = 1 << 20;
+/// A read this long that was filled shows a client that is faster than we are.
+const PRESSING: usize = 64 << 10;
 
 /// Takes a body piece by piece; silence or a drip beyond the limits is [`PutError::Stalled`]. No total time limit.
 #[derive(Debug)]
@@ -17,21 +24,68 @@ pub(super) struct Receiver {
     progress: Progress,
     received: u64,
     flow: Flow,
+    /// Whether the client sends faster than it was read last.
+    is_pressed: bool,
 }
 
 impl Receiver {
     pub(super) fn new(body: Incoming, flow: Flow) -> Self {
         let watch = Stopwatch::start();
-        Self { body, watch, progress: Progress::new(flow.plan().stall, watch.elapsed()), received: 0, flow }
+        Self {
+            body,
+            watch,
+            progress: Progress::new(flow.plan().stall, watch.elapsed()),
+            received: 0,
+            flow,
+            is_pressed: false,
+        }
     }
 
     pub(super) fn received(&self) -> ByteSize {
         ByteSize::bytes(self.received)
     }
 
-    /// The transfer that this is.
-    pub(super) fn flow(&self) -> &Flow {
-        &self.flow
+    /// What the store should do with the bytes to come.
+    pub(super) fn hints(&self) -> Hints {
+        let plan = self.flow.plan();
+        Hints { preallocate: plan.preallocate, write_back: plan.write_back, step: plan.step }
+    }
+
+    /// Lets `writer` read the socket itself, where the client is fast enough to be worth a thread, and the plan says
+    /// how. False: it did not; go on with [`Receiver::next`].
+    pub(super) async fn pump(&mut self, writer: &mut dyn BlobWriter) -> Result<bool, PutError> {
+        let how = match self.flow.plan().lane {
+            Lane::Buffered => return Ok(false),
+            Lane::ZeroCopy => Pump::Splice,
+            Lane::Stepwise => Pump::Stepwise { step: self.flow.plan().step },
+        };
+        if !self.is_pressed {
+            return Ok(false);
+        }
+        let Some((source, left)) = self.body.direct().filter(|(_, left)| *left >= WORTH_A_THREAD) else {
+            return Ok(false);
+        };
+        self.body.begin_direct();
+        let pumped = writer.pump(source, left, how).await?;
+        let Some(Pumped { bytes, end }) = pumped else {
+            self.body.end_direct(0, true);
+            return Ok(false);
+        };
+        self.body.end_direct(bytes, end != PumpEnd::Closed);
+        if how == Pump::Splice {
+            self.flow.zero_copied(bytes);
+        }
+        self.note(bytes, end == PumpEnd::Flowing);
+        // A client that makes a thread wait is the runtime's again, until it sends faster.
+        self.is_pressed = end == PumpEnd::Flowing;
+        if end == PumpEnd::Closed { Err(BodyError::Closed.into()) } else { Ok(true) }
+    }
+
+    fn note(&mut self, bytes: u64, filled: bool) {
+        self.received += bytes;
+        self.progress.moved(self.watch.elapsed(), bytes);
+        self.flow.moved(bytes, filled);
+        self.progress.set_limits(self.flow.plan().stall);
     }
 
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, PutError> {
@@ -44,11 +98,9 @@ impl Receiver {
             self.flow.complete();
         }
         if let Some(bytes) = &piece {
-            self.received += bytes.len() as u64;
-            self.progress.moved(self.watch.elapsed(), bytes.len() as u64);
             let filled = self.body.is_pressing(bytes.len());
-            self.flow.moved(bytes.len() as u64, filled);
-            self.progress.set_limits(self.flow.plan().stall);
+            self.is_pressed = filled && bytes.len() >= PRESSING;
+            self.note(bytes.len() as u64, filled);
         }
         Ok(piece)
     }

@@ -13,6 +13,7 @@ mod disk_trouble;
 mod documents;
 mod ejabberd;
 mod http2;
+mod lanes;
 mod logs;
 mod malformed;
 mod manager;

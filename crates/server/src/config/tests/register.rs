@@ -69,7 +69,7 @@ fn the_missions_files_load_once_secret_and_path_are_set() {
     for key in [
         "buffer_optimization_interval",
         "chunked_uploads_enabled",
-        "http3_support",
+        "compression_negotiation",
         "`timeout_multiplier`",
         "gc_optimization",
     ] {

@@ -4,8 +4,11 @@
 //! dropped, what was read too far and the state of the framing go back to the connection, which decides whether the
 //! rest is worth reading.
 
+use std::sync::Arc;
+
 use bytes::{Buf, Bytes, BytesMut};
 use hfs_core::http1::{BodyDecoder, Decoded};
+use hfs_sock::Tap;
 use tokio::sync::oneshot;
 
 use super::io::Io;
@@ -89,6 +92,26 @@ impl Body {
     /// Whether the last piece, of `length`, was as long as a read could be.
     pub(crate) fn is_pressing(&self, length: usize) -> bool {
         length >= self.size / 2
+    }
+
+    /// The socket, where what it gives next is body and nothing else, and how much of it: a body of known length on a
+    /// connection without TLS, all of whose bytes so far were taken.
+    pub(crate) fn direct(&self) -> Option<(Arc<dyn Tap>, u64)> {
+        let left = self.rest.decoder.remaining().filter(|&left| left > 0)?;
+        let is_plain = self.io.plain().is_some() && self.rest.buffer.is_empty();
+        (is_plain && self.ask.is_none() && !self.rest.broken).then(|| (Arc::new(self.io.clone()) as _, left))
+    }
+
+    /// Says that somebody reads the socket directly. Until [`Body::end_direct`], nobody knows where it stands: a body
+    /// that is dropped meanwhile takes its connection with it.
+    pub(crate) fn begin_direct(&mut self) {
+        self.rest.broken = true;
+    }
+
+    /// Says that `bytes` were read directly, and whether the client is still there.
+    pub(crate) fn end_direct(&mut self, bytes: u64, is_open: bool) {
+        self.rest.decoder.skip(bytes);
+        self.rest.broken = !is_open;
     }
 
     async fn fill(&mut self) -> Result<(), BodyError> {

@@ -7,10 +7,10 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
+use hfs_sock::Tap;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio_rustls::server::TlsStream;
 
-use crate::flow::Tap;
 use crate::net::socket::{Socket, make_room, release};
 
 /// What TLS holds at least: rustls' own default.

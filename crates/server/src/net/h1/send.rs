@@ -139,6 +139,7 @@ impl<'a> Sender<'a> {
                 Ok(sent) => {
                     body.advance(sent as u64);
                     self.moved(sent);
+                    body.flow().zero_copied(sent as u64);
                     self.follow(body, sent);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(socket).await?,

@@ -1,7 +1,7 @@
 //! [`Gather`]: small pieces become large writes, within a budget that all uploads share.
 //!
-//! One upload gathers 256 KiB, then 1 MiB (the measured optimum of CPU per byte). Thousands of slow ones would hold
-//! gigabytes that way, so above the budget each writes what it has from 16 KiB on.
+//! One upload gathers what its plan says, up to 1 MiB (the measured optimum of CPU per byte). Thousands of slow ones would
+//! hold gigabytes that way, so above the budget each writes what it has from 16 KiB on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,8 +13,6 @@ use bytes::{Bytes, BytesMut};
 pub(super) struct Gathered(AtomicUsize);
 
 const BUDGET: usize = 64 << 20;
-const FIRST: usize = 256 << 10;
-const LATER: usize = 1 << 20;
 const SHORT: usize = 16 << 10;
 /// Below it a piece is copied: one of a few bytes may keep a whole receive buffer alive.
 const KEEP: usize = 16 << 10;
@@ -31,8 +29,13 @@ pub(super) struct Gather {
 }
 
 impl Gather {
-    pub(super) fn new(all: Arc<Gathered>) -> Self {
-        Self { pieces: Vec::new(), tail: BytesMut::new(), held: 0, target: FIRST, all }
+    pub(super) fn new(all: Arc<Gathered>, target: usize) -> Self {
+        Self { pieces: Vec::new(), tail: BytesMut::new(), held: 0, target, all }
+    }
+
+    /// Gathers this many bytes from now on.
+    pub(super) fn aim(&mut self, target: usize) {
+        self.target = target;
     }
 
     /// Bytes held.
@@ -61,7 +64,6 @@ impl Gather {
     pub(super) fn take(&mut self) -> Vec<Bytes> {
         self.seal();
         self.release();
-        self.target = LATER;
         std::mem::take(&mut self.pieces)
     }
 
@@ -87,9 +89,11 @@ impl Drop for Gather {
 mod tests {
     use super::*;
 
+    const FIRST: usize = 256 << 10;
+
     #[test]
     fn order_is_kept_across_small_and_large_pieces() {
-        let mut gather = Gather::new(Arc::default());
+        let mut gather = Gather::new(Arc::default(), FIRST);
         let large = vec![b'x'; KEEP];
         for piece in [&b"ab"[..], b"c", &large, b"d"] {
             gather.push(Bytes::copy_from_slice(piece));
@@ -104,16 +108,17 @@ mod tests {
     #[test]
     fn targets_grow_and_shrink_with_the_budget() {
         let all = Arc::<Gathered>::default();
-        let mut fast = Gather::new(Arc::clone(&all));
+        let mut fast = Gather::new(Arc::clone(&all), FIRST);
         fast.push(vec![0; FIRST - 1].into());
         assert!(!fast.is_due());
         fast.push(vec![0; 1].into());
         assert!(fast.is_due());
         fast.take();
+        fast.aim(1 << 20);
         fast.push(vec![0; FIRST].into());
         assert!(!fast.is_due(), "the second target is larger");
 
-        let mut crowd = Gather::new(Arc::clone(&all));
+        let mut crowd = Gather::new(Arc::clone(&all), FIRST);
         crowd.push(vec![0; BUDGET].into());
         assert!(fast.is_due(), "over the budget 16 KiB suffice");
         drop((fast, crowd));

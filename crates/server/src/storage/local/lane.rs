@@ -23,6 +23,11 @@ impl Lane {
         Self { permits: Arc::new(Semaphore::new(WIDTH)), deadline }
     }
 
+    /// How long a caller waits at most.
+    pub(super) fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
     /// Keeps everything else waiting.
     #[cfg(test)]
     pub(super) async fn block(&self) -> tokio::sync::OwnedSemaphorePermit {

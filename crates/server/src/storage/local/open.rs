@@ -14,6 +14,7 @@ use tracing::warn;
 use super::claim::Claims;
 use super::lane::Lane;
 use super::layout::{ADOPTION_DUE, CLAIMS, OURS, TEMPORARIES};
+use super::pump;
 use super::seam::Seam;
 use super::temporary::Reaper;
 use super::tree::{DIRECTORY, Tree};
@@ -112,6 +113,8 @@ impl LocalStore {
             writes: Lane::new(config.io_deadline),
             reads: Lane::new(config.io_deadline),
             reaper,
+            pumps: Arc::new(tokio::sync::Semaphore::new(pump::WIDTH)),
+            pipes: Mutex::default(),
             gathered: Arc::default(),
             free: Mutex::default(),
             exact_names,

@@ -32,11 +32,11 @@ pub(super) struct Temporary {
 }
 
 impl Temporary {
-    /// Creates and leases one, with room for `expected` bytes. Blocking.
-    pub(super) fn create(inner: &Inner, expected: Option<ByteSize>) -> Result<Self, StoreError> {
+    /// Creates and leases one, with room for `reserved` bytes. Blocking.
+    pub(super) fn create(inner: &Inner, reserved: Option<ByteSize>) -> Result<Self, StoreError> {
         for _ in 0..TRIES {
             let Some(temporary) = Self::try_create(inner)? else { continue };
-            if let Some(size) = expected {
+            if let Some(size) = reserved {
                 inner.seam.pass(Call::Allocate).map_err(failed("reserve space"))?;
                 hfs_sock::preallocate(temporary.file(), size.as_u64()).map_err(failed("reserve space"))?;
             }

@@ -14,7 +14,7 @@ use super::testing::{Root, config, files_below};
 use super::{BlobStore, LocalStore, OpenError, StoreError};
 use crate::storage::conformance::{self, pattern, publish, put, read, settle, slot};
 use crate::storage::faulty::{Faults, Faulty};
-use crate::storage::{Place, Published};
+use crate::storage::{Hints, Place, Published};
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
@@ -59,7 +59,7 @@ async fn files_lie_at_their_slots_and_are_private() {
 async fn names_that_are_too_long_lie_by_id() {
     let root = Root::new();
     let store = root.open();
-    let mut writer = store.create(None).await.unwrap();
+    let mut writer = store.create(None, Hints::default()).await.unwrap();
     writer.write(Bytes::from_static(b"x")).await.unwrap();
     let id = writer.id().to_string();
     let place = settle(publish(&store, writer, &"n".repeat(256)).await).await;
@@ -112,7 +112,10 @@ async fn space_is_reserved_before_the_first_byte() {
     let store = root.open();
     let too_much = ByteSize::bytes(1 << 45);
     assert!(store.free().await.unwrap() < too_much);
-    assert!(matches!(store.create(Some(too_much)).await, Err(StoreError::Full { .. } | StoreError::Io { .. })));
+    assert!(matches!(
+        store.create(Some(too_much), Hints::default()).await,
+        Err(StoreError::Full { .. } | StoreError::Io { .. })
+    ));
     store.quiesce().await;
     assert_eq!(files_below(root.path()), [".hfs/claims"]);
 }
@@ -156,7 +159,7 @@ async fn a_late_or_cancelled_publication_keeps_its_claim_until_it_ends() {
 /// One upload that takes every kind of system call: two writes, new directories.
 async fn upload(store: &LocalStore) -> Result<Published, StoreError> {
     let bytes = pattern(300 << 10);
-    let mut writer = store.create(Some(ByteSize::bytes(bytes.len() as u64))).await?;
+    let mut writer = store.create(Some(ByteSize::bytes(bytes.len() as u64)), Hints::default()).await?;
     writer.write(Bytes::copy_from_slice(&bytes[..280 << 10])).await?;
     writer.write(Bytes::copy_from_slice(&bytes[280 << 10..])).await?;
     let claim = store.claim(&slot("a/b/c"), Duration::ZERO).await?;
@@ -210,7 +213,7 @@ async fn every_system_call_of_a_replacement_may_fail() {
     let root = Root::new();
     let store = root.open();
     let replace = async || {
-        let mut writer = store.create(None).await?;
+        let mut writer = store.create(None, Hints::default()).await?;
         writer.write(Bytes::from_static(b"new")).await?;
         let claim = store.claim(&slot("a/b"), Duration::ZERO).await?;
         writer.publish(&claim).await
@@ -239,7 +242,7 @@ async fn every_system_call_of_a_replacement_may_fail() {
 async fn a_writer_that_failed_never_publishes() {
     let root = Root::new();
     let store = root.open();
-    let mut writer = store.create(None).await.unwrap();
+    let mut writer = store.create(None, Hints::default()).await.unwrap();
     store.0.seam.arm(Some((0, EIO)));
     writer.write(pattern(300 << 10).into()).await.unwrap_err();
     store.0.seam.arm(None);
@@ -254,7 +257,7 @@ async fn a_writer_that_failed_never_publishes() {
 async fn a_cancelled_write_poisons_its_writer() {
     let root = Root::new();
     let store = root.open();
-    let mut writer = store.create(None).await.unwrap();
+    let mut writer = store.create(None, Hints::default()).await.unwrap();
     let disk = store.0.writes.block().await;
     {
         let mut write = writer.write(pattern(300 << 10).into());

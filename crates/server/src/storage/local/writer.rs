@@ -10,15 +10,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use hfs_core::{BlobId, ByteSize};
+use hfs_sock::Tap;
 use rustix::io::{Errno, pwritev};
 
 use super::blob::read_full;
 use super::gather::Gather;
 use super::publish::{Abandoned, Landing};
+use super::pump::Job;
 use super::seam::Call;
 use super::temporary::Temporary;
 use super::{Blob, BlobWriter, Claim, Inner, StoreError, failed};
-use crate::storage::Published;
+use crate::storage::{Hints, Published, Pump, Pumped};
 
 const WRITE: &str = "write";
 /// Write-back starts for each part of this size, and waits for the one two parts before: that hides the disk behind
@@ -35,16 +37,22 @@ pub(super) struct LocalWriter {
     /// Bytes that are in the file.
     flushed: u64,
     allocated: u64,
+    hints: Hints,
     broken: bool,
 }
 
 impl LocalWriter {
-    pub(super) async fn create(inner: Arc<Inner>, expected: Option<ByteSize>) -> Result<Self, StoreError> {
+    pub(super) async fn create(
+        inner: Arc<Inner>,
+        expected: Option<ByteSize>,
+        hints: Hints,
+    ) -> Result<Self, StoreError> {
         let store = Arc::clone(&inner);
-        let temporary = inner.writes.run("create a temporary", move || Temporary::create(&store, expected)).await?;
-        let gather = Gather::new(Arc::clone(&inner.gathered));
-        let allocated = expected.map_or(0, ByteSize::as_u64);
-        Ok(Self { inner, temporary: Arc::new(temporary), gather, flushed: 0, allocated, broken: false })
+        let reserved = expected.filter(|_| hints.preallocate);
+        let temporary = inner.writes.run("create a temporary", move || Temporary::create(&store, reserved)).await?;
+        let gather = Gather::new(Arc::clone(&inner.gathered), hints.step);
+        let allocated = reserved.map_or(0, ByteSize::as_u64);
+        Ok(Self { inner, temporary: Arc::new(temporary), gather, flushed: 0, allocated, hints, broken: false })
     }
 
     fn length(&self) -> u64 {
@@ -65,18 +73,45 @@ impl LocalWriter {
         }
         let (from, to) = (self.flushed, self.length());
         let pieces = self.gather.take();
-        let (inner, temporary) = (Arc::clone(&self.inner), Arc::clone(&self.temporary));
+        let (inner, temporary, hints) = (Arc::clone(&self.inner), Arc::clone(&self.temporary), self.hints);
         // Until it is known to have worked, also when this future is dropped half-way.
         self.broken = true;
         let write = move || {
             inner.seam.pass(Call::Write).map_err(failed(WRITE))?;
             write_all(temporary.file(), &pieces, from).map_err(failed(WRITE))?;
-            write_back(temporary.file(), from, to).map_err(failed(WRITE))
+            if hints.write_back {
+                write_back(temporary.file(), from, to).map_err(failed(WRITE))?;
+            }
+            Ok(())
         };
         self.inner.writes.run(WRITE, write).await?;
         self.broken = false;
         self.flushed = to;
         Ok(())
+    }
+
+    async fn pump_some(&mut self, source: Arc<dyn Tap>, most: u64, how: Pump) -> Result<Option<Pumped>, StoreError> {
+        self.check()?;
+        let Ok(permit) = Arc::clone(&self.inner.pumps).try_acquire_owned() else { return Ok(None) };
+        self.flush().await?;
+        let (inner, temporary, hints, at) =
+            (Arc::clone(&self.inner), Arc::clone(&self.temporary), self.hints, self.flushed);
+        let abandoned = Abandoned::default();
+        let flag = abandoned.flag();
+        // As for a write: unknown until it is known to have worked.
+        self.broken = true;
+        let work = move || {
+            let _permit = permit;
+            let job = Job { inner: &inner, file: temporary.file(), at, most, hints, abandoned: &flag };
+            let mut pumped = Err(StoreError::Io { action: WRITE, source: io::ErrorKind::NotConnected.into() });
+            source.tap(&mut |socket| pumped = job.run(socket, how));
+            pumped
+        };
+        let pumped = self.inner.writes.run(WRITE, work).await?;
+        abandoned.not();
+        self.broken = false;
+        self.flushed += pumped.bytes;
+        Ok(Some(pumped))
     }
 
     async fn equal(&mut self, blob: &dyn Blob) -> Result<bool, StoreError> {
@@ -133,6 +168,20 @@ impl BlobWriter for LocalWriter {
         ByteSize::bytes(self.length())
     }
 
+    fn follow(&mut self, hints: Hints) {
+        self.hints = hints;
+        self.gather.aim(hints.step);
+    }
+
+    fn pump(
+        &mut self,
+        source: Arc<dyn Tap>,
+        most: u64,
+        how: Pump,
+    ) -> BoxFuture<'_, Result<Option<Pumped>, StoreError>> {
+        Box::pin(self.pump_some(source, most, how))
+    }
+
     fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             self.check()?;
@@ -176,7 +225,7 @@ pub(super) fn write_all(file: &File, pieces: &[Bytes], offset: u64) -> io::Resul
 }
 
 /// After a write that ended at `to`: starts write-back of the parts that it completed, waits for those before.
-fn write_back(file: &File, from: u64, to: u64) -> io::Result<()> {
+pub(super) fn write_back(file: &File, from: u64, to: u64) -> io::Result<()> {
     for part in from / PART..to / PART {
         hfs_sock::start_write_back(file, part * PART, PART)?;
         if let Some(earlier) = part.checked_sub(2) {

@@ -34,6 +34,15 @@ fn the_names_stay_as_operators_know_them() {
     hfs_config_reloads Configuration reloads.
     hfs_janitor_removed Expired files removed.
     hfs_meta_commits Commits of the metadata.
+    adaptive_upload_duration_seconds Duration of stored uploads in the adaptive arm.
+    adaptive_upload_errors Uploads broken off in the adaptive arm.
+    adaptive_download_duration_seconds Duration of downloads in the adaptive arm.
+    adaptive_download_errors Downloads broken off in the adaptive arm.
+    adaptive_buffer_optimizations Changes of a transfer's step or write size.
+    adaptive_performance_gains Rate of an adaptive transfer over the rate that its client's earlier transfers reached.
+    hfs_congestion_switches Changes of a connection's congestion control.
+    hfs_flows Transfers of at least 64 KiB that ended.
+    hfs_zero_copy_bytes Body bytes moved inside the kernel.
     hfs_sweep_runs Sweeps for what crashes left.
     hfs_sweep_temporaries_removed Temporaries without an owner removed.
     hfs_sweep_leftovers_removed Files without a row removed.

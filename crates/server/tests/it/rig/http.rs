@@ -97,6 +97,11 @@ impl Connection {
         self.reader.get_mut().write_all(bytes)
     }
 
+    /// The same connection, for a thread that writes while this one reads.
+    pub(crate) fn writer(&self) -> io::Result<TcpStream> {
+        self.reader.get_ref().try_clone()
+    }
+
     /// Ends the connection as a client that crashes does: with a reset.
     pub(crate) fn reset(self) {
         let linger = SockRef::from(self.reader.get_ref()).set_linger(Some(Duration::ZERO));
