@@ -14,10 +14,13 @@ use hfs_core::{ByteSize, SlotPath, Timestamp};
 use rustix::net::RecvFlags;
 
 use crate::peers::{Peer, SECRET};
+use crate::report::Bound::{self, AtLeast, AtMost};
+use crate::report::{Goal, What};
 
 /// One kind of work.
 #[derive(Clone, Copy)]
 pub(crate) struct Load {
+    pub(crate) id: &'static str,
     pub(crate) name: &'static str,
     kind: Kind,
     size: u64,
@@ -25,6 +28,7 @@ pub(crate) struct Load {
     connections: u64,
     /// What the CPU is divided by, and its name.
     pub(crate) unit: (&'static str, f64),
+    pub(crate) goals: &'static [Goal],
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -42,24 +46,71 @@ pub(crate) struct Measured {
 
 const GIB: u64 = 1 << 30;
 const PER_GIB: (&str, f64) = ("CPU-s/GiB", 1.0);
+const PER_REQUEST: (&str, f64) = ("CPU-us/request", 1e6);
+
+const fn cpu(of: &'static str, over: &'static str, bound: Bound) -> Goal {
+    Goal { of, over, what: What::Cpu, bound }
+}
 
 impl Load {
-    pub(crate) fn get_large() -> Self {
-        Self { name: "GET 1 GiB", kind: Kind::Get, size: GIB, requests: 2, connections: 1, unit: PER_GIB }
+    /// Everything that is measured, in the order of the table.
+    pub(crate) fn all() -> Vec<Self> {
+        let get = Self {
+            id: "get-large",
+            name: "GET 1 GiB",
+            kind: Kind::Get,
+            size: GIB,
+            requests: 2,
+            connections: 1,
+            unit: PER_GIB,
+            goals: const {
+                &[
+                    cpu("adaptive", "nginx", AtMost(0.95)),
+                    cpu("adaptive", "standard", AtMost(1.02)),
+                    cpu("pinned", "standard", AtMost(1.02)),
+                ]
+            },
+        };
+        let small = Self {
+            id: "get-small",
+            name: "GET 64 KiB, keep-alive",
+            size: 64 << 10,
+            requests: 20_000,
+            connections: 4,
+            unit: PER_REQUEST,
+            goals: const { &[cpu("adaptive", "nginx", AtMost(0.95)), cpu("pinned", "standard", AtMost(1.02))] },
+            ..get
+        };
+        let put = Self {
+            id: "put-large",
+            name: "PUT 1 GiB",
+            kind: Kind::Put,
+            requests: 1,
+            goals: const {
+                &[
+                    cpu("adaptive", "nginx", AtMost(1.0)),
+                    cpu("adaptive", "standard", AtMost(0.35)),
+                    Goal { of: "adaptive", over: "standard", what: What::Throughput, bound: AtLeast(2.0) },
+                    cpu("pinned", "standard", AtMost(1.02)),
+                ]
+            },
+            ..get
+        };
+        let many = Self {
+            id: "put-small",
+            name: "PUT 64 KiB, 32 clients",
+            kind: Kind::Put,
+            requests: 3200,
+            connections: 32,
+            goals: const { &[cpu("adaptive", "nginx", AtMost(1.8)), cpu("pinned", "standard", AtMost(1.02))] },
+            ..small
+        };
+        vec![get, small, put, many]
     }
 
-    pub(crate) fn get_small() -> Self {
-        let unit = ("CPU-us/request", 1e6);
-        Self { name: "GET 64 KiB, keep-alive", kind: Kind::Get, size: 64 << 10, requests: 20_000, connections: 4, unit }
-    }
-
-    pub(crate) fn put_large() -> Self {
-        Self { name: "PUT 1 GiB", kind: Kind::Put, size: GIB, requests: 1, connections: 1, unit: PER_GIB }
-    }
-
-    pub(crate) fn put_small() -> Self {
-        let unit = ("CPU-us/request", 1e6);
-        Self { name: "PUT 64 KiB, 32 clients", kind: Kind::Put, size: 64 << 10, requests: 3200, connections: 32, unit }
+    /// Their names on the command line.
+    pub(crate) fn ids() -> String {
+        Self::all().iter().map(|load| load.id).collect::<Vec<_>>().join(",")
     }
 
     /// One round against `peer`: CPU and wall time per GiB or per request.

@@ -23,22 +23,36 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn hmac_file_server(binary: &Path, folder: &Path) -> Result<Self> {
+    /// What [`Peer::start_named`] knows.
+    pub(crate) const NAMES: &str = "adaptive,standard,pinned,nginx";
+
+    /// Starts the server of that name: an arm of ours (`pinned` is the adaptive one without any lever), or another one.
+    pub(crate) fn start_named(name: &str, binary: &Path, folder: &Path) -> Result<Self> {
+        match name {
+            "adaptive" => Self::hmac_file_server("adaptive", "", binary, folder),
+            "standard" => Self::hmac_file_server("standard", "adaptive_buffers = false", binary, folder),
+            "pinned" => Self::hmac_file_server("pinned", "levers = []", binary, folder),
+            "nginx" => Self::nginx(folder),
+            _ => bail!("there is no server `{name}`: {}", Self::NAMES),
+        }
+    }
+
+    fn hmac_file_server(name: &'static str, performance: &str, binary: &Path, folder: &Path) -> Result<Self> {
         let address = free_address()?;
-        let files = folder.join("ours");
-        let config = folder.join("ours.toml");
+        let files = folder.join(name);
+        let config = folder.join(format!("{name}.toml"));
         let text = format!(
             "[server]\nlisten_address = \"{address}\"\nstorage_path = \"{}\"\nmin_free_bytes = \"100MB\"\n\
-             [security]\nsecret = \"{SECRET}\"\n[logging]\nlevel = \"warn\"\n",
+             [security]\nsecret = \"{SECRET}\"\n[performance]\n{performance}\n[logging]\nlevel = \"warn\"\n",
             files.display()
         );
         fs::write(&config, text)?;
         let mut command = Command::new("taskset");
         command.args(["-c", "0"]).arg(binary).arg("--config").arg(&config);
-        Self::start("hmac-file-server", command, address, true, files)
+        Self::start(name, command, address, true, files)
     }
 
-    pub(crate) fn nginx(folder: &Path) -> Result<Self> {
+    fn nginx(folder: &Path) -> Result<Self> {
         let address = free_address()?;
         let files = folder.join("nginx");
         fs::create_dir_all(&files)?;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::run::run;
 use crate::{packages, place};
 
-pub(crate) fn bench() -> Result<()> {
+pub(crate) fn bench(arguments: &[String]) -> Result<()> {
     let checkout = place::checkout()?;
     packages::ensure()?;
     run(Command::new("cargo").current_dir(&checkout).args([
@@ -21,6 +21,7 @@ pub(crate) fn bench() -> Result<()> {
     ]))?;
     let built = place::target(&checkout).join("release");
     run(Command::new(built.join("bench"))
+        .args(arguments)
         .current_dir(&checkout)
         .env("PATH", place::search_path())
         .env("HFS_BENCH_SERVER", built.join("hmac-file-server")))

@@ -47,7 +47,7 @@ fn chore(arguments: &[String]) -> Result<()> {
     match (name, rest) {
         ("test", rest) => test::test(rest),
         ("soak", rest) => test::soak(rest),
-        ("bench", []) => bench::bench(),
+        ("bench", rest) => bench::bench(rest),
         ("lint", []) => lint::lint(),
         ("docs", []) => docs::write(),
         ("docs", [flag]) if flag == "--check" => docs::check(),
