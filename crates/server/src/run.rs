@@ -80,6 +80,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
         }
     }
 
+    app.engine().introduce();
     let addresses = listeners.addresses();
     let shutdown = Shutdown::new();
     let net = Arc::new(ArcSwap::from_pointee(app.config().net.clone()));

@@ -20,12 +20,6 @@ const FIRST_WRITE: usize = 64 << 10;
 /// keeps what a slow reader holds in the kernel small.
 const FIRST_UNSENT: u32 = 128 << 10;
 const MOST_UNSENT: u32 = 4 << 20;
-/// Flow-control windows of HTTP/2.
-const FIRST_WINDOW: u32 = 2 << 20;
-const MOST_WINDOW: u32 = 16 << 20;
-/// Read-ahead of a download in time: a disk seek hides behind half a second of sending.
-const AHEAD: f64 = 0.5;
-const MOST_AHEAD: u64 = 8 << 20;
 /// While few samples are known, they are taken this soon: a short transfer teaches something, too.
 const EARLY: Duration = Duration::from_millis(200);
 const EARLY_SAMPLES: u32 = 5;
@@ -94,9 +88,6 @@ impl Adaptive {
             let under_way = expected.map(|(rate, rtt)| (rate as f64 * rtt.as_secs_f64()) as u64);
             plan.unsent = Some(under_way.map_or(FIRST_UNSENT, unsent));
         }
-        if levers.window && start.direction == Direction::Upload && start.carrier == Carrier::H2 {
-            plan.window = Some(FIRST_WINDOW);
-        }
         plan.sample_after = (!start.is_shared).then_some(EARLY.min(settings.sample_every));
         plan
     }
@@ -158,27 +149,9 @@ impl Adaptive {
     }
 
     fn resize_buffers(&mut self) {
-        let levers = self.settings.levers;
         let Some(under_way) = self.estimate.bandwidth_delay() else { return };
-        if levers.unsent && self.plan.unsent.is_some() {
+        if self.settings.levers.unsent && self.plan.unsent.is_some() {
             self.plan.unsent = Some(unsent(under_way));
-        }
-        if levers.window
-            && let Some(window) = self.plan.window
-        {
-            let wanted =
-                u32::try_from(under_way.saturating_mul(2)).unwrap_or(u32::MAX).clamp(FIRST_WINDOW, MOST_WINDOW);
-            // A window that was promised cannot be taken back.
-            let wanted = wanted.max(window);
-            self.decide("window", window, wanted, || format!("{under_way} bytes are under way"));
-            self.plan.window = Some(wanted);
-        }
-    }
-
-    fn look_ahead(&mut self) {
-        if self.settings.levers.read_ahead && self.start.direction == Direction::Download {
-            let rate = self.estimate.rate().unwrap_or(0);
-            self.plan.read_ahead = ((rate as f64 * AHEAD) as u64).min(MOST_AHEAD);
         }
     }
 
@@ -194,7 +167,7 @@ impl Adaptive {
         self.plan.stall = StallLimits { idle, window, ..configured };
     }
 
-    fn decide<T: PartialEq + ToString>(
+    fn decide<T: Copy + PartialEq + ToString>(
         &mut self,
         lever: &'static str,
         from: T,
@@ -228,7 +201,6 @@ impl Controller for Adaptive {
         self.estimate.observe(&seen);
         if seen.moved > 0 {
             self.resize(seen.filled);
-            self.look_ahead();
         }
         if seen.path.is_some() {
             self.rechoose();

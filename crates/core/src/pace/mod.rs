@@ -124,14 +124,10 @@ pub struct Plan {
     pub preallocate: bool,
     /// Upload: start writing to the disk while bytes still arrive.
     pub write_back: bool,
-    /// Download: bytes that are asked of the disk ahead of the sender; 0 leaves it to the kernel.
-    pub read_ahead: u64,
     /// Download: congestion control of the connection; `None` leaves it as it is.
     pub congestion: Option<Congestion>,
     /// Download: unsent bytes that the socket takes beyond what is in flight (`TCP_NOTSENT_LOWAT`); `None` leaves it.
     pub unsent: Option<u32>,
-    /// HTTP/2 upload: flow-control window of the connection in bytes; `None` leaves it.
-    pub window: Option<u32>,
     /// When silence counts as a stall.
     pub stall: StallLimits,
     /// Time until the path is sampled again; `None`: never.

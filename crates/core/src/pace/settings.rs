@@ -88,14 +88,10 @@ pub struct Levers {
     pub write_back: bool,
     /// Sizes of TLS and HTTP/2 writes.
     pub write: bool,
-    /// HTTP/2 flow-control windows.
-    pub window: bool,
     /// Congestion control.
     pub congestion: bool,
     /// `TCP_NOTSENT_LOWAT`.
     pub unsent: bool,
-    /// Read-ahead.
-    pub read_ahead: bool,
     /// Stall limits.
     pub stall: bool,
 }
@@ -108,25 +104,9 @@ impl Default for Levers {
 
 impl Levers {
     /// All of them.
-    pub const ALL: Self = Self {
-        lane: true,
-        write_back: true,
-        write: true,
-        window: true,
-        congestion: true,
-        unsent: true,
-        read_ahead: true,
-        stall: true,
-    };
+    pub const ALL: Self =
+        Self { lane: true, write_back: true, write: true, congestion: true, unsent: true, stall: true };
     /// None: the adaptive arm measures, and does what the standard arm does.
-    pub const NONE: Self = Self {
-        lane: false,
-        write_back: false,
-        write: false,
-        window: false,
-        congestion: false,
-        unsent: false,
-        read_ahead: false,
-        stall: false,
-    };
+    pub const NONE: Self =
+        Self { lane: false, write_back: false, write: false, congestion: false, unsent: false, stall: false };
 }

@@ -34,10 +34,8 @@ impl Controller for Standard {
             write: STANDARD_STEP,
             preallocate: false,
             write_back: false,
-            read_ahead: 0,
             congestion: None,
             unsent: None,
-            window: None,
             stall: self.stall,
             sample_after: None,
         }

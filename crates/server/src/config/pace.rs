@@ -165,17 +165,15 @@ impl Resolver<'_, '_> {
 }
 
 /// The names of `[performance] levers`.
-const LEVERS: [&str; 8] = ["lane", "write_back", "write", "window", "congestion", "unsent", "read_ahead", "stall"];
+const LEVERS: [&str; 6] = ["lane", "write_back", "write", "congestion", "unsent", "stall"];
 
 fn lever<'a>(levers: &'a mut Levers, name: &str) -> Option<&'a mut bool> {
     Some(match name {
         "lane" => &mut levers.lane,
         "write_back" => &mut levers.write_back,
         "write" => &mut levers.write,
-        "window" => &mut levers.window,
         "congestion" => &mut levers.congestion,
         "unsent" => &mut levers.unsent,
-        "read_ahead" => &mut levers.read_ahead,
         "stall" => &mut levers.stall,
         _ => return None,
     })

@@ -36,7 +36,7 @@ pub(super) fn half(key: &ProfileKey) -> Arm {
         Some(owner) => owner.hash(&mut hasher),
         None => key.prefix.hash(&mut hasher),
     }
-    if hasher.finish() % 2 == 0 { Arm::Standard } else { Arm::Adaptive }
+    if hasher.finish().is_multiple_of(2) { Arm::Standard } else { Arm::Adaptive }
 }
 
 #[cfg(test)]

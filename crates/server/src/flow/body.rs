@@ -18,13 +18,16 @@ pub struct Ending {
     pub complete: bool,
 }
 
+/// Told how a download ended.
+type OnEnd = Box<dyn FnOnce(Ending, &Flow) + Send>;
+
 /// The bytes of one download, in order.
 pub struct FileBody {
     blob: Arc<dyn Blob>,
     rest: Range<u64>,
     sent: u64,
     flow: Flow,
-    on_end: Option<Box<dyn FnOnce(Ending, &Flow) + Send>>,
+    on_end: Option<OnEnd>,
 }
 
 impl FileBody {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hfs_core::pace::{self, Arm, Available, Carrier, Congestion, Direction, Expected, Settings, Snapshot, Start};
-use hfs_core::profile::{Evidence, Hints, Lesson, Profile, ProfileKey, Quality, Thresholds, guess};
+use hfs_core::profile::{Evidence, Hints, Lesson, ProfileKey, Quality, Thresholds, guess};
 use hfs_core::{ByteSize, Timestamp};
 use tracing::info;
 
@@ -240,28 +240,10 @@ impl Engine {
         self.profiles().learn(&flow.key, lesson, config.settings.gain, clock::now());
     }
 
-    /// What was learnt since the last call, to be kept across a restart.
-    pub fn changes(&self) -> Vec<(ProfileKey, Profile)> {
-        let oldest = oldest(&self.config.load());
-        let mut profiles = self.profiles();
-        profiles.expire(oldest);
-        profiles.changes()
-    }
-
-    /// Says that what [`Engine::changes`] gave could not be kept.
-    pub fn unkept(&self, changes: Vec<(ProfileKey, Profile)>) {
-        self.profiles().unkept(changes);
-    }
-
-    /// Takes in what was kept.
-    pub fn restore(&self, kept: Vec<(ProfileKey, Profile)>) {
-        self.profiles().restore(kept);
-    }
-
-    /// Profiles older than this are worth nothing.
-    #[must_use]
-    pub fn oldest(&self) -> Timestamp {
-        oldest(&self.config.load())
+    #[cfg(test)]
+    pub(super) fn expected_of(&self, address: &str) -> Expected {
+        let key = ProfileKey::new(None, address.parse().ok());
+        self.expected(&self.config.load(), Arm::Adaptive, &key)
     }
 
     fn profiles(&self) -> MutexGuard<'_, Profiles> {

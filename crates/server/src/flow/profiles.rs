@@ -3,7 +3,7 @@
 //! A profile names an owner (as the slot's proof does) and a network, never a single address; it is forgotten after
 //! `[performance] profile_persistence_duration`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use hfs_core::Timestamp;
 use hfs_core::pace::Expected;
@@ -18,8 +18,6 @@ const BATCH: usize = MOST / 10;
 #[derive(Debug, Default)]
 pub(super) struct Profiles {
     known: HashMap<ProfileKey, Profile>,
-    /// Those that changed since they were last handed out to be kept.
-    changed: HashSet<ProfileKey>,
 }
 
 impl Profiles {
@@ -39,35 +37,10 @@ impl Profiles {
         let network = ProfileKey { owner: None, prefix: key.prefix };
         for key in [Some(&network), Some(key).filter(|key| key.owner.is_some())].into_iter().flatten() {
             self.known.entry(key.clone()).or_default().learn(lesson, gain, now);
-            self.changed.insert(key.clone());
         }
         if self.known.len() > MOST {
             self.forget_oldest();
         }
-    }
-
-    /// Takes in what was kept; what has been learnt meanwhile counts more.
-    pub(super) fn restore(&mut self, kept: Vec<(ProfileKey, Profile)>) {
-        for (key, profile) in kept.into_iter().take(MOST) {
-            self.known.entry(key).or_insert(profile);
-        }
-    }
-
-    /// Hands out what changed since the last call, to be kept.
-    pub(super) fn changes(&mut self) -> Vec<(ProfileKey, Profile)> {
-        let changed = std::mem::take(&mut self.changed);
-        changed.into_iter().filter_map(|key| self.known.get(&key).map(|profile| (key, *profile))).collect()
-    }
-
-    /// Says that `changes` could not be kept: they are handed out again.
-    pub(super) fn unkept(&mut self, changes: Vec<(ProfileKey, Profile)>) {
-        self.changed.extend(changes.into_iter().map(|(key, _)| key).filter(|key| self.known.contains_key(key)));
-    }
-
-    /// Forgets what is from before `oldest`.
-    pub(super) fn expire(&mut self, oldest: Timestamp) {
-        self.known.retain(|_, profile| profile.at >= oldest);
-        self.changed.retain(|key| self.known.contains_key(key));
     }
 
     fn forget_oldest(&mut self) {
@@ -79,7 +52,6 @@ impl Profiles {
             left -= usize::from(goes);
             !goes
         });
-        self.changed.retain(|key| self.known.contains_key(key));
     }
 }
 
@@ -138,23 +110,5 @@ mod tests {
         assert_eq!(profiles.known.len(), MOST + 1 - BATCH);
         assert_eq!(profiles.expected(&key(None, 3), at(0)).rate, None);
         assert_eq!(profiles.expected(&key(None, MOST as u32), at(0)).rate, Some(1));
-        assert_eq!(profiles.changes().len(), profiles.known.len());
-    }
-
-    #[test]
-    fn what_could_not_be_kept_is_handed_out_again() {
-        let mut profiles = Profiles::default();
-        profiles.learn(&key(None, 1), &lesson(1), 0.2, at(10));
-        let changes = profiles.changes();
-        assert_eq!((changes.len(), profiles.changes().len()), (1, 0));
-        profiles.unkept(changes.clone());
-        assert_eq!(profiles.changes(), changes);
-
-        let mut next = Profiles::default();
-        next.learn(&key(None, 1), &lesson(7), 0.2, at(20));
-        next.restore(changes);
-        assert_eq!(next.expected(&key(None, 1), at(0)).rate, Some(7), "what was learnt meanwhile counts more");
-        next.expire(at(21));
-        assert!(next.known.is_empty() && next.changes().is_empty());
     }
 }

@@ -1,1 +1,93 @@
 //! Flows over real connections.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use hfs_core::pace::{Carrier, Congestion, Settings};
+
+use super::*;
+use crate::telemetry::metrics::Metrics;
+
+fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (ours, listener.accept().unwrap().0)
+}
+
+fn engine(change: impl FnOnce(&mut PaceConfig)) -> Arc<Engine> {
+    let settings = Settings { sample_every: Duration::from_millis(1), ..Settings::default() };
+    let mut config = PaceConfig { settings, ..PaceConfig::default() };
+    change(&mut config);
+    Arc::new(Engine::new(config, Arc::new(Metrics::new())))
+}
+
+fn begin(socket: &TcpStream, is_proxied: bool) -> Begin {
+    let wire = Wire::new(OwnedFd::from(socket.try_clone().unwrap()), Carrier::Plain);
+    let address = Some("192.0.2.7".parse().unwrap());
+    let whose = Whose { owner: None, address, agent: None, is_proxied };
+    Begin { direction: Direction::Download, size: Some(1 << 20), wire: Some(wire), whose, forced: None }
+}
+
+/// Moves a megabyte through `flow` and the connection below it.
+async fn transfer(flow: &mut Flow, ours: &mut TcpStream, theirs: &mut TcpStream) {
+    for _ in 0..16 {
+        ours.write_all(&[7; 64 << 10]).unwrap();
+        theirs.read_exact(&mut [0; 64 << 10]).unwrap();
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        flow.moved(64 << 10, true);
+    }
+    flow.complete();
+}
+
+#[tokio::test]
+async fn a_transfer_measures_its_path_and_teaches_the_next_one() {
+    let engine = engine(|_| {});
+    let (mut ours, mut theirs) = pair();
+    let mut flow = engine.begin(begin(&ours, false)).await;
+    assert_eq!(flow.arm(), Arm::Adaptive);
+    transfer(&mut flow, &mut ours, &mut theirs).await;
+    let seen = flow.snapshot();
+    assert!(seen.samples > 0 && seen.last.unwrap().bytes_out.is_none_or(|bytes| bytes >= 64 << 10), "{seen:?}");
+    assert!(flow.plan().step > Settings::default().first_step, "full steps grow");
+    drop(flow);
+    let known = engine.expected_of("192.0.2.200");
+    assert!(known.rate.is_some_and(|rate| rate > 1 << 20), "{known:?}");
+    assert_eq!(engine.expected_of("198.51.100.1").rate, None);
+}
+
+#[tokio::test]
+async fn behind_a_proxy_nothing_is_measured_and_nothing_moved() {
+    let engine = engine(|_| {});
+    let (mut ours, mut theirs) = pair();
+    let before = hfs_sock::notsent_lowat(ours.as_fd()).unwrap();
+    let mut flow = engine.begin(begin(&ours, true)).await;
+    transfer(&mut flow, &mut ours, &mut theirs).await;
+    assert_eq!(flow.snapshot().samples, 0);
+    assert_eq!(flow.plan().congestion, None::<Congestion>);
+    assert_eq!(hfs_sock::notsent_lowat(ours.as_fd()).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_standard_flow_finds_the_connection_as_the_host_made_it() {
+    let engine = engine(|_| {});
+    let (ours, _theirs) = pair();
+    let before = hfs_sock::notsent_lowat(ours.as_fd()).unwrap();
+    let asked = begin(&ours, false);
+    let adaptive = engine.begin(asked.clone()).await;
+    assert_ne!(hfs_sock::notsent_lowat(ours.as_fd()).unwrap(), before);
+    drop(adaptive);
+    let standard = engine.begin(Begin { forced: Some(Arm::Standard), ..asked }).await;
+    assert_eq!(standard.arm(), Arm::Standard);
+    assert_eq!(hfs_sock::notsent_lowat(ours.as_fd()).unwrap(), before);
+}
+
+#[tokio::test]
+async fn another_configuration_counts_for_flows_from_now_on() {
+    let engine = engine(|_| {});
+    let (ours, _theirs) = pair();
+    let running = engine.begin(begin(&ours, false)).await;
+    engine.configure(PaceConfig { enabled: false, ..PaceConfig::default() });
+    assert_eq!(running.arm(), Arm::Adaptive);
+    assert_eq!(engine.begin(begin(&ours, false)).await.arm(), Arm::Standard);
+}

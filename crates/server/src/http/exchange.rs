@@ -101,7 +101,7 @@ pub enum Outgoing {
     /// Short and known: errors, metrics, nothing at all.
     Full(Bytes),
     /// A blob, or a part of one.
-    File(FileBody),
+    File(Box<FileBody>),
 }
 
 impl Outgoing {

@@ -183,11 +183,11 @@ pub(super) fn get(
     }
     let Some(flow) = flow else { return response };
     let (app, context, slot) = (Arc::clone(app), context.clone(), slot.clone());
-    *response.body_mut() = Outgoing::File(FileBody::new(blob, range, flow, move |ending, flow| {
+    *response.body_mut() = Outgoing::File(Box::new(FileBody::new(blob, range, flow, move |ending, flow| {
         let outcome = if ending.complete { TransferOutcome::Complete } else { TransferOutcome::Aborted };
         app.metrics().download_finished(flow.arm(), outcome, ending.bytes, context.elapsed());
         context.log_delivered(&slot, status.as_u16(), ending, flow);
-    }));
+    })));
     response
 }
 

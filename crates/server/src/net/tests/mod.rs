@@ -220,7 +220,7 @@ impl State {
                 };
                 let engine = Arc::new(Engine::new(PaceConfig::default(), Arc::new(Metrics::new())));
                 let flow = engine.begin(begin).await;
-                Response::new(Outgoing::File(FileBody::new(Arc::new(blob), 0..size, flow, note)))
+                Response::new(Outgoing::File(Box::new(FileBody::new(Arc::new(blob), 0..size, flow, note))))
             }
             (Method::HEAD, "/sized") => {
                 let mut response = Response::new(Outgoing::empty());
