@@ -94,9 +94,9 @@ pub struct Hints {
 }
 
 impl Default for Hints {
-    /// What is best for a large upload.
+    /// What is good for an upload of which nothing is known.
     fn default() -> Self {
-        Self { preallocate: true, write_back: true, step: 1 << 20 }
+        Self { preallocate: true, write_back: true, step: 256 << 10 }
     }
 }
 
