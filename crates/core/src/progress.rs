@@ -41,9 +41,11 @@ impl Progress {
         Self { limits, last_byte: now, paid_until: now + limits.window }
     }
 
-    /// Puts other limits in force, from the last byte on.
+    /// Goes on with other limits. What was saved up stays, and a longer window is free once: limits that grow while a
+    /// transfer runs never cut it earlier than the old ones would have.
     pub fn set_limits(&mut self, limits: StallLimits) {
-        // What was saved up under a shorter window stays; a longer one can be saved up from now on.
+        let longer = limits.window.saturating_sub(self.limits.window);
+        self.paid_until = self.paid_until.saturating_add(longer);
         self.limits = limits;
     }
 
@@ -108,6 +110,17 @@ mod tests {
             progress.moved(seconds(second), 300);
             assert!(progress.deadline() > seconds(second), "cut after {second} s");
         }
+    }
+
+    #[test]
+    fn longer_limits_count_from_where_the_transfer_is() {
+        let mut progress = Progress::new(StallLimits::default(), seconds(0));
+        progress.moved(seconds(50), 10);
+        let limits = StallLimits { idle: seconds(300), min_rate: 256, window: seconds(600) };
+        progress.set_limits(limits);
+        assert_eq!(progress.deadline(), seconds(350));
+        progress.set_limits(limits);
+        assert_eq!(progress.deadline(), seconds(350), "the same limits give nothing more");
     }
 
     proptest! {

@@ -17,7 +17,7 @@ pub use link::{Guess, Hints, Link, guess};
 pub use quality::{InvalidThresholds, Quality, Threshold, Thresholds};
 
 use crate::Timestamp;
-use crate::pace::{Congestion, Expected, Plan, Snapshot};
+use crate::pace::{Congestion, Direction, Expected, Plan, Snapshot};
 
 /// Whom a profile is about: the owner where the protocol names one, and the network it came from.
 #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -50,7 +50,9 @@ pub struct Lesson {
     pub snapshot: Snapshot,
     /// The plan that it ended with.
     pub plan: Plan,
-    /// How long it took.
+    /// Which way the bytes went.
+    pub direction: Direction,
+    /// Until the last byte moved.
     pub elapsed: Duration,
     /// Bytes that moved.
     pub bytes: u64,
@@ -92,9 +94,12 @@ impl Profile {
         self.breaks += gain * (f64::from(u8::from(!lesson.is_whole)) - self.breaks);
         let rate = lesson.bytes as f64 / lesson.elapsed.as_secs_f64().max(1e-3);
         blend(&mut self.rate, Some(rate), gain);
-        match lesson.plan.congestion {
-            Some(Congestion::Bbr) => blend(&mut self.rate_bbr, Some(rate), gain),
-            _ => blend(&mut self.rate_default, Some(rate), gain),
+        // An upload is governed by the client's sender: it says nothing about ours.
+        if lesson.direction == Direction::Download {
+            match lesson.plan.congestion {
+                Some(Congestion::Bbr) => blend(&mut self.rate_bbr, Some(rate), gain),
+                _ => blend(&mut self.rate_default, Some(rate), gain),
+            }
         }
         blend(&mut self.jitter, seen.jitter.map(|jitter| jitter.as_secs_f64()), gain);
         blend(&mut self.loss, seen.loss, gain);

@@ -31,7 +31,14 @@ fn seen(rtt: Duration, rate: u64) -> Snapshot {
 }
 
 fn lesson(snapshot: Snapshot, bytes: u64, congestion: Option<Congestion>) -> Lesson {
-    Lesson { snapshot, plan: plan(congestion), elapsed: ms(1000), bytes, is_whole: true }
+    Lesson {
+        snapshot,
+        plan: plan(congestion),
+        direction: Direction::Download,
+        elapsed: ms(1000),
+        bytes,
+        is_whole: true,
+    }
 }
 
 #[test]

@@ -162,7 +162,12 @@ impl Engine {
         };
         let controller = pace::controller(arm, &config.settings, &start);
         let plan = controller.plan();
-        let share = self.memory.share(config.settings.min_step.min(plan.step), config.memory).await;
+        // The standard arm is what it is; the adaptive one can begin with less.
+        let least = match arm {
+            Arm::Standard => plan.step.max(plan.write),
+            Arm::Adaptive => config.settings.min_step,
+        };
+        let share = self.memory.share(least).await;
         let mut flow = Flow {
             arm,
             direction,
@@ -177,6 +182,8 @@ impl Engine {
             filled: true,
             reconsidered: Duration::ZERO,
             sampled: Duration::ZERO,
+            last_moved: Duration::ZERO,
+            wanted: None,
             share,
             key,
             agent: whose.agent.filter(|_| config.agents),

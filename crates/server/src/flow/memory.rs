@@ -1,7 +1,7 @@
 //! [`Memory`]: what the buffers of all flows may hold together, `[performance] max_memory_usage`.
 //!
-//! When it is short, plans shrink first, to the smallest step; then new flows wait for others to end. Nothing that runs
-//! is stopped.
+//! Half of it is kept for the smallest steps: beyond, plans stay small, and only when that is used up, too, new flows wait
+//! for others to end. Nothing that runs is stopped.
 
 use std::sync::Arc;
 
@@ -13,27 +13,30 @@ const PAGE: usize = 4 << 10;
 
 /// The budget.
 #[derive(Clone, Debug)]
-pub(super) struct Memory(Arc<Semaphore>);
+pub(super) struct Memory {
+    pages: Arc<Semaphore>,
+    total: usize,
+}
 
 impl Memory {
     pub(super) fn new(size: ByteSize) -> Self {
         let pages = usize::try_from(size.as_u64()).unwrap_or(usize::MAX) / PAGE;
         // Below one page nothing could ever move.
-        Self(Arc::new(Semaphore::new(pages.clamp(1, Semaphore::MAX_PERMITS))))
+        let total = pages.clamp(1, Semaphore::MAX_PERMITS);
+        Self { pages: Arc::new(Semaphore::new(total)), total }
     }
 
     /// Waits until there is room for the smallest step of one more flow, or for all that there is.
-    pub(super) async fn share(&self, least: usize, total: ByteSize) -> Share {
-        let all = usize::try_from(total.as_u64()).unwrap_or(usize::MAX) / PAGE;
-        let pages = pages(least).min(u32::try_from(all.max(1)).unwrap_or(u32::MAX));
+    pub(super) async fn share(&self, least: usize) -> Share {
+        let pages = pages(least).min(u32::try_from(self.total).unwrap_or(u32::MAX));
         // The semaphore is never closed.
-        let held = Arc::clone(&self.0).acquire_many_owned(pages).await.ok();
+        let held = Arc::clone(&self.pages).acquire_many_owned(pages).await.ok();
         Share { memory: self.clone(), held }
     }
 
     #[cfg(test)]
     pub(super) fn free(&self) -> usize {
-        self.0.available_permits() * PAGE
+        self.pages.available_permits() * PAGE
     }
 }
 
@@ -49,8 +52,10 @@ impl Share {
     pub(super) fn resize(&mut self, bytes: usize) -> usize {
         let (wanted, held) = (pages(bytes) as usize, self.pages());
         if wanted > held {
-            let more = u32::try_from(wanted - held).unwrap_or(u32::MAX);
-            if let Ok(more) = Arc::clone(&self.memory.0).try_acquire_many_owned(more) {
+            let more = wanted - held;
+            let is_plenty = self.memory.pages.available_permits() >= more.saturating_add(self.memory.total / 2);
+            let more = u32::try_from(more).unwrap_or(u32::MAX);
+            if is_plenty && let Ok(more) = Arc::clone(&self.memory.pages).try_acquire_many_owned(more) {
                 match &mut self.held {
                     Some(held) => held.merge(more),
                     None => self.held = Some(more),
@@ -86,7 +91,7 @@ mod tests {
         let memory = Memory::new(size);
         let mut shares = Vec::new();
         for flow in 0..1000 {
-            let mut share = memory.share(16 << 10, size).await;
+            let mut share = memory.share(16 << 10).await;
             let granted = share.resize(if flow % 2 == 0 { 1 << 20 } else { 64 << 10 });
             assert!(granted >= 16 << 10, "{granted}");
             shares.push((share, granted));
@@ -99,18 +104,30 @@ mod tests {
                 }
             }
         }
-        let late = tokio::time::timeout(Duration::from_secs(60), memory.share(16 << 20, size));
+        let late = tokio::time::timeout(Duration::from_secs(60), memory.share(16 << 20));
         assert!(late.await.is_err(), "a new one waits");
         drop(shares);
         assert_eq!(memory.free() as u64, size.as_u64());
-        memory.share(16 << 20, size).await;
+        memory.share(16 << 20).await;
     }
 
     #[tokio::test]
     async fn a_budget_below_one_step_still_moves() {
         let size = ByteSize::kib(8);
-        let mut share = Memory::new(size).share(64 << 10, size).await;
+        let mut share = Memory::new(size).share(64 << 10).await;
         assert_eq!(share.resize(1 << 20), 8 << 10);
         assert_eq!(share.resize(4 << 10), 4 << 10);
+    }
+
+    #[tokio::test]
+    async fn as_many_as_there_may_be_connections_move_at_once() {
+        let memory = Memory::new(ByteSize::mib(512));
+        let mut shares = Vec::new();
+        for _ in 0..20_000 {
+            let mut share = memory.share(16 << 10).await;
+            share.resize(64 << 10);
+            shares.push(share);
+        }
+        assert!(memory.free() < 256 << 20);
     }
 }

@@ -17,7 +17,7 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hfs_core::pace::{Arm, Controller, Direction, Observation, Plan, Snapshot};
+use hfs_core::pace::{Arm, Congestion, Controller, Direction, Observation, Plan, Snapshot};
 use hfs_core::profile::{Lesson, ProfileKey, Quality};
 use tracing::{debug, info};
 
@@ -49,6 +49,9 @@ pub struct Flow {
     filled: bool,
     reconsidered: Duration,
     sampled: Duration,
+    last_moved: Duration,
+    /// What the connection was last asked for.
+    wanted: Option<Congestion>,
     share: Share,
     key: ProfileKey,
     agent: Option<String>,
@@ -87,6 +90,7 @@ impl Flow {
         self.moved += bytes;
         self.filled &= filled;
         let now = self.watch.elapsed();
+        self.last_moved = now;
         let is_due = now >= self.reconsidered + RECONSIDER
             || (self.arm == Arm::Adaptive && self.filled && self.moved >= STEPS * self.plan.step as u64);
         if is_due {
@@ -140,13 +144,12 @@ impl Flow {
     }
 
     /// Makes the connection follow the plan.
-    fn act(&self) {
-        if let Some(wire) = &self.wire
-            && self.direction == Direction::Download
-            && wire.follow(&self.plan)
-        {
+    fn act(&mut self) {
+        let Some(wire) = self.wire.as_ref().filter(|_| self.direction == Direction::Download) else { return };
+        if wire.follow(self.wanted, &self.plan) {
             self.engine.note_switch();
         }
+        self.wanted = self.plan.congestion;
     }
 
     fn explain(&mut self) {
@@ -163,10 +166,14 @@ impl Flow {
 impl Drop for Flow {
     fn drop(&mut self) {
         self.engine.note_zero_copied(self.direction, self.zero_copied);
+        if let Some(wire) = &self.wire {
+            wire.release(self.wanted);
+        }
         if self.total < TELLING_BYTES {
             return;
         }
-        let now = self.watch.elapsed();
+        // What came after the last byte was the disk's time, or the database's.
+        let now = self.last_moved;
         if self.plan.sample_after.is_some() || self.moved > 0 {
             let path = self.plan.sample_after.and(self.wire.as_ref()).and_then(Wire::sample);
             self.observe(now, path);
@@ -174,6 +181,7 @@ impl Drop for Flow {
         let lesson = Lesson {
             snapshot: self.controller.snapshot(),
             plan: self.plan,
+            direction: self.direction,
             elapsed: now,
             bytes: self.total,
             is_whole: self.is_whole,

@@ -78,7 +78,14 @@ mod tests {
         };
         let plan = controller(Arm::Adaptive, &Settings::default(), &start).plan();
         let elapsed = Duration::from_secs(1);
-        Lesson { snapshot: Snapshot::default(), plan, elapsed, bytes: rate, is_whole: true }
+        Lesson {
+            snapshot: Snapshot::default(),
+            plan,
+            direction: Direction::Download,
+            elapsed,
+            bytes: rate,
+            is_whole: true,
+        }
     }
 
     fn at(seconds: i64) -> Timestamp {

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use hfs_core::pace::{Carrier, Congestion, Settings};
+use hfs_core::pace::{Carrier, Settings};
 
 use super::*;
 use crate::telemetry::metrics::Metrics;

@@ -26,6 +26,8 @@ struct Set {
     /// The connection's own, before the first change.
     original: Option<String>,
     congestion: Option<Congestion>,
+    /// Running transfers that want a congestion control: on HTTP/2 there are several at once.
+    wanting: u32,
     unsent: Option<u32>,
     /// An option that the socket refused is not tried again.
     is_congestion_refused: bool,
@@ -52,17 +54,26 @@ impl Wire {
         Some(of_kernel(&info?, congestion.as_deref()))
     }
 
-    /// Makes the connection follow `plan`; returns whether the congestion control changed. What a plan leaves alone
-    /// goes back to what the connection had: the next transfer on it may be of the other arm.
-    pub fn follow(&self, plan: &Plan) -> bool {
+    /// Says that a transfer which wanted this has ended. The connection stays as it is: the next one decides.
+    pub(super) fn release(&self, wanted: Option<Congestion>) {
         let mut set = self.set();
+        set.wanting = set.wanting.saturating_sub(u32::from(wanted.is_some()));
+    }
+
+    /// Makes the connection follow `plan` of a transfer that wanted `before` until now; returns whether the congestion control changed. What a plan leaves alone
+    /// goes back to what the connection had, unless another transfer on it needs it: the next one may be of the other arm.
+    pub(super) fn follow(&self, before: Option<Congestion>, plan: &Plan) -> bool {
+        let mut set = self.set();
+        set.wanting += u32::from(plan.congestion.is_some());
+        set.wanting = set.wanting.saturating_sub(u32::from(before.is_some()));
         if set.unsent != plan.unsent && !set.is_unsent_refused {
             let wanted = plan.unsent.unwrap_or(0);
             let done = self.look(|fd| hfs_sock::set_notsent_lowat(fd, wanted));
             set.is_unsent_refused = !matches!(done, Some(Ok(())));
             set.unsent = plan.unsent;
         }
-        if set.congestion == plan.congestion || set.is_congestion_refused {
+        let is_needed = plan.congestion.is_none() && set.wanting > 0;
+        if set.congestion == plan.congestion || is_needed || set.is_congestion_refused {
             return false;
         }
         if set.original.is_none() {
@@ -187,13 +198,16 @@ mod tests {
         let untouched = hfs_sock::notsent_lowat(ours.as_fd()).unwrap();
         // Reno and whatever the host has are always there; the test wants one that differs.
         let other = Congestion::ALL.into_iter().find(|it| it.as_str() != first && available.contains(*it));
-        assert!(!wire.follow(&plan()), "a standard plan changes nothing");
+        assert!(!wire.follow(None, &plan()), "a standard plan changes nothing");
         if let Some(other) = other {
-            assert!(wire.follow(&Plan { congestion: Some(other), unsent: Some(1 << 18), ..plan() }));
+            assert!(wire.follow(None, &Plan { congestion: Some(other), unsent: Some(1 << 18), ..plan() }));
             assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), other.as_str());
             assert_eq!(hfs_sock::notsent_lowat(ours.as_fd()).unwrap(), 1 << 18);
             assert_eq!(wire.sample().unwrap().congestion, Some(other));
-            assert!(wire.follow(&plan()));
+            assert!(!wire.follow(None, &plan()), "another stream does not take it away");
+            assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), other.as_str());
+            wire.release(Some(other));
+            assert!(wire.follow(None, &plan()));
         }
         assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), first);
         assert_eq!(hfs_sock::notsent_lowat(ours.as_fd()).unwrap(), untouched);
@@ -208,6 +222,6 @@ mod tests {
         let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         let wire = Wire::new(OwnedFd::from(ours), Carrier::Plain);
         assert_eq!(wire.sample(), None);
-        assert!(!wire.follow(&Plan { congestion: Some(Congestion::Bbr), unsent: Some(1 << 18), ..plan() }));
+        assert!(!wire.follow(None, &Plan { congestion: Some(Congestion::Bbr), unsent: Some(1 << 18), ..plan() }));
     }
 }
