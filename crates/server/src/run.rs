@@ -38,7 +38,7 @@ pub struct Start {
     /// Reads and checks the configuration again, for SIGHUP; `None` when there is no file.
     pub reload: Option<Load>,
     /// The running log.
-    pub log: LogHandle,
+    pub log: Arc<LogHandle>,
     /// Called once with the bound addresses, when requests are answered.
     pub ready: Ready,
 }
@@ -59,6 +59,7 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     // First of all: a signal that comes while files are adopted, or right after READY=1, must not just kill.
     let mut signals = Signals::listen()?;
     let metrics = Arc::new(Metrics::new());
+    log.count_lost(metrics.log_lines_lost.clone());
     let mut inherited = Inherited::from_env()?;
     let metrics_listener = match config.metrics.listen.filter(|_| config.metrics.enabled) {
         Some(address) => {
@@ -202,7 +203,7 @@ struct Reload {
     app: Arc<App>,
     net: Arc<ArcSwap<NetConfig>>,
     tls: Option<Arc<TlsAcceptor>>,
-    log: LogHandle,
+    log: Arc<LogHandle>,
 }
 
 impl Reload {

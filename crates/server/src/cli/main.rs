@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -86,9 +87,12 @@ fn serve(settings: &Settings, around: Surroundings) -> anyhow::Result<u8> {
         }
     });
     let runtime = runtime()?;
-    let outcome = runtime.block_on(run::run(run::Start { config, reload, log, ready }));
+    let log = Arc::new(log);
+    let outcome = runtime.block_on(run::run(run::Start { config, reload, log: Arc::clone(&log), ready }));
     // A thread that hangs in the kernel must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(5));
+    // Flushed only now: what the runtime dropped had its last lines to write.
+    drop(log);
     outcome.map(|()| 0)
 }
 

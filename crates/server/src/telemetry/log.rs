@@ -3,6 +3,8 @@
 //! Text on a terminal (coloured only there), journald fields when systemd connected our standard error to the journal,
 //! JSON by choice, or a file of our own with rotation. Lines of other crates count only from `warn` on, whatever the
 //! level: at `debug` and `trace` some of them print request heads, proofs included.
+//!
+//! Whatever the destination, those who log never wait for it: lines go through a [`Queue`].
 
 #[cfg(test)]
 mod tests;
@@ -11,6 +13,7 @@ use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
+use prometheus_client::metrics::counter::Counter;
 use tracing::{Level, Subscriber};
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -19,7 +22,10 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Registry, fmt, reload};
 
+use super::journal::{self, Journal};
+use super::queue::{Queue, Sink};
 use super::rotate::LogFile;
+use super::stderr::Stderr;
 use super::{LogConfig, LogFormat};
 
 /// Our own crates, whose lines follow the configured level.
@@ -38,6 +44,9 @@ pub enum LogError {
         #[source]
         source: io::Error,
     },
+    /// The thread that writes cannot be started.
+    #[error("cannot start the thread that writes the log")]
+    Thread(#[source] io::Error),
     /// There is one log per process.
     #[error("the log was started before")]
     Started,
@@ -47,7 +56,8 @@ pub enum LogError {
 #[derive(Debug)]
 pub struct LogHandle {
     filter: reload::Handle<Targets, Registry>,
-    file: Option<LogFile>,
+    queue: Queue,
+    file: Option<PathBuf>,
 }
 
 /// Starts the process-wide log.
@@ -73,16 +83,19 @@ impl LogHandle {
     /// The file cannot be opened; the old one stays in use.
     pub fn reopen(&self) -> Result<(), LogError> {
         match &self.file {
-            Some(file) => file.reopen().map_err(|source| LogError::File { path: file.path().to_owned(), source }),
+            Some(path) => self.queue.reopen().map_err(|source| LogError::File { path: path.clone(), source }),
             None => Ok(()),
         }
     }
 
-    /// Waits, for a moment at most, until every line so far is in the file.
+    /// Counts in `total` the lines that are lost while their destination hangs.
+    pub fn count_lost(&self, total: Counter) {
+        self.queue.count_in(total);
+    }
+
+    /// Waits, for a moment at most, until every line so far is written.
     pub fn flush(&self) {
-        if let Some(file) = &self.file {
-            file.flush();
-        }
+        self.queue.flush();
     }
 }
 
@@ -94,31 +107,35 @@ impl Drop for LogHandle {
 
 fn build(config: &LogConfig) -> Result<(impl Subscriber + Send + Sync + use<>, LogHandle), LogError> {
     let (filter, handle) = reload::Layer::new(targets(config.level));
-    let (output, file) = output(config)?;
+    let (output, queue) = output(config)?;
     // The filter comes first, as a layer for everything: a line below the level costs one comparison.
     let subscriber = Registry::default().with(filter).with(output);
-    Ok((subscriber, LogHandle { filter: handle, file }))
+    Ok((subscriber, LogHandle { filter: handle, queue, file: config.file.clone() }))
 }
 
 type Filtered = tracing_subscriber::layer::Layered<reload::Layer<Targets, Registry>, Registry>;
 type Output = Box<dyn Layer<Filtered> + Send + Sync>;
 
-fn output(config: &LogConfig) -> Result<(Output, Option<LogFile>), LogError> {
+fn output(config: &LogConfig) -> Result<(Output, Queue), LogError> {
     if let Some(path) = &config.file {
         let opened = LogFile::open(path, config);
-        let file = opened.map_err(|source| LogError::File { path: path.clone(), source })?;
-        return Ok((lines(config.format, false, file.clone()), Some(file)));
+        let queue = start_queue(opened.map_err(|source| LogError::File { path: path.clone(), source })?)?;
+        return Ok((lines(config.format, false, queue.clone()), queue));
     }
     if config.format == LogFormat::Auto
         && stderr_is_journal()
-        && let Ok(journal) = tracing_journald::layer()
+        && let Ok(journal) = Journal::connect()
     {
-        let journal =
-            journal.with_syslog_identifier("hmac-file-server".to_owned()).with_field_prefix(Some("HFS".to_owned()));
-        return Ok((journal.boxed(), None));
+        let queue = start_queue(journal)?;
+        return Ok((journal::layer(queue.clone()).boxed(), queue));
     }
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    Ok((lines(config.format, colour, io::stderr), None))
+    let queue = start_queue(Stderr(config.format))?;
+    Ok((lines(config.format, colour, queue.clone()), queue))
+}
+
+fn start_queue(sink: impl Sink) -> Result<Queue, LogError> {
+    Queue::start(sink).map_err(LogError::Thread)
 }
 
 fn lines<W>(format: LogFormat, colour: bool, writer: W) -> Output

@@ -97,6 +97,8 @@ pub struct Metrics {
     pub janitor_removed: Counter,
     /// Commits of the metadata; hand a clone to [`SqliteMeta::open_counted`](crate::meta::sqlite::SqliteMeta).
     pub meta_commits: Counter,
+    /// Log lines lost while their destination hung.
+    pub log_lines_lost: Counter,
     /// Time from head to 201 in the adaptive arm (the mission's name).
     pub adaptive_upload_duration: Histogram,
     /// Uploads of the adaptive arm that broke off (the mission's name).
@@ -228,6 +230,7 @@ impl Metrics {
             ),
             janitor_removed: add(&mut r, "hfs_janitor_removed", "Expired files removed"),
             meta_commits: add(&mut r, "hfs_meta_commits", "Commits of the metadata"),
+            log_lines_lost: add(&mut r, "hfs_log_lines_lost", "Log lines lost while their destination hung"),
             adaptive_upload_duration: histogram(
                 &mut r,
                 "adaptive_upload_duration_seconds",

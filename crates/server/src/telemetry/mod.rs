@@ -4,12 +4,15 @@
 //! ([`RequestId`]), `slot`, `proof`, `owner`, `bytes`, `elapsed_ms`, `outcome` ([`TransferOutcome`](labels::TransferOutcome)),
 //! `status`, `client`. Anything that holds a query string goes through [`redact`] first.
 
+mod journal;
 pub mod labels;
 pub mod log;
 pub mod metrics;
+mod queue;
 pub mod redact;
 mod request_id;
 mod rotate;
+mod stderr;
 
 pub use request_id::RequestId;
 

@@ -1,96 +1,20 @@
-//! [`LogFile`]: a log file that is rotated by size, written by a thread of its own.
+//! [`LogFile`]: a log file that is rotated by size.
 //!
-//! Those who log never wait for the disk: lines go through a bounded queue, and when a disk hangs for so long that it is
-//! full, lines are dropped and counted. Rotated files are `<name>.1` (the newest) to `<name>.<n>`.
+//! Rotated files are `<name>.1` (the newest) to `<name>.<n>`. Writing happens in the thread of a `queue`.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
 
-use tracing_subscriber::fmt::MakeWriter;
-
+use super::queue::Sink;
+use super::stderr::confession;
 use super::{LogConfig, LogFormat};
 
-/// Lines that may wait for the disk; about 1 MiB.
-const QUEUE: usize = 4096;
-
-/// How long a flush waits for the disk: a hung one must not keep the server from stopping.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// A handle to the file; clones share it.
-#[derive(Clone, Debug)]
+/// The file in use.
+#[derive(Debug)]
 pub(super) struct LogFile {
-    path: PathBuf,
-    queue: SyncSender<Order>,
-    dropped: Arc<AtomicU64>,
-}
-
-enum Order {
-    Line(Vec<u8>),
-    Reopen(SyncSender<io::Result<()>>),
-    Flush(SyncSender<()>),
-}
-
-impl LogFile {
-    /// Opens for appending; creates it with mode 0600, since slot paths are what downloads are protected by. A
-    /// `max_size` of zero never rotates. Not the `file` of `config`, which may be none, but `path` is opened.
-    pub(super) fn open(path: &Path, config: &LogConfig) -> io::Result<Self> {
-        let mut rotating = Rotating::open(path, config)?;
-        let (queue, orders) = sync_channel(QUEUE);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let lost = Arc::clone(&dropped);
-        std::thread::Builder::new().name("log-writer".to_owned()).spawn(move || rotating.serve(&orders, &lost))?;
-        Ok(Self { path: path.to_owned(), queue, dropped })
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Opens the path anew; the old file stays in use when that fails.
-    pub(super) fn reopen(&self) -> io::Result<()> {
-        let (answer, outcome) = sync_channel(1);
-        self.queue.send(Order::Reopen(answer)).map_err(|_| io::ErrorKind::BrokenPipe)?;
-        outcome.recv_timeout(PATIENCE).map_err(|_| io::ErrorKind::TimedOut)?
-    }
-
-    /// Waits until every line so far is written, for a moment at most.
-    pub(super) fn flush(&self) {
-        let (answer, done) = sync_channel(1);
-        if self.queue.try_send(Order::Flush(answer)).is_ok() {
-            let _ = done.recv_timeout(PATIENCE);
-        }
-    }
-}
-
-impl MakeWriter<'_> for LogFile {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
-
-impl Write for LogFile {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.queue.try_send(Order::Line(line.to_vec())).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-struct Rotating {
     path: PathBuf,
     file: File,
     size: u64,
@@ -99,58 +23,13 @@ struct Rotating {
     format: LogFormat,
 }
 
-impl Rotating {
-    fn open(path: &Path, config: &LogConfig) -> io::Result<Self> {
+impl LogFile {
+    /// Opens for appending; creates it with mode 0600, since slot paths are what downloads are protected by. A
+    /// `max_size` of zero never rotates. Not the `file` of `config`, which may be none, but `path` is opened.
+    pub(super) fn open(path: &Path, config: &LogConfig) -> io::Result<Self> {
         let (file, size) = append(path)?;
         let (max_size, max_backups, format) = (config.max_size.as_u64(), config.max_backups, config.format);
         Ok(Self { path: path.to_owned(), file, size, max_size, max_backups, format })
-    }
-
-    fn serve(&mut self, orders: &Receiver<Order>, dropped: &AtomicU64) {
-        while let Ok(order) = orders.recv() {
-            match order {
-                Order::Line(line) => {
-                    // A line that fails has nowhere else to go, but is counted with the dropped ones.
-                    if self.write(&line).is_err() {
-                        dropped.fetch_add(1, Ordering::Relaxed);
-                    }
-                    self.confess(dropped);
-                }
-                Order::Reopen(answer) => {
-                    let _ = answer.send(self.reopen());
-                }
-                Order::Flush(answer) => {
-                    let _ = answer.send(());
-                }
-            }
-        }
-    }
-
-    /// Says how many lines are missing, as soon as lines can be written again.
-    fn confess(&mut self, dropped: &AtomicU64) {
-        let missing = dropped.swap(0, Ordering::Relaxed);
-        if missing == 0 {
-            return;
-        }
-        let line = match self.format {
-            LogFormat::Json => {
-                format!("{{\"level\":\"WARN\",\"message\":\"Log lines were lost here\",\"lines\":{missing}}}\n")
-            }
-            LogFormat::Auto | LogFormat::Text => format!("WARN Log lines were lost here lines={missing}\n"),
-        };
-        if self.write(line.as_bytes()).is_err() {
-            dropped.fetch_add(missing, Ordering::Relaxed);
-        }
-    }
-
-    fn write(&mut self, line: &[u8]) -> io::Result<()> {
-        let length = line.len() as u64;
-        if self.max_size > 0 && self.size > 0 && self.size + length > self.max_size {
-            self.rotate()?;
-        }
-        self.file.write_all(line)?;
-        self.size += length;
-        Ok(())
     }
 
     fn rotate(&mut self) -> io::Result<()> {
@@ -164,6 +43,22 @@ impl Rotating {
         }
         rename_if_there(&self.path, &numbered(&self.path, 1))?;
         self.reopen()
+    }
+}
+
+impl Sink for LogFile {
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        let length = line.len() as u64;
+        if self.max_size > 0 && self.size > 0 && self.size + length > self.max_size {
+            self.rotate()?;
+        }
+        self.file.write_all(line)?;
+        self.size += length;
+        Ok(())
+    }
+
+    fn confession(&self, missing: u64) -> Vec<u8> {
+        confession(self.format, missing)
     }
 
     fn reopen(&mut self) -> io::Result<()> {
@@ -212,9 +107,8 @@ mod tests {
         let path = folder.path().join("server.log");
         let mut log = LogFile::open(&path, &config(10, 2)).unwrap();
         for line in ["one\n", "two\n", "three\n", "four\n", "five\n", "six\n", "seven\n"] {
-            log.write_all(line.as_bytes()).unwrap();
+            log.write(line.as_bytes()).unwrap();
         }
-        LogFile::flush(&log);
         assert_eq!(read(&path), "six\nseven\n");
         assert_eq!(read(&numbered(&path, 1)), "four\nfive\n");
         assert_eq!(read(&numbered(&path, 2)), "three\n");
@@ -228,9 +122,8 @@ mod tests {
         let path = folder.path().join("server.log");
         let mut log = LogFile::open(&path, &config(10, 0)).unwrap();
         for line in ["first\n", "second\n"] {
-            log.write_all(line.as_bytes()).unwrap();
+            log.write(line.as_bytes()).unwrap();
         }
-        LogFile::flush(&log);
         assert_eq!(read(&path), "second\n");
     }
 
@@ -240,8 +133,7 @@ mod tests {
         let path = folder.path().join("server.log");
         fs::write(&path, "yesterday\n").unwrap();
         let mut log = LogFile::open(&path, &config(12, 1)).unwrap();
-        log.write_all(b"today\n").unwrap();
-        LogFile::flush(&log);
+        log.write(b"today\n").unwrap();
         assert_eq!((read(&numbered(&path, 1)).as_str(), read(&path).as_str()), ("yesterday\n", "today\n"));
     }
 
@@ -250,30 +142,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, moved) = (folder.path().join("server.log"), folder.path().join("moved"));
         let mut log = LogFile::open(&path, &config(0, 1)).unwrap();
-        log.write_all(b"before\n").unwrap();
-        LogFile::flush(&log);
+        log.write(b"before\n").unwrap();
         fs::rename(&path, &moved).unwrap();
-        log.write_all(b"between\n").unwrap();
+        log.write(b"between\n").unwrap();
         log.reopen().unwrap();
-        log.write_all(b"after\n").unwrap();
-        LogFile::flush(&log);
+        log.write(b"after\n").unwrap();
         assert_eq!((read(&moved).as_str(), read(&path).as_str()), ("before\nbetween\n", "after\n"));
     }
 
     #[test]
-    fn lost_lines_are_confessed() {
+    fn the_confession_is_a_line_of_the_log() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("server.log");
-        let mut rotating = Rotating::open(&path, &config(0, 0)).unwrap();
-        let dropped = AtomicU64::new(3);
-        let (queue, orders) = sync_channel(1);
-        queue.send(Order::Line(b"next\n".to_vec())).unwrap();
-        drop(queue);
-        rotating.serve(&orders, &dropped);
-        let text = read(&path);
-        let (next, confession) = text.split_once('\n').unwrap();
-        let confession: serde_json::Value = serde_json::from_str(confession).unwrap();
-        assert_eq!((next, &confession["lines"]), ("next", &3.into()));
-        assert_eq!(dropped.load(Ordering::Relaxed), 0);
+        let log = LogFile::open(&folder.path().join("server.log"), &config(0, 0)).unwrap();
+        let confession: serde_json::Value = serde_json::from_slice(&log.confession(3)).unwrap();
+        assert_eq!((&confession["lines"], &confession["level"]), (&3.into(), &"WARN".into()));
     }
 }

@@ -1,10 +1,14 @@
 //! The log: no secret in it at any level, why a proof failed, and the file with its rotation.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::rig::command::{curl_text, run};
@@ -212,6 +216,62 @@ fn a_line_of_text_stays_one_line() {
     let log = server.log();
     assert!(!log.contains(['\u{1b}', '\u{202e}']), "{log}");
     assert!(!log.lines().any(|line| line.starts_with("2026-01-01T00")), "{log}");
+}
+
+/// A server whose standard error leads into a pipe, and the pipe's other end.
+fn log_to_pipe() -> (TestServer, fs::File) {
+    let home = tempfile::tempdir().expect("folder");
+    let pipe = home.path().join("stderr");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("pipe");
+    // Open for both, or the server's own opening would wait for a reader, and reading would end with the server.
+    let reader = fs::File::options().read(true).write(true).open(&pipe).expect("pipe");
+    let script = "exec \"$@\" 2>\"$0\"";
+    let server = TestServer::builder().wrapper(&["sh", "-c", script, &pipe.display().to_string()]).start();
+    (server, reader)
+}
+
+#[test]
+fn a_reader_of_the_log_that_hangs_stops_no_request() {
+    const REQUESTS: usize = 6_000;
+    let (mut server, reader) = log_to_pipe();
+    let mut connection = Connection::open(server.address()).expect("connection");
+    let slot = format!("s/{}.txt", "x".repeat(900));
+    for number in 0..REQUESTS {
+        let answer = connection.request("PUT", &format!("/{slot}?v=00"), &[], Some(b""));
+        assert_eq!(answer.unwrap_or_else(|error| panic!("request {number}: {error}")).status, 403);
+    }
+    assert_eq!(server.put("s/through.txt", b"hello").status, 201);
+    let lost = "hfs_log_lines_lost_total ";
+    let metrics = server.get("metrics").text();
+    let counted: usize = metrics.lines().find_map(|line| line.strip_prefix(lost)).expect(lost).parse().expect("number");
+    assert!(counted > 0 && counted < REQUESTS, "{counted} of {REQUESTS}");
+
+    // Read on, and the log says how many are missing.
+    let (line, lines) = channel();
+    std::thread::spawn(move || BufReader::new(reader).lines().map_while(Result::ok).try_for_each(|l| line.send(l)));
+    let (mut written, mut confessed) = (0, 0);
+    while written + confessed < REQUESTS + 1 {
+        let line = lines.recv_timeout(MOMENT).expect("a line");
+        written += usize::from(line.contains("Upload refused") || line.contains("Upload finished"));
+        let lost = line.split_once("Log lines were lost here lines=").map(|(_, lines)| lines.parse::<usize>());
+        confessed += lost.map_or(0, |lines| lines.expect("a number"));
+    }
+    assert_eq!((written, confessed), (REQUESTS + 1 - counted, counted));
+    server.signal(Signal::TERM);
+    while !lines.recv_timeout(MOMENT).expect("a line").ends_with("Stopped") {}
+    assert!(server.wait(MOMENT).success());
+}
+
+#[test]
+fn a_reader_of_the_log_that_hangs_does_not_keep_the_server_from_stopping() {
+    let (mut server, _reader) = log_to_pipe();
+    let mut connection = Connection::open(server.address()).expect("connection");
+    for _ in 0..200 {
+        let answer = connection.request("PUT", &format!("/s/{}.txt?v=00", "x".repeat(900)), &[], Some(b""));
+        assert_eq!(answer.expect("answer").status, 403);
+    }
+    server.signal(Signal::TERM);
+    assert!(server.wait(Duration::from_secs(20)).success());
 }
 
 fn log_to(file: &Path) -> TestServer {

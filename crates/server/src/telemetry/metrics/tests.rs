@@ -34,6 +34,7 @@ fn the_names_stay_as_operators_know_them() {
     hfs_config_reloads Configuration reloads.
     hfs_janitor_removed Expired files removed.
     hfs_meta_commits Commits of the metadata.
+    hfs_log_lines_lost Log lines lost while their destination hung.
     adaptive_upload_duration_seconds Duration of stored uploads in the adaptive arm.
     adaptive_upload_errors Uploads broken off in the adaptive arm.
     adaptive_download_duration_seconds Duration of downloads in the adaptive arm.
