@@ -1,6 +1,8 @@
 //! What only shows when several settings are seen together. Pure; what needs the machine is `cli::check`'s business.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use hfs_core::auth::JwtAlgorithm;
 
 use super::Config;
 use super::kind::Place;
@@ -11,6 +13,8 @@ pub(super) fn check(r: &mut Resolver<'_, '_>, config: &Config) {
     trust(r, config);
     proxy_without_trust(r, config);
     metrics(r, config);
+    metrics_behind_a_proxy(r, config);
+    file_share(r, config);
 }
 
 /// Who trusts everyone trusts the address that everyone claims to have.
@@ -72,6 +76,46 @@ fn metrics(r: &mut Resolver<'_, '_>, config: &Config) {
     } else if !own.ip().is_loopback() {
         r.notes.notice(&at, "metrics are open to everyone who reaches this address");
     }
+}
+
+/// Metrics on the main listener answer loopback peers that no header shows to be a proxy. A proxy on this machine is
+/// such a peer too, and then everybody who reaches it reads them.
+fn metrics_behind_a_proxy(r: &mut Resolver<'_, '_>, config: &Config) {
+    let net = &config.net;
+    if !config.metrics.enabled || config.metrics.listen.is_some() || !net.listen.iter().any(reached_by_loopback) {
+        return;
+    }
+    let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    let trusted = net.trusted_proxies.iter().any(|proxy| loopback.iter().any(|address| proxy.contains(address)));
+    let secure = config.http.public_url.as_ref().is_some_and(|url| url.starts_with("https:"));
+    let silent = secure && net.tls.is_none() && net.trusted_proxies.is_empty() && !net.trust_unix;
+    // Whoever speaks the PROXY protocol is known as a proxy by it.
+    if (trusted && !net.proxy_protocol) || silent {
+        let at = r.place(if trusted { "server.trusted_proxies" } else { "server.public_url" });
+        let message = format!(
+            "everyone can read `{}` through a proxy on this machine that adds neither `X-Forwarded-For` nor `Forwarded`",
+            config.metrics.path
+        );
+        let help = "let the proxy add one of them (docs/proxy.md), or set `[server] metricsport`";
+        r.notes.notice(&at, message).help = Some(help.to_owned());
+    }
+}
+
+/// Prosody's file share signs HS256 and cannot be told otherwise; with another algorithm pinned, nobody uploads there.
+fn file_share(r: &mut Resolver<'_, '_>, config: &Config) {
+    if config.keys.jwt_algorithm != JwtAlgorithm::Hs256 && !config.keys.secrets.is_empty() {
+        let at = r.place("security.jwtalgorithm");
+        let message = format!(
+            "Prosody's built-in file share signs HS256 only: with {} its uploads are refused",
+            config.keys.jwt_algorithm.as_str()
+        );
+        let help = "leave `jwtalgorithm` out, unless every token comes from a server that signs so";
+        r.notes.warning(&at, message).help = Some(help.to_owned());
+    }
+}
+
+fn reached_by_loopback(listen: &ListenAddress) -> bool {
+    matches!(listen, ListenAddress::Tcp(address) if address.ip().is_loopback() || address.ip().is_unspecified())
 }
 
 fn overlaps(one: SocketAddr, other: SocketAddr) -> bool {

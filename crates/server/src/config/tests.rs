@@ -330,6 +330,40 @@ fn metrics_have_a_listener_of_their_own_or_none() {
 }
 
 #[test]
+fn metrics_that_a_proxy_could_show_to_everyone_are_pointed_out() {
+    let said = |text: &str| said(&good(text).unwrap_or_else(|report| panic!("{report}")));
+    let open = "can read `/metrics` through a proxy";
+    for text in [
+        "server.trusted_proxies = [\"127.0.0.1\"]",
+        "server.trusted_proxies = [\"::1\", \"10.0.0.0/8\"]\nserver.listen_address = \"127.0.0.1:8080\"",
+        "server.public_url = \"https://f.example.org/\"\nserver.listen_address = \"127.0.0.1:8080\"",
+    ] {
+        assert!(said(text).contains(open), "{text}: {}", said(text));
+        assert!(!said(&format!("{text}\nserver.metricsport = 9090")).contains(open), "{text}");
+        assert!(!said(&format!("{text}\nserver.metricsenabled = false")).contains(open), "{text}");
+    }
+    for text in [
+        "",
+        "server.trusted_proxies = [\"10.0.0.1\"]",
+        "server.trusted_proxies = [\"127.0.0.1\"]\nserver.proxy_protocol = true",
+        "server.trusted_proxies = [\"127.0.0.1\"]\nserver.listen_address = \"192.0.2.1:8080\"",
+        "server.trusted_proxies = [\"unix\"]\nserver.listen_address = \"unix:/run/h.sock\"",
+        "server.public_url = \"https://f.example.org/\"\n[tls]\ncert = \"c\"\nkey = \"k\"",
+    ] {
+        assert!(!said(text).contains(open), "{text}: {}", said(text));
+    }
+}
+
+#[test]
+fn an_algorithm_that_locks_prosody_out_warns() {
+    let warned = |text: &str| said(&good(text).unwrap()).contains("Prosody's built-in file share signs HS256 only");
+    assert!(warned("security.jwtalgorithm = \"HS512\"") && warned("security.jwtalgorithm = \"HS384\""));
+    assert!(!warned("security.jwtalgorithm = \"HS256\"") && !warned(""));
+    let text = format!("[security]\nenablejwt = true\njwtsecret = \"{SECRET}\"\njwtalgorithm = \"HS512\"");
+    assert_eq!(said(&with_env(&text, &[]).unwrap()), "", "without a shared secret there is no file share");
+}
+
+#[test]
 fn a_reload_keeps_what_cannot_change() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.toml");
