@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use super::congestion::Chooser;
 use super::estimate::Estimate;
-use super::{Carrier, Controller, Decision, Direction, Lane, Observation, Plan, Settings, Snapshot, Standard, Start};
+use super::{
+    Carrier, Controller, Decision, Direction, Lane, Observation, Plan, Settings, Snapshot, Standard, Start, Window,
+};
 use crate::progress::StallLimits;
 
 /// From this size on an upload is worth a preallocation and early write-back, and splicing pays for its pipe.
@@ -87,6 +89,9 @@ impl Adaptive {
             let expected = start.expected.rate.zip(start.expected.min_rtt);
             let under_way = expected.map(|(rate, rtt)| (rate as f64 * rtt.as_secs_f64()) as u64);
             plan.unsent = Some(under_way.map_or(FIRST_UNSENT, unsent));
+        }
+        if levers.window && start.direction == Direction::Upload && !start.is_shared {
+            plan.window = Window::MOST;
         }
         plan.sample_after = (!start.is_shared).then_some(EARLY.min(settings.sample_every));
         plan

@@ -14,6 +14,7 @@ mod settings;
 mod standard;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ pub use adaptive::Adaptive;
 pub use path::{Congestion, PathSample};
 pub use settings::{Available, Levers, Settings};
 pub use standard::Standard;
+pub use window::{Round, Window};
 
 use crate::ByteSize;
 use crate::progress::StallLimits;
@@ -128,6 +130,8 @@ pub struct Plan {
     pub congestion: Option<Congestion>,
     /// Download: unsent bytes that the socket takes beyond what is in flight (`TCP_NOTSENT_LOWAT`); `None` leaves it.
     pub unsent: Option<u32>,
+    /// Upload over HTTP/2: how far the connection's receive window may grow while it is what limits.
+    pub window: u32,
     /// When silence counts as a stall.
     pub stall: StallLimits,
     /// Time until the path is sampled again; `None`: never.

@@ -92,6 +92,8 @@ pub struct Levers {
     pub congestion: bool,
     /// `TCP_NOTSENT_LOWAT`.
     pub unsent: bool,
+    /// Receive windows of HTTP/2.
+    pub window: bool,
     /// Stall limits.
     pub stall: bool,
 }
@@ -105,8 +107,15 @@ impl Default for Levers {
 impl Levers {
     /// All of them.
     pub const ALL: Self =
-        Self { lane: true, write_back: true, write: true, congestion: true, unsent: true, stall: true };
+        Self { lane: true, write_back: true, write: true, congestion: true, unsent: true, window: true, stall: true };
     /// None: the adaptive arm measures, and does what the standard arm does.
-    pub const NONE: Self =
-        Self { lane: false, write_back: false, write: false, congestion: false, unsent: false, stall: false };
+    pub const NONE: Self = Self {
+        lane: false,
+        write_back: false,
+        write: false,
+        congestion: false,
+        unsent: false,
+        window: false,
+        stall: false,
+    };
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Controller, Decision, Direction, Lane, Observation, Plan, STANDARD_STEP, Settings, Snapshot, Start};
+use super::{
+    Controller, Decision, Direction, Lane, Observation, Plan, STANDARD_STEP, Settings, Snapshot, Start, Window,
+};
 use crate::progress::StallLimits;
 
 /// Sendfile for a plain GET, 32 KiB steps for everything else, the system's defaults for every socket, no hints to the
@@ -36,6 +38,7 @@ impl Controller for Standard {
             write_back: false,
             congestion: None,
             unsent: None,
+            window: Window::FIRST,
             stall: self.stall,
             sample_after: None,
         }

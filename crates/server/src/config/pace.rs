@@ -165,7 +165,7 @@ impl Resolver<'_, '_> {
 }
 
 /// The names of `[performance] levers`.
-const LEVERS: [&str; 6] = ["lane", "write_back", "write", "congestion", "unsent", "stall"];
+const LEVERS: [&str; 7] = ["lane", "write_back", "write", "congestion", "unsent", "window", "stall"];
 
 fn lever<'a>(levers: &'a mut Levers, name: &str) -> Option<&'a mut bool> {
     Some(match name {
@@ -174,6 +174,7 @@ fn lever<'a>(levers: &'a mut Levers, name: &str) -> Option<&'a mut bool> {
         "write" => &mut levers.write,
         "congestion" => &mut levers.congestion,
         "unsent" => &mut levers.unsent,
+        "window" => &mut levers.window,
         "stall" => &mut levers.stall,
         _ => return None,
     })

@@ -209,6 +209,10 @@ impl Engine {
         self.config.load().thresholds.quality(rate, seen.rtt.or(seen.min_rtt))
     }
 
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
     pub(super) fn note_optimization(&self) {
         self.metrics.adaptive_optimizations.inc();
     }

@@ -34,6 +34,11 @@ impl Memory {
         Share { memory: self.clone(), held }
     }
 
+    /// A part that holds nothing yet: for what grows only where there is plenty.
+    pub(super) fn unclaimed(&self) -> Share {
+        Share { memory: self.clone(), held: None }
+    }
+
     #[cfg(test)]
     pub(super) fn free(&self) -> usize {
         self.pages.available_permits() * PAGE

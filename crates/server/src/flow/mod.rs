@@ -12,6 +12,7 @@ mod memory;
 mod profiles;
 #[cfg(test)]
 mod tests;
+mod window;
 mod wire;
 
 use std::sync::Arc;
@@ -145,11 +146,16 @@ impl Flow {
 
     /// Makes the connection follow the plan.
     fn act(&mut self) {
-        let Some(wire) = self.wire.as_ref().filter(|_| self.direction == Direction::Download) else { return };
-        if wire.follow(self.wanted, &self.plan) {
-            self.engine.note_switch();
+        let Some(wire) = &self.wire else { return };
+        match self.direction {
+            Direction::Upload => wire.window().allow(self.plan.window, || self.engine.memory().unclaimed()),
+            Direction::Download => {
+                if wire.follow(self.wanted, &self.plan) {
+                    self.engine.note_switch();
+                }
+                self.wanted = self.plan.congestion;
+            }
         }
-        self.wanted = self.plan.congestion;
     }
 
     fn explain(&mut self) {

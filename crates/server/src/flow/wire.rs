@@ -10,6 +10,8 @@ use hfs_core::pace::{Carrier, Congestion, PathSample, Plan};
 use hfs_sock::Tap;
 use tracing::warn;
 
+use super::window::WindowClaim;
+
 /// A share of a connection's socket, for as long as the connection lasts: all its transfers have the same.
 #[derive(Clone)]
 pub struct Wire(Arc<Inner>);
@@ -18,6 +20,7 @@ struct Inner {
     socket: Box<dyn Tap>,
     carrier: Carrier,
     set: Mutex<Set>,
+    window: WindowClaim,
 }
 
 /// What plans have changed on this connection.
@@ -38,13 +41,24 @@ impl Wire {
     /// The connection behind `socket`.
     #[must_use]
     pub fn new(socket: impl Tap + 'static, carrier: Carrier) -> Self {
-        Self(Arc::new(Inner { socket: Box::new(socket), carrier, set: Mutex::default() }))
+        Self(Arc::new(Inner {
+            socket: Box::new(socket),
+            carrier,
+            set: Mutex::default(),
+            window: WindowClaim::default(),
+        }))
     }
 
     /// What carries the bytes.
     #[must_use]
     pub fn carrier(&self) -> Carrier {
         self.0.carrier
+    }
+
+    /// How far the connection's receive window may grow.
+    #[must_use]
+    pub(crate) fn window(&self) -> &WindowClaim {
+        &self.0.window
     }
 
     /// What the kernel says of the path; `None` where it says nothing (a Unix socket).

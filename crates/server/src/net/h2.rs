@@ -4,6 +4,7 @@
 //! requests as HTTP/1.1 does: the target is a path, the authority is in `Host`.
 
 mod body;
+mod inflow;
 mod send;
 
 use bytes::Bytes;
@@ -21,14 +22,12 @@ use tracing::{debug, info};
 
 pub use body::Body;
 
+use self::inflow::{Arrived, Inflow};
+
 use super::accept::{HttpService, Link};
 use super::drain::Phase;
 use crate::http::exchange::{Incoming, Outgoing};
 
-/// What one upload may have in flight: 80 Mbit/s at 100 ms. Memory is used only while the disk is slower than the
-/// network, and never beyond the connection's window.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 2 << 20;
 /// What one stream may have queued to send. Times the streams, it is what a client that reads nothing can hold.
 const SEND_BUFFER: usize = 64 << 10;
 const MAX_STREAMS: u32 = 32;
@@ -51,8 +50,8 @@ where
 {
     let mut builder = h2::server::Builder::new();
     builder
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_window_size(inflow::FIRST.0)
+        .initial_connection_window_size(inflow::FIRST.1)
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(u32::try_from(link.config.max_header.as_u64()).unwrap_or(u32::MAX))
@@ -82,6 +81,7 @@ where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     S: HttpService,
 {
+    let mut inflow = Inflow::new(link.peer.wire.clone(), connection.ping_pong());
     let mut phases = link.phases.clone();
     let mut told = false;
     let mut idle_since = Instant::now();
@@ -96,7 +96,7 @@ where
                         connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                         continue;
                     }
-                    streams.spawn(exchange(request, respond, Link::clone(link)));
+                    streams.spawn(exchange(request, inflow.arrived(), respond, Link::clone(link)));
                 }
                 None => return Ok(()),
             },
@@ -104,6 +104,7 @@ where
                 idle_since = Instant::now();
                 quiet_since = idle_since;
             }
+            (size, round) = inflow.growth(), if !streams.is_empty() => inflow.grow(connection, size, &round),
             () = phases.reach(Phase::Draining), if !told => {
                 told = true;
                 idle_since = Instant::now();
@@ -130,6 +131,7 @@ where
 
 async fn exchange<S: HttpService>(
     request: Request<h2::RecvStream>,
+    arrived: Arrived,
     mut respond: SendResponse<Bytes>,
     mut link: Link<S>,
 ) {
@@ -137,7 +139,7 @@ async fn exchange<S: HttpService>(
     let (parts, stream) = request.into_parts();
     let expects = parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(CONTINUE));
     let bodiless = stream.is_end_stream();
-    let (body, mut loan) = body::lend(stream, expects);
+    let (body, mut loan) = body::lend(stream, arrived, expects);
     let response = match understood(parts) {
         Ok(mut parts) => {
             parts.extensions.insert(link.peer.clone());

@@ -35,7 +35,7 @@ pub(super) const KEYS: &[Key] = &[
         "performance.levers",
         List,
         "",
-        "For experiments: the only levers that the adaptive path moves, of `lane`, `write_back`, `write`, `congestion`, `unsent`, `stall`. An empty list measures and changes nothing.",
+        "For experiments: the only levers that the adaptive path moves, of `lane`, `write_back`, `write`, `congestion`, `unsent`, `window`, `stall`. An empty list measures and changes nothing.",
     ),
     Key::later("performance.buffer_optimization_interval", Duration, "How often steps are reconsidered."),
     Key::active(

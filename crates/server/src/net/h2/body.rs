@@ -1,12 +1,14 @@
 //! [`Body`]: the body of one HTTP/2 request.
 
 use std::future::poll_fn;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use h2::RecvStream;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
+use super::inflow::Arrived;
 use crate::http::exchange::BodyError;
 use crate::net::bound::Bound;
 
@@ -26,6 +28,7 @@ pub(super) struct Rest {
     stream: RecvStream,
     /// Bytes that the handler has, and that the client may not send anew before it is done with them.
     unreleased: usize,
+    arrived: Arrived,
 }
 
 /// The stream's side of the loan.
@@ -38,10 +41,10 @@ pub(super) struct Loan {
 }
 
 /// Lends the receiving side out.
-pub(super) fn lend(stream: RecvStream, expects_continue: bool) -> (Body, Loan) {
+pub(super) fn lend(stream: RecvStream, arrived: Arrived, expects_continue: bool) -> (Body, Loan) {
     let (ask, asked) = oneshot::channel();
     let (home, back) = oneshot::channel();
-    let rest = Rest { stream, unreleased: 0 };
+    let rest = Rest { stream, unreleased: 0, arrived };
     let body = Body { rest: Some(rest), ask: expects_continue.then_some(ask), home: Some(home) };
     (body, Loan { asked: expects_continue.then_some(asked), home: back })
 }
@@ -76,7 +79,7 @@ impl Body {
     /// The body of a stream that nobody takes back.
     #[cfg(test)]
     pub(crate) fn of(stream: RecvStream) -> Self {
-        lend(stream, false).0
+        lend(stream, Arrived::default(), false).0
     }
 
     /// See [`crate::http::exchange::Incoming::next`].
@@ -104,6 +107,7 @@ impl Rest {
                 Some(Err(_)) => return Err(BodyError::Closed),
                 Some(Ok(bytes)) => {
                     self.unreleased = bytes.len();
+                    self.arrived.fetch_add(bytes.len() as u64, Relaxed);
                     if !bytes.is_empty() {
                         return Ok(Some(bytes));
                     }

@@ -17,9 +17,11 @@ use super::peers::connect_tls;
 use super::{TestServer, describe, noise, test_tls};
 use crate::flow::Ending;
 
-type Driver = JoinHandle<Result<(), h2::Error>>;
+pub(super) type Driver = JoinHandle<Result<(), h2::Error>>;
 
-async fn handshake(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> (SendRequest<Bytes>, Driver) {
+pub(super) async fn handshake(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+) -> (SendRequest<Bytes>, Driver) {
     let (client, connection) = h2::client::handshake(stream).await.unwrap();
     (client, tokio::spawn(connection))
 }
@@ -33,7 +35,7 @@ async fn get(client: &SendRequest<Bytes>, uri: &str) -> Response<RecvStream> {
 }
 
 /// Sends a request and, as the window allows, its body.
-async fn send(client: &SendRequest<Bytes>, request: Request<()>, body: Option<Bytes>) -> ResponseFuture {
+pub(super) async fn send(client: &SendRequest<Bytes>, request: Request<()>, body: Option<Bytes>) -> ResponseFuture {
     let mut client = client.clone().ready().await.unwrap();
     let (response, mut stream) = client.send_request(request, body.is_none()).unwrap();
     if let Some(mut body) = body {
@@ -62,7 +64,7 @@ async fn body(response: Response<RecvStream>) -> Result<Vec<u8>, h2::Error> {
     Ok(all)
 }
 
-fn put(uri: &str) -> Request<()> {
+pub(super) fn put(uri: &str) -> Request<()> {
     Request::put(uri).body(()).unwrap()
 }
 

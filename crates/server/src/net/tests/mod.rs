@@ -8,6 +8,7 @@ mod http2;
 mod malformed;
 mod peers;
 mod uploads;
+mod windows;
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -40,7 +41,7 @@ use crate::flow::{Begin, Ending, Engine, FileBody, Flow, PaceConfig, Whose};
 use crate::http::exchange::{Incoming, Outgoing, Peer};
 use crate::storage::{Blob, StoreError};
 use crate::telemetry::metrics::Metrics;
-use hfs_core::pace::Direction;
+use hfs_core::pace::{Direction, Settings};
 
 /// A server of this layer, and what its service saw.
 struct TestServer {
@@ -66,7 +67,9 @@ impl TestServer {
         let address = listeners.addresses().remove(0);
         let shutdown = Shutdown::new();
         let seen = Arc::new(Seen::default());
-        let service = Echo(Arc::new(State::in_directory(directory.path())));
+        let settings = Settings { stall: config.stall, ..Settings::default() };
+        let engine = engine(PaceConfig { settings, ..PaceConfig::default() });
+        let service = Echo(Arc::new(State { engine, ..State::in_directory(directory.path()) }));
         let server = Server {
             config: Arc::new(ArcSwap::from_pointee(config)),
             tls,
@@ -171,6 +174,7 @@ struct Echo(Arc<State>);
 
 struct State {
     file: PathBuf,
+    engine: Arc<Engine>,
     endings: Mutex<Vec<Ending>>,
     ended: Notify,
     /// Handlers of `/wait` that were entered, and what lets them go on.
@@ -184,12 +188,19 @@ impl State {
         let file = directory.join("blob");
         Self {
             file,
+            engine: engine(PaceConfig::default()),
             endings: Mutex::default(),
             ended: Notify::new(),
             entered: Notify::new(),
             waiting: Counter::default(),
             release: Notify::new(),
         }
+    }
+
+    async fn flow(&self, direction: Direction, size: Option<u64>, request: &Request<Incoming>) -> Flow {
+        let wire = request.extensions().get::<Peer>().and_then(|peer| peer.wire.clone());
+        let begin = Begin { direction, size, wire, whose: Whose::default(), forced: None };
+        self.engine.begin(begin).await
     }
 
     async fn answer(self: &Arc<Self>, mut request: Request<Incoming>) -> Response<Outgoing> {
@@ -199,6 +210,13 @@ impl State {
                 Some(body) => text(StatusCode::CREATED, describe(&body)),
                 None => text(StatusCode::BAD_REQUEST, "broken body".to_owned()),
             },
+            (Method::PUT, "/flow") => {
+                let mut flow = self.flow(Direction::Upload, None, &request).await;
+                while let Ok(Some(piece)) = request.body_mut().next().await {
+                    flow.moved(piece.len() as u64, true);
+                }
+                text(StatusCode::CREATED, String::new())
+            }
             (Method::PUT, "/first") => {
                 let _ = request.body_mut().next().await;
                 text(StatusCode::CONFLICT, "one piece was enough".to_owned())
@@ -211,15 +229,7 @@ impl State {
                     state.endings.lock().unwrap().push(ending);
                     state.ended.notify_waiters();
                 };
-                let begin = Begin {
-                    direction: Direction::Download,
-                    size: Some(size),
-                    wire: request.extensions().get::<Peer>().and_then(|peer| peer.wire.clone()),
-                    whose: Whose::default(),
-                    forced: None,
-                };
-                let engine = Arc::new(Engine::new(PaceConfig::default(), Arc::new(Metrics::new())));
-                let flow = engine.begin(begin).await;
+                let flow = self.flow(Direction::Download, Some(size), &request).await;
                 Response::new(Outgoing::File(Box::new(FileBody::new(Arc::new(blob), 0..size, flow, note))))
             }
             (Method::HEAD, "/sized") => {
@@ -262,6 +272,10 @@ impl tower_service::Service<Request<Incoming>> for Echo {
         let state = Arc::clone(&self.0);
         Box::pin(async move { Ok(state.answer(request).await) })
     }
+}
+
+fn engine(config: PaceConfig) -> Arc<Engine> {
+    Arc::new(Engine::new(config, Arc::new(Metrics::new())))
 }
 
 async fn read_all(body: &mut Incoming) -> Option<Vec<u8>> {

@@ -1,0 +1,93 @@
+//! [`WindowClaim`]: how far the receive window of one connection may grow, by its flows' plans and by the memory.
+//!
+//! A window is a promise to take that many bytes, so what it has grown by is claimed from the budget of all flows. A
+//! client may use what it was promised at any time, so the claim lasts as long as the connection.
+
+use std::sync::{Mutex, PoisonError};
+
+use hfs_core::pace::Window;
+use tokio::sync::watch;
+
+use super::memory::Share;
+
+/// What the flows of a connection let its window be, and the memory behind it.
+#[derive(Debug)]
+pub(crate) struct WindowClaim {
+    most: watch::Sender<u32>,
+    share: Mutex<Option<Share>>,
+}
+
+impl Default for WindowClaim {
+    fn default() -> Self {
+        Self { most: watch::Sender::new(Window::FIRST), share: Mutex::default() }
+    }
+}
+
+impl WindowClaim {
+    /// A flow's plan lets the window grow to `most`, on memory of `share`.
+    pub(super) fn allow(&self, most: u32, share: impl FnOnce() -> Share) {
+        if most <= *self.most.borrow() {
+            return;
+        }
+        self.share.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(share);
+        self.most.send_replace(most);
+    }
+
+    /// Waits until the window may be larger than `size`; returns by how much.
+    pub(crate) async fn above(&self, size: u32) -> u32 {
+        let mut most = self.most.subscribe();
+        // The sender lives as long as this does.
+        let allowed = most.wait_for(|&most| most > size).await;
+        allowed.map_or(size, |most| *most)
+    }
+
+    /// Claims the memory of a window of `size`; false when there is not enough.
+    pub(crate) fn claim(&self, size: u32) -> bool {
+        let grown = size.saturating_sub(Window::FIRST) as usize;
+        let mut share = self.share.lock().unwrap_or_else(PoisonError::into_inner);
+        share.as_mut().is_some_and(|share| share.resize(grown) == grown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hfs_core::ByteSize;
+
+    use super::super::memory::Memory;
+    use super::*;
+
+    #[tokio::test]
+    async fn the_windows_of_many_connections_stay_within_the_memory() {
+        let memory = Memory::new(ByteSize::mib(64));
+        let claims: Vec<WindowClaim> = (0..100).map(|_| WindowClaim::default()).collect();
+        let mut grown = 0;
+        for claim in &claims {
+            assert!(!claim.claim(2 * Window::FIRST), "no flow has asked for it");
+            claim.allow(Window::MOST, || memory.unclaimed());
+            let mut size = Window::FIRST;
+            while size < claim.above(0).await && claim.claim(2 * size) {
+                size *= 2;
+            }
+            grown += u64::from(size - Window::FIRST);
+        }
+        assert!((16 << 20..=32 << 20).contains(&grown), "{grown} of the half that there is");
+        assert_eq!(memory.free() as u64 + grown, 64 << 20);
+        drop(claims);
+        assert_eq!(memory.free(), 64 << 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_window_waits_for_a_flow_that_lets_it_grow() {
+        let claim = WindowClaim::default();
+        let memory = Memory::new(ByteSize::mib(64));
+        claim.allow(Window::FIRST, || memory.unclaimed());
+        let grown = claim.above(Window::FIRST);
+        tokio::pin!(grown);
+        let waited = tokio::time::timeout(std::time::Duration::from_secs(60), &mut grown).await;
+        assert!(waited.is_err(), "a standard flow changes nothing");
+        claim.allow(3 * Window::FIRST, || memory.unclaimed());
+        assert_eq!(grown.await, 3 * Window::FIRST);
+        claim.allow(Window::FIRST, || memory.unclaimed());
+        assert_eq!(claim.above(2 * Window::FIRST).await, 3 * Window::FIRST, "the next flow does not take it back");
+    }
+}

@@ -1,0 +1,130 @@
+//! [`Inflow`]: what a connection receives, and the windows that follow it.
+//!
+//! While an upload's plan lets the window grow, a PING now and then measures what arrives within one round trip
+//! (`core::pace::Window` decides what that means). The answer takes the way of the body, so it is right also where the
+//! TCP connection ends at something in between.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::Connection;
+use h2::{Ping, PingPong};
+use hfs_core::pace::{Round, Window};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::flow::Wire;
+
+/// What a connection may have under way beyond the window of one stream: others go on while the disk is slow for one.
+const OTHERS: u32 = 1 << 20;
+/// Time between questions that changed nothing: it doubles from the first to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Body bytes of all streams of a connection, counted as they are dealt with.
+pub(super) type Arrived = Arc<AtomicU64>;
+
+/// The receiving side of one connection.
+pub(super) struct Inflow {
+    /// Gone when the connection has no socket to speak of, or when it broke.
+    measured: Option<Measured>,
+    window: Window,
+    arrived: Arrived,
+}
+
+struct Measured {
+    wire: Wire,
+    pings: PingPong,
+    pause: Duration,
+    step: Step,
+}
+
+/// Where the measuring stands, so that it can be given up and taken up again at any point.
+#[derive(Clone, Copy)]
+enum Step {
+    Pause { until: Instant, from: u64 },
+    Asked { at: Instant, from: u64 },
+}
+
+/// The windows that a connection begins with: of one stream, of all.
+pub(super) const FIRST: (u32, u32) = (Window::FIRST, Window::FIRST + OTHERS);
+
+impl Inflow {
+    pub(super) fn new(wire: Option<Wire>, pings: Option<PingPong>) -> Self {
+        let step = Step::Pause { until: Instant::now(), from: 0 };
+        let measured = wire.zip(pings).map(|(wire, pings)| Measured { wire, pings, pause: Duration::ZERO, step });
+        Self { measured, window: Window::default(), arrived: Arc::default() }
+    }
+
+    /// For a stream to count on.
+    pub(super) fn arrived(&self) -> Arrived {
+        Arc::clone(&self.arrived)
+    }
+
+    /// Waits for the next round trip after which the window should be larger, and for the memory that it needs. Never
+    /// ends where nothing may grow. Cancel-safe.
+    pub(super) async fn growth(&mut self) -> (u32, Round) {
+        let Some(measured) = &mut self.measured else { return std::future::pending().await };
+        loop {
+            let most = measured.wire.window().above(self.window.size()).await;
+            let Some(round) = measured.round(&self.arrived).await else {
+                // The connection is about to say why.
+                return std::future::pending().await;
+            };
+            match self.window.wanted(&round, most).filter(|&size| measured.wire.window().claim(size)) {
+                Some(size) => {
+                    measured.pause = Duration::ZERO;
+                    return (size, round);
+                }
+                None => measured.pause = (measured.pause * 2).clamp(FIRST_PAUSE, LAST_PAUSE),
+            }
+        }
+    }
+
+    /// Tells the client, whose next bytes may already come under the new windows.
+    pub(super) fn grow<T: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        connection: &mut Connection<T, Bytes>,
+        size: u32,
+        round: &Round,
+    ) {
+        // Refused while the client has not acknowledged the last change: the next round trip asks again.
+        if connection.set_initial_window_size(size).is_err() {
+            return;
+        }
+        connection.set_target_window_size(size + OTHERS);
+        debug!(from = self.window.size(), to = size, arrived = round.bytes, within = ?round.took, "Window grew");
+        self.window.grow(size, round);
+    }
+}
+
+impl Measured {
+    /// One round trip in which something arrived. `None`: the connection is over.
+    async fn round(&mut self, arrived: &AtomicU64) -> Option<Round> {
+        loop {
+            match self.step {
+                Step::Pause { until, from } => {
+                    tokio::time::sleep_until(until).await;
+                    let now = arrived.load(Relaxed);
+                    if now == from {
+                        self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LAST_PAUSE);
+                        self.step = Step::Pause { until: Instant::now() + self.pause, from };
+                    } else {
+                        self.pings.send_ping(Ping::opaque()).ok()?;
+                        self.step = Step::Asked { at: Instant::now(), from: now };
+                    }
+                }
+                Step::Asked { at, from } => {
+                    poll_fn(|cx| self.pings.poll_pong(cx)).await.ok()?;
+                    let now = arrived.load(Relaxed);
+                    self.step = Step::Pause { until: Instant::now() + self.pause, from: now };
+                    return Some(Round { bytes: now - from, took: at.elapsed() });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Receive windows of HTTP/2 on a long path, in simulated time.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use hfs_core::ByteSize;
+use hfs_core::pace::Carrier;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex, split};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::http2::{handshake, put, send};
+use super::{Echo, PaceConfig, State, engine, test_config};
+use crate::flow::Wire;
+use crate::http::exchange::Peer;
+use crate::net::accept::Link;
+use crate::net::{Shutdown, h2};
+
+/// 100 Mbit/s, in bytes per second.
+const RATE: f64 = 12.5e6;
+/// Each way.
+const DELAY: Duration = Duration::from_millis(150);
+const LENGTH: u64 = 60_000_000;
+
+/// How long an upload takes over a path of [`RATE`] and twice [`DELAY`].
+async fn upload(config: PaceConfig) -> Duration {
+    let client = serve(config);
+    let (client, _driver) = handshake(client).await;
+    let start = Instant::now();
+    let body = Bytes::from(vec![7; LENGTH as usize]);
+    let response = send(&client, put("http://a.example/flow"), Some(body)).await;
+    assert_eq!(response.await.unwrap().status(), 201);
+    start.elapsed()
+}
+
+/// The client's end of a long path to a server.
+fn serve(config: PaceConfig) -> DuplexStream {
+    let state = State { engine: engine(config), ..State::in_directory("".as_ref()) };
+    // Plans need a connection; what the kernel says of this one is nothing.
+    let socket = OwnedFd::from(UnixStream::pair().unwrap().0);
+    let link = Link {
+        config: Arc::new(test_config()),
+        service: Echo(Arc::new(state)),
+        peer: Peer { wire: Some(Wire::new(socket, Carrier::H2)), ..Peer::default() },
+        phases: Shutdown::new().watch(),
+        events: Arc::new(()),
+    };
+    let (client, near) = duplex(64 << 10);
+    let (far, server) = duplex(64 << 10);
+    let ((near_out, near_in), (far_out, far_in)) = (split(near), split(far));
+    carry(near_out, far_in);
+    carry(far_out, near_in);
+    tokio::spawn(h2::serve(server, Box::new(link)));
+    client
+}
+
+/// Takes bytes at [`RATE`], and gives each after [`DELAY`].
+fn carry(mut from: impl AsyncRead + Send + Unpin + 'static, mut to: impl AsyncWrite + Send + Unpin + 'static) {
+    let (entry, mut exit) = mpsc::unbounded_channel::<(Instant, Bytes)>();
+    tokio::spawn(async move {
+        let mut free = Instant::now();
+        loop {
+            let mut piece = BytesMut::with_capacity(64 << 10);
+            if from.read_buf(&mut piece).await.unwrap_or(0) == 0 {
+                return;
+            }
+            free = free.max(Instant::now()) + Duration::from_secs_f64(piece.len() as f64 / RATE);
+            if entry.send((free + DELAY, piece.freeze())).is_err() {
+                return;
+            }
+            sleep_until(free).await;
+        }
+    });
+    tokio::spawn(async move {
+        while let Some((at, piece)) = exit.recv().await {
+            sleep_until(at).await;
+            if to.write_all(&piece).await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_over_a_long_fast_path_is_not_held_by_its_window() {
+    let at_best = Duration::from_secs_f64(LENGTH as f64 / RATE);
+    let adaptive = upload(PaceConfig::default()).await;
+    let standard = upload(PaceConfig { enabled: false, ..PaceConfig::default() }).await;
+    // One window of 1 MiB per round trip of 300 ms.
+    assert!(standard > 3 * at_best, "{standard:?}: the standard arm keeps the original's window");
+    assert!(adaptive < at_best.mul_f64(1.6), "{adaptive:?} where {at_best:?} is possible");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_without_memory_behind_it_stays_as_it_is() {
+    let short = PaceConfig { memory: ByteSize::mib(1), ..PaceConfig::default() };
+    let standard = PaceConfig { enabled: false, ..PaceConfig::default() };
+    let (short, standard) = (upload(short).await, upload(standard).await);
+    assert!(short > standard.mul_f64(0.95), "{short:?} against {standard:?}");
+}
