@@ -9,16 +9,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use hfs_core::SlotPath;
-use tracing::{error, info, warn};
+use prometheus_client::metrics::counter::Counter;
+use tokio::sync::Semaphore;
+use tracing::{debug, error, info, warn};
 
 use crate::clock::{self, Stopwatch};
 use crate::config::Config;
 use crate::flow::Engine;
 use crate::http::context::Chain;
-use crate::meta::sqlite::SqliteMeta;
+use crate::meta::sqlite::{OpenError, SqliteMeta};
 use crate::meta::{Farewell, MetaError, MetaStore, Record, Tombstone};
 use crate::storage::adopt::Adopted;
 use crate::storage::local::LocalStore;
+use crate::storage::sweep::SweepError;
 use crate::storage::{BlobStore, StoreError, adopt, audit, sweep};
 use crate::telemetry::metrics::Metrics;
 
@@ -30,6 +33,8 @@ pub struct App {
     metrics: Arc<Metrics>,
     engine: Arc<Engine>,
     tries: Arc<Tries>,
+    /// Whose turn it is to use up the store's reserve.
+    hard_times: Semaphore,
     /// Whether the last step of an upload that the disk or the database took part in failed.
     is_troubled: AtomicBool,
     /// When a refused signature was last explained, in milliseconds of `started`.
@@ -46,7 +51,7 @@ impl App {
     /// One of them cannot be used; the error says which, where and why.
     pub fn open(config: Config, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
         let tree = LocalStore::open(&config.storage)?;
-        let meta = SqliteMeta::open_counted(&database(tree.root()), metrics.meta_commits.clone())?;
+        let meta = open_rows(&tree, metrics.meta_commits.clone())?;
         let store = Arc::new(tree.clone());
         Ok(Self { tree: Some(tree), ..Self::of_parts(config, store, Arc::new(meta), metrics) })
     }
@@ -67,6 +72,7 @@ impl App {
             meta,
             metrics,
             tries,
+            hard_times: Semaphore::new(1),
             is_troubled: AtomicBool::new(false),
             explained,
             started,
@@ -128,12 +134,20 @@ impl App {
     }
 
     /// Replaces a live row by a tombstone, then removes its file; returns whether it was still live. A crash in between
-    /// leaves nothing for ever: the sweep finds the file by the note made before.
+    /// leaves nothing for ever: the sweep finds the file by the note made before. Works on a full disk too, by what the
+    /// store holds back.
     ///
     /// # Errors
     /// The tombstone was not written, or nobody knows; the file stays. One that cannot be removed after its tombstone
     /// is no error: it is invisible, and the sweep tries again.
     pub async fn bury(&self, record: &Record, reason: Farewell) -> Result<bool, BuryError> {
+        match self.bury_in_room(record, reason).await {
+            Err(BuryError::Meta(MetaError::Full { .. })) => self.on_reserve(self.bury_in_room(record, reason)).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn bury_in_room(&self, record: &Record, reason: Farewell) -> Result<bool, BuryError> {
         let (slot, id) = (&record.slot, record.id);
         // A full disk must not keep what would make room: without the note, only a crash in between leaves the file.
         if let Err(failure) = self.store.condemn(&record.place, id).await {
@@ -154,6 +168,28 @@ impl App {
             warn!(%slot, error = %Chain(&failure), "The next sweep ends a removal");
         }
         Ok(is_ours)
+    }
+
+    /// Does, on what the store holds back, what failed for want of room. One at a time: the next must not find the
+    /// reserve half taken back.
+    async fn on_reserve<T>(&self, work: impl Future<Output = T>) -> T {
+        // It is never closed.
+        let _turn = self.hard_times.acquire().await;
+        match self.store.give_up_reserve().await {
+            Ok(given_up) => debug!(given_up, "The disk is full: using what was held back"),
+            Err(failure) => warn!(error = %Chain(&failure), "What was held back for a full disk could not be used"),
+        }
+        let done = work.await;
+        self.take_reserve().await;
+        done
+    }
+
+    /// Holds back some space for a full disk, as far as there is any.
+    pub async fn take_reserve(&self) {
+        match self.store.take_reserve().await {
+            Ok(is_whole) => debug!(is_whole, "Space is held back for a full disk"),
+            Err(failure) => warn!(error = %Chain(&failure), "Nothing is held back for a full disk"),
+        }
     }
 
     /// Notes whether disk and database did what an upload asked of them.
@@ -203,7 +239,12 @@ impl App {
     /// Resolves what dead processes left behind: temporaries, and names without a row.
     pub async fn sweep(&self) {
         let Some(tree) = &self.tree else { return };
-        match sweep::sweep(tree, &*self.meta).await {
+        let swept = match sweep::sweep(tree, &*self.meta).await {
+            // What is swept may be what fills the disk.
+            Err(SweepError::Meta(MetaError::Full { .. })) => self.on_reserve(sweep::sweep(tree, &*self.meta)).await,
+            swept => swept,
+        };
+        match swept {
             Ok(swept) => self.metrics.swept(&swept),
             Err(failure) => error!(error = %Chain(&failure), "The sweep of abandoned uploads failed"),
         }
@@ -238,6 +279,7 @@ pub async fn adopt_now(config: &Config, out: &mut dyn Write) -> anyhow::Result<(
     }
     let Adopted { files, size, known, skipped } = adopted;
     writeln!(out, "{files} files adopted ({size}), {known} known already, {skipped} skipped")?;
+    tree.take_reserve().await?;
     Ok(())
 }
 
@@ -248,7 +290,7 @@ pub async fn adopt_now(config: &Config, out: &mut dyn Write) -> anyhow::Result<(
 pub async fn audit(config: &Config, out: &mut dyn Write) -> anyhow::Result<bool> {
     anyhow::ensure!(database(&config.storage.path).is_file(), "no store in {}", config.storage.path.display());
     let tree = LocalStore::open(&config.storage)?;
-    let meta = SqliteMeta::open(&database(tree.root()))?;
+    let meta = open_rows(&tree, Counter::default())?;
     let mut said = Vec::new();
     let mut report = |finding| said.push(format!("{finding}"));
     let audited = audit::audit(&tree, &meta, &mut report).await?;
@@ -265,8 +307,20 @@ pub async fn audit(config: &Config, out: &mut dyn Write) -> anyhow::Result<bool>
 
 fn open(config: &Config) -> anyhow::Result<(LocalStore, Arc<dyn MetaStore>)> {
     let tree = LocalStore::open(&config.storage)?;
-    let meta = SqliteMeta::open(&database(tree.root()))?;
+    let meta = open_rows(&tree, Counter::default())?;
     Ok((tree, Arc::new(meta)))
+}
+
+/// Opens the database of a tree. It needs room for its log and its shared memory: on a full disk, that which the tree
+/// holds back. SQLite has many names for a lack of room, so none is asked for: whatever the cause, that costs nothing.
+fn open_rows(tree: &LocalStore, commits: Counter) -> Result<SqliteMeta, OpenError> {
+    let path = database(tree.root());
+    match SqliteMeta::open_counted(&path, commits.clone()) {
+        Err(OpenError::Engine { .. } | OpenError::Io { .. }) if tree.give_up_reserve_now() => {
+            SqliteMeta::open_counted(&path, commits)
+        }
+        opened => opened,
+    }
 }
 
 /// Why a blob was not removed.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
 use crate::app::{App, BuryError};
@@ -14,12 +14,12 @@ use crate::clock::{self, Stopwatch};
 use crate::http::context::Chain;
 use crate::meta::Farewell;
 
-/// Between two looks at what has expired.
-const PERIOD: Duration = Duration::from_secs(60);
+/// Between two looks at whether the storage works again, and holds back what it should.
+const ROUND: Duration = Duration::from_secs(60);
 /// Between two sweeps of abandoned temporaries.
 const SWEEP_PERIOD: Duration = Duration::from_secs(3600);
-/// Most files that one look removes: a clock that jumped ahead must not empty the store in one go.
-const MOST: usize = 1000;
+/// Rows that are read at once.
+const PAGE: usize = 1000;
 /// Between two removals.
 const PACE: Duration = Duration::from_millis(5);
 /// A wall clock that moved this much against the monotonic one since the last look is not believed for one more look.
@@ -27,43 +27,59 @@ const JUMP: i64 = 3600;
 
 /// Runs until it is dropped.
 pub async fn run(app: Arc<App>) {
-    let mut looks = interval_at(Instant::now() + PERIOD, PERIOD);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut sweeps = interval_at(Instant::now() + SWEEP_PERIOD, SWEEP_PERIOD);
-    sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tokio::join!(expire(&app), make_rounds(&app), sweep(&app));
+}
+
+/// `cleanup_interval` is read each time: a reload counts from the next look on.
+async fn expire(app: &App) {
     let mut drift = Drift::new(Stopwatch::start(), clock::now().as_unix());
     loop {
-        tokio::select! {
-            _ = looks.tick() => {
-                app.probe().await;
-                if drift.jumped(clock::now().as_unix()) {
-                    warn!("The clock jumped by more than an hour: nothing expires until the next look");
-                    continue;
-                }
-                match remove_expired(&app).await {
-                    Ok(0) => debug!("Nothing has expired"),
-                    Ok(count) => info!(count, "Removed expired files"),
-                    Err(failure) => error!(error = %Chain(&failure), "Removing expired files failed"),
-                }
-            }
-            _ = sweeps.tick() => app.sweep().await,
+        sleep(app.config().storage.cleanup_interval).await;
+        if drift.jumped(clock::now().as_unix()) {
+            warn!("The clock jumped by more than an hour: nothing expires until the next look");
+            continue;
+        }
+        match remove_expired(app).await {
+            Ok(0) => debug!("Nothing has expired"),
+            Ok(count) => info!(count, "Removed expired files"),
+            Err(failure) => error!(error = %Chain(&failure), "Removing expired files failed"),
         }
     }
 }
 
-/// Buries and removes what has expired, at most [`MOST`] files; returns how many.
+async fn make_rounds(app: &App) {
+    loop {
+        sleep(ROUND).await;
+        app.probe().await;
+        app.take_reserve().await;
+    }
+}
+
+async fn sweep(app: &App) {
+    loop {
+        sleep(SWEEP_PERIOD).await;
+        app.sweep().await;
+    }
+}
+
+/// Buries and removes all that has expired; returns how many.
 ///
 /// # Errors
 /// The rows could not be read or changed; what was buried until then stays buried.
 pub async fn remove_expired(app: &App) -> Result<usize, BuryError> {
-    let expired = app.meta().expired(clock::now(), MOST).await?;
-    let count = expired.len();
-    for record in expired {
-        app.bury(&record, Farewell::Expired).await?;
-        app.metrics().janitor_removed.inc();
-        sleep(PACE).await;
+    let mut count = 0;
+    loop {
+        let expired = app.meta().expired(clock::now(), PAGE).await?;
+        if expired.is_empty() {
+            return Ok(count);
+        }
+        for record in expired {
+            app.bury(&record, Farewell::Expired).await?;
+            app.metrics().janitor_removed.inc();
+            count += 1;
+            sleep(PACE).await;
+        }
     }
-    Ok(count)
 }
 
 /// Compares the wall clock with the monotonic one.
@@ -156,16 +172,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_looks_once_a_minute_and_survives_a_failure() {
+    async fn it_looks_every_cleanup_interval_and_survives_a_failure() {
+        let period = Duration::from_secs(60);
         let rig = expiring(&[("a/1", Some(-1))]).await;
         rig.meta.fail_read(1);
         let log = listen();
         let janitor = tokio::spawn(run(Arc::clone(&rig.app)));
         tokio::task::yield_now().await;
-        tokio::time::advance(PERIOD).await;
+        tokio::time::advance(period).await;
         until("the first look has failed", async || log.lines_with("Removing expired files failed").len() == 1).await;
         assert_eq!(rig.store.places().len(), 1);
-        tokio::time::advance(PERIOD).await;
+        tokio::time::advance(period).await;
         until("the second look removed it", async || rig.store.places().is_empty()).await;
         janitor.abort();
     }

@@ -129,6 +129,7 @@ fn raise_descriptor_limit() {
 async fn prepare(app: &App) -> anyhow::Result<()> {
     app.adopt().await.context("Could not adopt the existing files")?;
     app.sweep().await;
+    app.take_reserve().await;
     Ok(())
 }
 

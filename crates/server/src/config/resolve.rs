@@ -244,6 +244,7 @@ impl Resolver<'_, '_> {
             path: path.unwrap_or_else(|| PathBuf::from("./uploads")),
             min_free: self.or("server.min_free_bytes", kind::size, ByteSize::mib(100)),
             io_deadline: self.span("server.io_deadline", 30),
+            cleanup_interval: self.span("server.cleanup_interval", 60),
         }
     }
 

@@ -34,24 +34,25 @@ pub struct FaultyMeta<M> {
     reads: Mutex<Plan>,
 }
 
-/// How many operations from now on the next failure is, and which.
-type Plan = Option<(u64, Fault)>;
+/// Failures to come: how many operations from now on each is, and which.
+type Plan = Vec<(u64, Fault)>;
 
 impl<M: MetaStore> FaultyMeta<M> {
     /// Wraps a store; nothing fails until told.
     #[must_use]
     pub fn new(inner: M) -> Self {
-        Self { inner, writes: Mutex::new(None), reads: Mutex::new(None) }
+        Self { inner, writes: Mutex::default(), reads: Mutex::default() }
     }
 
-    /// The `nth` write from now on (1 is the next one) fails that way; those before and after it work.
+    /// The `nth` write from now on (1 is the next one) fails that way; those before and after it work, as far as they
+    /// are not planned to fail too.
     pub fn fail_write(&self, nth: u64, fault: Fault) {
-        *self.writes.lock().unwrap_or_else(PoisonError::into_inner) = Some((nth, fault));
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner).push((nth, fault));
     }
 
     /// The `nth` read from now on is [`MetaError::Backend`]; those before and after it work.
     pub fn fail_read(&self, nth: u64) {
-        *self.reads.lock().unwrap_or_else(PoisonError::into_inner) = Some((nth, Fault::LostBefore));
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner).push((nth, Fault::LostBefore));
     }
 
     /// The store below.
@@ -86,14 +87,11 @@ impl<M: MetaStore> FaultyMeta<M> {
 
 fn next_fault(plan: &Mutex<Plan>) -> Option<Fault> {
     let mut plan = plan.lock().unwrap_or_else(PoisonError::into_inner);
-    let (left, fault) = plan.as_mut()?;
-    *left = left.saturating_sub(1);
-    if *left > 0 {
-        return None;
+    for (left, _) in plan.iter_mut() {
+        *left = left.saturating_sub(1);
     }
-    let fault = *fault;
-    *plan = None;
-    Some(fault)
+    let due = plan.iter().position(|(left, _)| *left == 0)?;
+    Some(plan.swap_remove(due).1)
 }
 
 #[deny(clippy::missing_trait_methods)]

@@ -25,6 +25,7 @@ pub(super) async fn conforms(make: impl Fn() -> Arc<dyn BlobStore>) {
     a_retracted_blob_is_gone_but_not_its_successor(&*make()).await;
     removal_is_final_and_idempotent_and_spares_readers(&*make()).await;
     a_directory_pruned_under_a_publication_is_made_again(make()).await;
+    a_reserve_is_given_up_once_and_held_again(&*make()).await;
 }
 
 async fn what_is_published_is_read_back(store: &dyn BlobStore) {
@@ -216,6 +217,16 @@ async fn a_directory_pruned_under_a_publication_is_made_again(store: Arc<dyn Blo
     }
     while let Some(racer) = racers.join_next().await {
         racer.unwrap();
+    }
+}
+
+async fn a_reserve_is_given_up_once_and_held_again(store: &dyn BlobStore) {
+    assert!(!store.give_up_reserve().await.unwrap(), "none is held until it is asked for");
+    for _ in 0..2 {
+        assert!(store.take_reserve().await.unwrap());
+        assert!(store.take_reserve().await.unwrap(), "it is whole already");
+        assert!(store.give_up_reserve().await.unwrap());
+        assert!(!store.give_up_reserve().await.unwrap());
     }
 }
 

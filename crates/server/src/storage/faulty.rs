@@ -26,6 +26,8 @@ pub enum Operation {
     Claim,
     /// [`BlobStore::open`].
     Open,
+    /// [`BlobStore::condemn`].
+    Condemn,
     /// [`BlobStore::remove`].
     Remove,
     /// [`BlobStore::free`], which then cannot tell.
@@ -185,7 +187,10 @@ impl<S: BlobStore> BlobStore for Faulty<S> {
     }
 
     fn condemn<'a>(&'a self, place: &'a Place, id: BlobId) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.store.condemn(place, id)
+        Box::pin(async move {
+            self.faults.pass(Operation::Condemn)?;
+            self.store.condemn(place, id).await
+        })
     }
 
     fn absolve(&self, id: BlobId) -> BoxFuture<'_, Result<(), StoreError>> {
@@ -197,6 +202,14 @@ impl<S: BlobStore> BlobStore for Faulty<S> {
             self.faults.pass(Operation::Remove)?;
             self.store.remove(place).await
         })
+    }
+
+    fn give_up_reserve(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.store.give_up_reserve()
+    }
+
+    fn take_reserve(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.store.take_reserve()
     }
 
     fn free(&self) -> BoxFuture<'_, Option<ByteSize>> {

@@ -4,6 +4,7 @@
 //! <root>/<slot path>               published blobs
 //! <root>/.hfs/tmp/<blob id>        temporaries, each leased by a lock for as long as its writer lives
 //! <root>/.hfs/blobs/<2 hex>/<id>   published blobs whose slot path the file system cannot hold
+//! <root>/.hfs/reserve/<number>     space that is held back for a full disk
 //! <root>/.hfs/claims               byte-range locks: who publishes at which slot
 //! <root>/.hfs/adoption-due         there while a foreign tree still has to be adopted
 //! ```
@@ -19,6 +20,7 @@ mod open;
 mod probe;
 mod publish;
 mod pump;
+mod reserve;
 #[cfg_attr(test, path = "local/seam_armed.rs")]
 mod seam;
 mod temporary;
@@ -49,6 +51,7 @@ pub(super) use self::walk::{FileStatus, Found, Step};
 use super::{Blob, BlobStore, BlobWriter, Claim, Hints, Place, StoreError};
 use claim::Claims;
 use lane::Lane;
+use reserve::Reserve;
 use seam::Seam;
 use temporary::Reaper;
 use tree::Tree;
@@ -66,6 +69,7 @@ struct Inner {
     /// `.hfs/tmp`.
     temporaries: Arc<OwnedFd>,
     claims: Arc<Claims>,
+    reserve: Reserve,
     /// Syscalls that write. Readers have their own lane, so that a burst of syncs cannot starve them.
     writes: Lane,
     reads: Lane,
@@ -85,6 +89,12 @@ impl LocalStore {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.0.root
+    }
+
+    /// [`BlobStore::give_up_reserve`] for a start, which may block. Best effort.
+    #[must_use]
+    pub fn give_up_reserve_now(&self) -> bool {
+        self.0.reserve.give_up().unwrap_or(false)
     }
 
     /// Waits until everything that was dropped or settled so far is off the disk. For an orderly exit, and tests.
@@ -150,6 +160,18 @@ impl BlobStore for LocalStore {
                 .writes
                 .run("remove a blob", move || inner.tree.remove(place.as_str()).map_err(failed("remove a blob"))),
         )
+    }
+
+    fn give_up_reserve(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
+        const ACTION: &str = "give up the reserve";
+        let inner = Arc::clone(&self.0);
+        Box::pin(self.0.writes.run(ACTION, move || inner.reserve.give_up().map_err(failed(ACTION))))
+    }
+
+    fn take_reserve(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
+        const ACTION: &str = "take the reserve";
+        let inner = Arc::clone(&self.0);
+        Box::pin(self.0.writes.run(ACTION, move || inner.reserve.take().map_err(failed(ACTION))))
     }
 
     fn free(&self) -> BoxFuture<'_, Option<ByteSize>> {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ struct Shared {
     claimed: Mutex<HashSet<SlotPath>>,
     released: Notify,
     temporaries: AtomicUsize,
+    has_reserve: AtomicBool,
 }
 
 impl MemoryStore {
@@ -104,6 +105,15 @@ impl BlobStore for MemoryStore {
             lock(&self.0.blobs).remove(place);
             Ok(())
         })
+    }
+
+    fn give_up_reserve(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(std::future::ready(Ok(self.0.has_reserve.swap(false, Ordering::Relaxed))))
+    }
+
+    fn take_reserve(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.0.has_reserve.store(true, Ordering::Relaxed);
+        Box::pin(std::future::ready(Ok(true)))
     }
 
     fn free(&self) -> BoxFuture<'_, Option<ByteSize>> {

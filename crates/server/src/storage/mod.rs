@@ -78,6 +78,12 @@ pub trait BlobStore: std::fmt::Debug + Send + Sync + 'static {
     /// Removes a published blob and the directories that it leaves empty; nothing there is success.
     fn remove<'a>(&'a self, place: &'a Place) -> BoxFuture<'a, Result<(), StoreError>>;
 
+    /// Gives up what is held back for what must work on a full store; false when nothing was.
+    fn give_up_reserve(&self) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Holds it back (again), as far as there is room; whether it is whole now. False also where a store has none.
+    fn take_reserve(&self) -> BoxFuture<'_, Result<bool, StoreError>>;
+
     /// Free bytes for an unprivileged writer, `None` when the store cannot tell. Cheap: may be up to a second old.
     fn free(&self) -> BoxFuture<'_, Option<ByteSize>>;
 }
@@ -284,4 +290,6 @@ pub struct StorageConfig {
     pub min_free: ByteSize,
     /// How long one disk operation may take before the upload is answered 503.
     pub io_deadline: Duration,
+    /// Between two looks at what has expired.
+    pub cleanup_interval: Duration,
 }

@@ -4,9 +4,13 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::rig::disk::Mounted;
-use crate::rig::server::TestServer;
-use crate::rig::wait_until;
+use crate::rig::server::{Builder, SECRET, TestServer};
+use crate::rig::{sign, wait_until};
+
+const DELETE_SECRET: &str = "deletes-1f2e3d4c5b6a79881726354453627180";
 
 #[test]
 fn a_full_disk_is_507_and_recovers_by_itself() {
@@ -41,6 +45,114 @@ fn below_the_floor_uploads_are_refused_and_downloads_go_on() {
         server.put(&format!("a/{number}.txt"), b"after").status == 507
     });
     assert_eq!(server.get("a/before.txt").body, b"before");
+}
+
+#[test]
+fn on_a_disk_without_a_free_byte_files_can_be_deleted() {
+    let disk = Mounted::ext4(64);
+    let mut server = on(&disk).start();
+    for number in 0..200 {
+        assert_eq!(server.put(&format!("small/{number}"), b"x").status, 201);
+    }
+    assert_eq!(server.put("large/file.bin", &vec![7; 4_000_000]).status, 201);
+    // A fresh log: each tombstone needs room for it to grow.
+    server.terminate();
+    server.restart();
+    let filler = disk.fill();
+    assert_eq!(server.put("more/file.bin", b"x").status, 507);
+
+    // Together they write more log than the reserve has, and give back less than they write.
+    for number in 0..200 {
+        assert_eq!(delete(&server, &format!("small/{number}")), 204, "{number}");
+        assert_eq!(server.get(&format!("small/{number}")).status, 404);
+    }
+    assert_eq!(delete(&server, "large/file.bin"), 204);
+    wait_until("201 in the space that came back", Duration::from_secs(5), || {
+        server.put("more/file.bin", &vec![8; 1_000_000]).status == 201
+    });
+    fs::remove_file(filler).expect("filler");
+    assert!(server.stored().len() == 1 && server.temporaries().is_empty(), "{:?}", server.stored());
+    server.assert_whole();
+}
+
+#[test]
+fn a_server_starts_on_a_disk_without_a_free_byte() {
+    let disk = Mounted::ext4(64);
+    starts_on(&disk, || drop(disk.fill()));
+}
+
+#[test]
+fn a_server_starts_on_a_disk_without_an_inode() {
+    let disk = Mounted::tmpfs("size=64m,nr_inodes=96");
+    starts_on(&disk, || drop(disk.fill_inodes()));
+}
+
+#[test]
+fn a_crashed_upload_that_fills_the_disk_is_swept_at_the_start() {
+    let disk = Mounted::ext4(64);
+    let mut server = on(&disk).start();
+    assert_eq!(server.put("a/file.bin", b"kept").status, 201);
+    server.terminate();
+    let left = server.storage().join(".hfs/tmp").join("0".repeat(32));
+    fs::write(&left, vec![1; 4_000_000]).expect("what a crash leaves");
+    disk.fill();
+    server.restart();
+    assert!(server.temporaries().is_empty(), "{:?}", server.temporaries());
+    wait_until("201 in the space that came back", Duration::from_secs(5), || {
+        server.put("b/file.bin", &vec![8; 1_000_000]).status == 201
+    });
+}
+
+#[test]
+fn what_expires_on_a_full_disk_gives_its_space_back() {
+    let disk = Mounted::ext4(64);
+    let server = on(&disk).set("server.cleanup_interval", "\"1s\"").start();
+    let size = 4_000_000;
+    let expires = sign::in_seconds(4);
+    for slot in ["brief", "short"] {
+        let claims = json!({
+            "iat": sign::in_seconds(0), "exp": sign::in_seconds(60), "sub": "romeo@example.org", "slot": slot,
+            "filename": "file.bin", "filesize": size, "filetype": "application/octet-stream", "expires": expires,
+        });
+        let token = sign::file_share(SECRET, &claims);
+        let headers = [("Authorization", &*token), ("Content-Type", "application/octet-stream")];
+        let stored = server.request("PUT", &format!("/{slot}/file.bin"), &headers, Some(&vec![7; size]));
+        assert_eq!(stored.status, 201, "{}", stored.text());
+    }
+    disk.fill();
+    assert!(sign::in_seconds(0) < expires, "the disk was filled too late to show anything");
+    wait_until("end of what has expired", Duration::from_secs(20), || server.stored().is_empty());
+    assert_eq!(server.metric("hfs_janitor_removed_total"), 2);
+    assert_eq!(server.put("next/file.bin", &vec![8; 4_000_000]).status, 201);
+    server.assert_whole();
+}
+
+fn on(disk: &Mounted) -> Builder {
+    let delete_secret = format!("{DELETE_SECRET:?}");
+    TestServer::builder()
+        .storage(&disk.path().join("storage"))
+        .set("server.min_free_bytes", "\"1KB\"")
+        .set("security.delete_secret", &delete_secret)
+}
+
+fn delete(server: &TestServer, slot: &str) -> u16 {
+    let target = format!("/{slot}?{}", sign::delete(SECRET, DELETE_SECRET, slot));
+    server.request("DELETE", &target, &[], None).status
+}
+
+/// Starts again after all that was left of the disk is taken; files are served, and one makes room for another.
+fn starts_on(disk: &Mounted, fill: impl FnOnce()) {
+    let mut server = on(disk).start();
+    for slot in ["a/file.bin", "b/file.bin"] {
+        assert_eq!(server.put(slot, slot.as_bytes()).status, 201);
+    }
+    server.terminate();
+    fill();
+    server.restart();
+    assert_eq!(server.get("a/file.bin").body, b"a/file.bin");
+    assert_eq!(delete(&server, "a/file.bin"), 204);
+    assert_eq!(server.get("b/file.bin").body, b"b/file.bin");
+    server.assert_whole();
 }
 
 fn fills_up_and_recovers(storage: &Path, size: usize, make_room: impl FnOnce()) {

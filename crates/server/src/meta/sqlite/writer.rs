@@ -172,9 +172,20 @@ impl Worker {
             .is_some_and(|connection| connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok());
         if !rolled_back || is_suspect(&cause) {
             self.reopen();
+        } else if cause.sqlite_error_code() == Some(ErrorCode::DiskFull) {
+            self.fold_log();
         }
         let cause = Arc::new(cause);
         applied.into_iter().for_each(|job| job.fail(&cause));
+    }
+
+    /// Writes the log into the database, which is there already, so that the next transaction overwrites the log
+    /// instead of adding to it: on a full disk, that is the only room there is. Best effort.
+    fn fold_log(&self) {
+        let fold = |connection: &Connection| connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        if let Some(Err(error)) = self.connection.as_ref().map(fold) {
+            error!(%error, "Could not fold the metadata log on a full disk");
+        }
     }
 
     /// The transaction could not begin: after five seconds of waiting for the lock, or at once because of an error.

@@ -12,6 +12,8 @@ pub(super) const TEMPORARIES: &str = "tmp";
 pub(super) const CLAIMS: &str = "claims";
 /// Present while a foreign tree still has to be adopted, below [`OURS`].
 pub(super) const ADOPTION_DUE: &str = "adoption-due";
+/// Folder of what is held back for a full disk, below [`OURS`].
+pub(super) const RESERVE: &str = "reserve";
 /// Root of the blobs whose slot path is no file name.
 pub(super) const BY_ID: &str = ".hfs/blobs";
 /// What a second name of a temporary ends with, while it replaces a leftover.

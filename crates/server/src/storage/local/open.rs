@@ -15,6 +15,7 @@ use super::claim::Claims;
 use super::lane::Lane;
 use super::layout::{ADOPTION_DUE, CLAIMS, OURS, TEMPORARIES};
 use super::pump;
+use super::reserve::Reserve;
 use super::seam::Seam;
 use super::temporary::Reaper;
 use super::tree::{DIRECTORY, Tree};
@@ -98,6 +99,7 @@ impl LocalStore {
         if !exact_names {
             warn!(root = %path.display(), "The file system confuses similar names: blobs are stored by id");
         }
+        let reserve = ours.try_clone().map_err(|source| io_error(path, "open .hfs", source))?;
         let claims = Claims::new(ours).map_err(|source| io_error(path, "lock files", source))?;
         if !claims.are_shared() {
             warn!(root = %path.display(), "The file system has no byte-range locks: run one process at a time on it");
@@ -110,6 +112,7 @@ impl LocalStore {
             tree: Tree::new(root),
             temporaries,
             claims: Arc::new(claims),
+            reserve: Reserve::new(reserve),
             writes: Lane::new(config.io_deadline),
             reads: Lane::new(config.io_deadline),
             reaper,

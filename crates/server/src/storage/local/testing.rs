@@ -27,7 +27,8 @@ impl Root {
 }
 
 pub(in crate::storage) fn config(path: &Path) -> StorageConfig {
-    StorageConfig { path: path.to_owned(), min_free: ByteSize::ZERO, io_deadline: Duration::from_secs(60) }
+    let minute = Duration::from_secs(60);
+    StorageConfig { path: path.to_owned(), min_free: ByteSize::ZERO, io_deadline: minute, cleanup_interval: minute }
 }
 
 /// Relative paths of all files below a directory, sorted.

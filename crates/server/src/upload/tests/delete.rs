@@ -8,6 +8,7 @@ use crate::http::exchange::Incoming;
 use crate::http::testing::{Rig, ask, get, listen, path, proven, put, slot_of};
 use crate::meta::faulty::Fault as RowFault;
 use crate::meta::{Entry, Farewell};
+use crate::storage::BlobStore as _;
 use crate::storage::faulty::{Fault, Operation};
 
 fn delete(slot: &str) -> Request<Incoming> {
@@ -62,8 +63,42 @@ async fn without_a_delete_secret_nothing_is_deleted() {
 }
 
 #[tokio::test]
+async fn a_full_disk_gives_up_its_reserve_for_a_deletion() {
+    let rig = Rig::new();
+    rig.send(put("a/b", BYTES)).await;
+    rig.meta.fail_write(1, RowFault::Full);
+    assert_eq!(rig.send(delete("a/b")).await.status, 204);
+    assert!(rig.store.places().is_empty());
+    assert!(rig.store.give_up_reserve().await.unwrap(), "it is held again");
+}
+
+#[tokio::test]
+async fn a_full_disk_without_a_reserve_says_so_and_keeps_the_file() {
+    let rig = Rig::new();
+    rig.send(put("a/b", BYTES)).await;
+    rig.meta.fail_write(1, RowFault::Full);
+    rig.meta.fail_write(2, RowFault::Full);
+    assert_eq!(rig.send(delete("a/b")).await.status, 507);
+    assert_eq!(rig.send(get("a/b")).await.text(), "forty-two");
+}
+
+#[tokio::test]
+async fn a_removal_that_cannot_be_noted_beforehand_still_happens() {
+    for fault in [Fault::Full, Fault::Io, Fault::Slow] {
+        let rig = Rig::new();
+        rig.send(put("a/b", BYTES)).await;
+        rig.faults.fail(Operation::Condemn, 1, fault);
+        let log = listen();
+        assert_eq!(rig.send(delete("a/b")).await.status, 204, "{fault:?}");
+        assert_eq!(log.lines_with("could not be noted beforehand").len(), 1, "{fault:?}");
+        assert!(rig.store.places().is_empty(), "{fault:?}");
+        assert_eq!(rig.send(get("a/b")).await.status, 404, "{fault:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_file_whose_row_cannot_be_buried_stays() {
-    for (fault, status) in [(RowFault::Full, 507), (RowFault::Busy, 503), (RowFault::LostBefore, 503)] {
+    for (fault, status) in [(RowFault::Busy, 503), (RowFault::LostBefore, 503)] {
         let rig = Rig::new();
         rig.send(put("a/b", BYTES)).await;
         rig.meta.fail_write(1, fault);

@@ -1,8 +1,10 @@
 //! File systems of a test's own: small ones that fill up, and one whose power can be cut.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -92,6 +94,28 @@ impl Mounted {
 
     pub(crate) fn path(&self) -> &Path {
         &self.folder
+    }
+
+    /// Takes every byte that is left, as another program would: the file that holds them.
+    #[track_caller]
+    pub(crate) fn fill(&self) -> PathBuf {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let path = self.folder.join(format!("filler-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
+        let mut filler = fs::File::create(&path).expect("filler");
+        for step in [1 << 20, 4 << 10, 1] {
+            // Synced each time: what is only promised to the file can still be refused to it.
+            while filler.write_all(&vec![1; step]).and_then(|()| filler.sync_all()).is_ok() {}
+        }
+        path
+    }
+
+    /// Takes every file name that is left, in a folder of their own.
+    #[track_caller]
+    pub(crate) fn fill_inodes(&self) -> PathBuf {
+        let folder = self.folder.join("fillers");
+        fs::create_dir(&folder).expect("folder");
+        let _ = (0..).try_for_each(|number| fs::File::create(folder.join(number.to_string())).map(drop));
+        folder
     }
 }
 
