@@ -9,6 +9,7 @@ mod cargo_tools;
 mod docs;
 mod links;
 mod lint;
+mod netlab;
 mod packages;
 mod place;
 mod python;
@@ -25,6 +26,7 @@ Chores of hmac-file-server
   cargo xtask test [ARGS]     every test, real servers included; ARGS go to `cargo test`
   cargo xtask soak [ARGS]     the same tests in their long versions (hours)
   cargo xtask bench           server CPU per GiB and per request, interleaved with nginx
+  cargo xtask netlab SHAPE    an emulated link between two network namespaces, to try things on
   cargo xtask lint            formatting, clippy, cargo-deny, cargo-audit
   cargo xtask docs [--check]  writes what is generated in the documents, or checks it and every link and anchor
 
@@ -48,6 +50,7 @@ fn chore(arguments: &[String]) -> Result<()> {
         ("test", rest) => test::test(rest),
         ("soak", rest) => test::soak(rest),
         ("bench", rest) => bench::bench(rest),
+        ("netlab", rest) => netlab::netlab(rest),
         ("lint", []) => lint::lint(),
         ("docs", []) => docs::write(),
         ("docs", [flag]) if flag == "--check" => docs::check(),

@@ -1,0 +1,165 @@
+//! [`Line`]: when a packet arrives, if it does. Pure: time is an argument, chance is a seed.
+
+use std::time::Duration;
+
+use crate::Shape;
+
+/// Radio and wire keep a delay for a while: a fresh one for each packet would, in order, only add to the delay.
+const JITTER_LASTS: Duration = Duration::from_millis(10);
+
+/// One way of a link.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) shape: Shape,
+    /// Until then the packets before are on the wire.
+    busy_until: Duration,
+    last_due: Duration,
+    jitter: Duration,
+    jitter_until: Duration,
+    dice: Dice,
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Fate {
+    /// It arrives then.
+    Due(Duration),
+    /// It took its time on the wire and does not arrive.
+    Lost,
+    /// There was no room in the queue.
+    Full,
+}
+
+impl Line {
+    pub(crate) fn new(shape: Shape, seed: u64) -> Self {
+        Self {
+            shape,
+            busy_until: Duration::ZERO,
+            last_due: Duration::ZERO,
+            jitter: Duration::ZERO,
+            jitter_until: Duration::ZERO,
+            dice: Dice::new(seed),
+        }
+    }
+
+    /// Offers a packet of so many bytes at `now`, which never goes back.
+    pub(crate) fn offer(&mut self, now: Duration, bytes: usize) -> Fate {
+        let begin = self.busy_until.max(now);
+        if begin - now > self.shape.queue {
+            return Fate::Full;
+        }
+        self.busy_until = begin + self.time_on_wire(bytes);
+        if self.dice.share() < self.shape.loss {
+            return Fate::Lost;
+        }
+        let due = self.busy_until + self.delay(now);
+        self.last_due = self.last_due.max(due);
+        Fate::Due(self.last_due)
+    }
+
+    fn time_on_wire(&self, bytes: usize) -> Duration {
+        self.shape.rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(bytes as f64 * 8.0 / rate as f64))
+    }
+
+    fn delay(&mut self, now: Duration) -> Duration {
+        if self.shape.jitter.is_zero() {
+            return self.shape.delay;
+        }
+        if now >= self.jitter_until {
+            self.jitter_until = now + JITTER_LASTS;
+            let delay = self.shape.delay.as_secs_f64() + self.dice.normal() * self.shape.jitter.as_secs_f64();
+            // Nothing is faster than half of the way's own time.
+            self.jitter = Duration::from_secs_f64(delay.max(self.shape.delay.as_secs_f64() / 2.0));
+        }
+        self.jitter
+    }
+}
+
+/// xorshift64*: the same sequence for the same seed.
+#[derive(Debug)]
+struct Dice(u64);
+
+impl Dice {
+    fn new(seed: u64) -> Self {
+        // Neighbouring seeds begin far from each other; zero would stay zero.
+        Self(seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    /// Evenly, from 0 to below 1.
+    fn share(&mut self) -> f64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Around 0 with a deviation of 1 (Box and Muller).
+    fn normal(&mut self) -> f64 {
+        let (radius, angle) = (self.share().max(f64::MIN_POSITIVE), self.share());
+        (-2.0 * radius.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(words: &str) -> Line {
+        Line::new(Shape::parse(words).unwrap(), 7)
+    }
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn packets_leave_one_after_the_other() {
+        // 1,250 bytes are 10 ms at 1 Mbit/s.
+        let mut line = line("rate=1mbit delay=50ms");
+        assert_eq!(line.offer(ms(0), 1250), Fate::Due(ms(60)));
+        assert_eq!(line.offer(ms(0), 1250), Fate::Due(ms(70)));
+        assert_eq!(line.offer(ms(500), 1250), Fate::Due(ms(560)), "an idle line keeps no credit and no debt");
+    }
+
+    #[test]
+    fn a_full_queue_drops_what_comes_last() {
+        let mut line = line("rate=1mbit queue=100ms");
+        let fates: Vec<_> = (0..20).map(|_| line.offer(ms(0), 1250)).collect();
+        assert_eq!(fates.iter().filter(|fate| **fate == Fate::Full).count(), 9, "11 of 10 ms each begin within 100 ms");
+        assert_eq!(line.offer(ms(60), 1250), Fate::Due(ms(120)), "and has room again once it has run down");
+    }
+
+    #[test]
+    fn the_share_that_is_lost_is_the_one_that_was_asked_for() {
+        let mut line = line("loss=2%");
+        let lost = (0..100_000).filter(|_| line.offer(ms(0), 100) == Fate::Lost).count();
+        assert!((1_850..2_150).contains(&lost), "{lost} of 100,000");
+    }
+
+    #[test]
+    fn jitter_varies_the_delay_and_keeps_the_order() {
+        let mut line = line("delay=30ms jitter=5ms");
+        let mut last = Duration::ZERO;
+        let mut delays = Vec::new();
+        for n in 0..10_000 {
+            let now = ms(20 * n);
+            let Fate::Due(due) = line.offer(now, 100) else { panic!("nothing is lost here") };
+            assert!(due >= last);
+            last = due;
+            delays.push((due - now).as_secs_f64() * 1e3);
+        }
+        let mean = delays.iter().sum::<f64>() / delays.len() as f64;
+        let deviation = (delays.iter().map(|delay| (delay - mean).powi(2)).sum::<f64>() / delays.len() as f64).sqrt();
+        assert!((29.5..30.5).contains(&mean) && (4.5..5.5).contains(&deviation), "{mean} {deviation}");
+    }
+
+    #[test]
+    fn the_same_seed_loses_the_same_packets() {
+        let fates = |seed| {
+            let mut line = Line::new(Shape::parse("loss=50%").unwrap(), seed);
+            (0..64).map(|_| line.offer(ms(0), 100)).collect::<Vec<_>>()
+        };
+        assert_eq!(fates(1), fates(1));
+        assert_ne!(fates(1), fates(2));
+    }
+}
