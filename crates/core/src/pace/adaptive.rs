@@ -22,9 +22,17 @@ const FIRST_WRITE: usize = 64 << 10;
 /// keeps what a slow reader holds in the kernel small.
 const FIRST_UNSENT: u32 = 128 << 10;
 const MOST_UNSENT: u32 = 4 << 20;
-/// While few samples are known, they are taken this soon: a short transfer teaches something, too.
-const EARLY: Duration = Duration::from_millis(200);
-const EARLY_SAMPLES: u32 = 5;
+/// The first sample comes this soon: a short transfer teaches something, too.
+const FIRST_SAMPLE: Duration = Duration::from_millis(10);
+/// The next ones come at twice the time each, until they are this far apart ...
+const CLOSE: Duration = Duration::from_millis(250);
+/// ... and stay so until it is known what the path is like.
+const EARLY: Duration = Duration::from_secs(10);
+/// A step shrinks when it was not filled for this long ...
+const SLACK: Duration = Duration::from_secs(1);
+/// ... in this many observations in a row; each time that it proved too small again, in twice as many.
+const PATIENCE: u32 = 4;
+const MOST_PATIENCE: u32 = 64;
 /// Retransmission time-outs in a row that a handover may cost.
 const TIMEOUTS: u32 = 8;
 /// Decisions kept for the log.
@@ -39,8 +47,12 @@ pub struct Adaptive {
     estimate: Estimate,
     chooser: Option<Chooser>,
     plan: Plan,
-    /// Observations in a row whose reads did not fill the step.
+    /// Observations in a row whose reads did not fill the step, and since when.
     slack: u32,
+    filled_at: Duration,
+    /// How many of them it takes to shrink.
+    patience: u32,
+    has_shrunk: bool,
     decisions: Vec<Decision>,
 }
 
@@ -51,7 +63,7 @@ impl Adaptive {
         let standard = Standard::new(settings, start).plan();
         // On a connection that several clients share, nothing of the connection is moved for one of them.
         let moves_congestion = settings.levers.congestion && start.direction == Direction::Download && !start.is_shared;
-        let chooser = moves_congestion.then(|| Chooser::new(settings, &start.expected));
+        let chooser = moves_congestion.then(|| Chooser::new(settings, start));
         let mut adaptive = Self {
             settings: *settings,
             start: *start,
@@ -60,6 +72,9 @@ impl Adaptive {
             chooser,
             plan: standard,
             slack: 0,
+            filled_at: Duration::ZERO,
+            patience: PATIENCE,
+            has_shrunk: false,
             decisions: Vec::new(),
         };
         adaptive.plan = adaptive.first();
@@ -93,7 +108,7 @@ impl Adaptive {
         if levers.window && start.direction == Direction::Upload && !start.is_shared {
             plan.window = Window::MOST;
         }
-        plan.sample_after = (!start.is_shared).then_some(EARLY.min(settings.sample_every));
+        plan.sample_after = (!start.is_shared).then_some(FIRST_SAMPLE.min(settings.sample_every));
         plan
     }
 
@@ -109,39 +124,44 @@ impl Adaptive {
         step.clamp(self.settings.min_step.max(1), self.settings.max_step.max(self.settings.min_step).max(1))
     }
 
-    /// Grows at once, shrinks only when a smaller step has been enough for a while.
+    /// Grows at once, shrinks only when a smaller step has been enough for a while: a reader that hesitates now and then
+    /// must not make the step swing.
     fn resize(&mut self, filled: bool) {
-        let levers = self.settings.levers;
+        let now = self.estimate.now();
         if filled {
-            self.slack = 0;
-            if levers.lane {
-                let step = self.within(self.plan.step.saturating_mul(GROWTH));
-                self.decide("step", self.plan.step, step, || "every step was full".to_owned());
-                self.plan.step = step;
-            }
-            if levers.write {
-                let most = self.settings.max_step.max(FIRST_WRITE);
-                let write = self.plan.write.saturating_mul(GROWTH).clamp(1, most);
-                self.decide("write", self.plan.write, write, || "the reader keeps up".to_owned());
-                self.plan.write = write;
-            }
-            return;
+            (self.slack, self.filled_at) = (0, now);
+            return self.grow();
         }
         self.slack = self.slack.saturating_add(1);
-        if self.slack < 4 {
-            return;
+        if self.slack >= self.patience && now.saturating_sub(self.filled_at) >= SLACK {
+            (self.slack, self.filled_at, self.has_shrunk) = (0, now, true);
+            self.shrink();
         }
-        self.slack = 0;
-        if levers.lane {
-            let step = self.within(self.plan.step / 2);
-            self.decide("step", self.plan.step, step, || "steps stay half empty".to_owned());
-            self.plan.step = step;
+    }
+
+    fn grow(&mut self) {
+        let levers = self.settings.levers;
+        let step = if levers.lane { self.within(self.plan.step.saturating_mul(GROWTH)) } else { self.plan.step };
+        let most = self.settings.max_step.max(FIRST_WRITE);
+        let write = if levers.write { self.plan.write.saturating_mul(GROWTH).clamp(1, most) } else { self.plan.write };
+        if self.has_shrunk && (step, write) != (self.plan.step, self.plan.write) {
+            (self.patience, self.has_shrunk) = ((2 * self.patience).min(MOST_PATIENCE), false);
         }
-        if levers.write {
-            let write = (self.plan.write / 2).max(FIRST_WRITE.min(self.plan.write));
-            self.decide("write", self.plan.write, write, || "the reader is slower".to_owned());
-            self.plan.write = write;
-        }
+        self.set_sizes(step, write, "every step was full");
+    }
+
+    fn shrink(&mut self) {
+        let levers = self.settings.levers;
+        let step = if levers.lane { self.within(self.plan.step / 2) } else { self.plan.step };
+        let least = FIRST_WRITE.min(self.plan.write);
+        let write = if levers.write { (self.plan.write / 2).max(least) } else { self.plan.write };
+        self.set_sizes(step, write, "steps stay half empty");
+    }
+
+    fn set_sizes(&mut self, step: usize, write: usize, because: &str) {
+        self.decide("step", self.plan.step, step, || because.to_owned());
+        self.decide("write", self.plan.write, write, || because.to_owned());
+        (self.plan.step, self.plan.write) = (step, write);
     }
 
     fn rechoose(&mut self) {
@@ -170,6 +190,13 @@ impl Adaptive {
         let idle = wanted.min(longest).max(self.settings.shortest_stall).max(configured.idle).max(self.plan.stall.idle);
         let window = configured.window.max(idle);
         self.plan.stall = StallLimits { idle, window, ..configured };
+    }
+
+    /// Often while the path is new, and while it is not clear what losses mean.
+    fn sample_after(&self) -> Duration {
+        let (now, every) = (self.estimate.now(), self.settings.sample_every);
+        let is_open = now < EARLY || self.estimate.losses().is_suspicious();
+        if is_open { now.clamp(FIRST_SAMPLE, CLOSE).min(every) } else { every }
     }
 
     fn decide<T: Copy + PartialEq + ToString>(
@@ -213,9 +240,7 @@ impl Controller for Adaptive {
         }
         self.be_patient();
         if self.plan.sample_after.is_some() {
-            let every = self.settings.sample_every;
-            let early = self.estimate.samples() < EARLY_SAMPLES;
-            self.plan.sample_after = Some(if early { EARLY.min(every) } else { every });
+            self.plan.sample_after = Some(self.sample_after());
         }
     }
 

@@ -3,20 +3,31 @@
 //! By far the strongest lever on a path that loses packets without being full: cubic takes every loss for congestion and
 //! falls to a few per cent of the path, BBR does not (`docs/benchmarks/` has our figures; Cardwell et al. 2016). On
 //! clean short paths the two are equal, and what the host has chosen stays.
+//!
+//! A change because of losses is a trial: losses may mean a full path all the same, and then BBR is no faster. What does
+//! not help is taken back.
 
 use std::time::Duration;
 
 use super::estimate::Estimate;
-use super::{Congestion, Expected, Settings};
+use super::{Congestion, Settings, Start};
 
-/// Loss above which a path that has no queue is lossy, not congested.
-const LOSSY: f64 = 0.003;
+/// Loss from which a path that is certainly not full is lossy: at 0.2 % cubic reaches a fifth of such a path.
+const LOSSY: f64 = 0.001;
+/// Loss from which a path is worth a trial although its round trip is not at its shortest ...
+const VERY_LOSSY: f64 = 0.01;
+/// ... but below this multiple of it.
+const QUEUED: f64 = 1.5;
 /// Loss below which a path is clean again.
-const CLEAN: f64 = 0.001;
-/// Round trip over the shortest one, below which no queue stands.
-const NO_QUEUE: f64 = 1.5;
+const CLEAN: f64 = 0.0003;
 /// A round trip on which recovering from one loss takes seconds.
 const LONG: Duration = Duration::from_millis(150);
+/// A trial is judged after this time ...
+const TRIAL: Duration = Duration::from_secs(8);
+/// ... by the growth of the rate that losses must have held back.
+const GAIN: f64 = 1.1;
+/// A trial that failed is not repeated within this time.
+const REST: Duration = Duration::from_secs(60);
 /// A choice is kept for at least this long ...
 const DWELL: Duration = Duration::from_secs(20);
 /// ... and a transfer changes its mind at most this often.
@@ -25,13 +36,13 @@ const MOST_CHANGES: u32 = 4;
 /// What is chosen, and why.
 #[derive(Clone, Debug)]
 pub(super) struct Chooser {
-    /// What the connection has if nobody chooses.
-    inherited: Option<Congestion>,
-    has_bbr: bool,
+    can_bbr: bool,
     chosen: Option<Congestion>,
     since: Duration,
     changes: u32,
-    is_expected_lossy: bool,
+    /// Bytes per second before the trial that runs.
+    trial: Option<u64>,
+    rests_until: Duration,
 }
 
 /// A change of mind.
@@ -42,21 +53,22 @@ pub(super) struct Change {
 
 impl Chooser {
     /// Starts from what earlier transfers taught.
-    pub(super) fn new(settings: &Settings, expected: &Expected) -> Self {
+    pub(super) fn new(settings: &Settings, start: &Start) -> Self {
+        let can_bbr = settings.available.contains(Congestion::Bbr) && start.inherited != Some(Congestion::Bbr);
+        let expected = &start.expected;
         let is_lossy = expected.loss.is_some_and(|loss| loss > LOSSY);
         let is_long = expected.min_rtt.is_some_and(|rtt| rtt > LONG);
-        let mut chooser = Self {
-            inherited: settings.inherited,
-            has_bbr: settings.available.contains(Congestion::Bbr),
-            chosen: None,
+        let is_better = expected.congestion.map(|congestion| congestion == Congestion::Bbr);
+        // What served a client better is known better than what should.
+        let begins_with_bbr = can_bbr && is_better.unwrap_or(is_lossy || is_long);
+        Self {
+            can_bbr,
+            chosen: begins_with_bbr.then_some(Congestion::Bbr),
             since: Duration::ZERO,
             changes: 0,
-            is_expected_lossy: is_lossy || is_long || expected.congestion == Some(Congestion::Bbr),
-        };
-        if chooser.is_expected_lossy && chooser.can_bbr() {
-            chooser.chosen = Some(Congestion::Bbr);
+            trial: None,
+            rests_until: Duration::ZERO,
         }
-        chooser
     }
 
     /// What to set; `None` leaves the connection as the host made it.
@@ -66,47 +78,64 @@ impl Chooser {
 
     /// Looks again.
     pub(super) fn reconsider(&mut self, estimate: &Estimate) -> Option<Change> {
-        let held = estimate.now().saturating_sub(self.since);
-        if self.changes >= MOST_CHANGES || (self.changes > 0 && held < DWELL) {
+        let now = estimate.now();
+        if let Some(before) = self.trial {
+            return self.judge(before, estimate);
+        }
+        let held = now.saturating_sub(self.since);
+        if !self.can_bbr || self.changes >= MOST_CHANGES || (self.changes > 0 && held < DWELL) {
             return None;
         }
-        let loss = estimate.loss().unwrap_or(0.0);
-        let shortest = estimate.min_rtt().unwrap_or(Duration::ZERO);
-        let inflation = estimate.inflation().unwrap_or(1.0);
         match self.chosen {
-            None if loss > LOSSY && inflation < NO_QUEUE => self.change(estimate, Some(Congestion::Bbr), || {
-                format!(
-                    "{:.2} % lost while the round trip is {inflation:.2} of its shortest: not congestion",
-                    loss * 100.0
-                )
-            }),
-            None if shortest > LONG => self.change(estimate, Some(Congestion::Bbr), || {
-                format!("the shortest round trip is {} ms", shortest.as_millis())
-            }),
-            // What the profile said is believed for as long as a change is.
-            Some(_) if estimate.loss().is_some_and(|loss| loss < CLEAN) && shortest < LONG && held >= DWELL => {
-                self.change(estimate, None, || format!("{:.2} % lost in the last {} s", loss * 100.0, held.as_secs()))
+            None => {
+                let (because, is_trial) = self.why_bbr(estimate)?;
+                self.trial = estimate.rate().filter(|_| is_trial);
+                Some(self.change(now, Some(Congestion::Bbr), because))
             }
-            _ => None,
+            Some(_) => {
+                let loss = estimate.loss().filter(|&loss| loss < CLEAN && held >= DWELL)?;
+                let is_short = estimate.floor().is_some_and(|rtt| rtt < LONG);
+                let because = format!("{:.2} % lost in the last {} s", loss * 100.0, held.as_secs());
+                is_short.then(|| self.change(now, None, because))
+            }
         }
     }
 
-    fn change(
-        &mut self,
-        estimate: &Estimate,
-        to: Option<Congestion>,
-        because: impl FnOnce() -> String,
-    ) -> Option<Change> {
-        if to == Some(Congestion::Bbr) && !self.can_bbr() {
+    /// What speaks for BBR, and whether it has to show that it helps.
+    fn why_bbr(&self, estimate: &Estimate) -> Option<(String, bool)> {
+        let floor = estimate.floor()?;
+        // Both, since one of them may still remember another path.
+        if floor > LONG && estimate.min_rtt()? > LONG {
+            return Some((format!("the shortest round trip is {} ms", floor.as_millis()), false));
+        }
+        let (loss, inflation) = (estimate.loss()?, estimate.inflation()?);
+        let is_lossy = loss > LOSSY && estimate.is_clear() || loss > VERY_LOSSY && inflation < QUEUED;
+        if !is_lossy || !estimate.losses().is_steady() || estimate.now() < self.rests_until {
             return None;
         }
-        self.chosen = to;
-        self.since = estimate.now();
-        self.changes += 1;
-        Some(Change { to, because: because() })
+        let queue = estimate.queue()?.as_micros() as f64 / 1e3;
+        Some((format!("{:.2} % lost while only {queue:.1} ms of queue stand: not congestion", loss * 100.0), true))
     }
 
-    fn can_bbr(&self) -> bool {
-        self.has_bbr && self.inherited != Some(Congestion::Bbr)
+    /// A full path gives BBR no more than it gave before.
+    fn judge(&mut self, before: u64, estimate: &Estimate) -> Option<Change> {
+        let now = estimate.now();
+        if now.saturating_sub(self.since) < TRIAL {
+            return None;
+        }
+        self.trial = None;
+        let rate = estimate.rate().unwrap_or(0);
+        if rate as f64 >= GAIN * before as f64 {
+            return None;
+        }
+        self.rests_until = now.saturating_add(REST);
+        Some(self.change(now, None, format!("no faster: {before} B/s before, {rate} B/s after")))
+    }
+
+    fn change(&mut self, now: Duration, to: Option<Congestion>, because: String) -> Change {
+        self.chosen = to;
+        self.since = now;
+        self.changes += 1;
+        Change { to, because }
     }
 }

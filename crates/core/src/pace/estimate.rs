@@ -2,27 +2,27 @@
 
 use std::time::Duration;
 
+use super::losses::Losses;
+use super::shortest::Shortest;
 use super::{Observation, PathSample, Snapshot};
 
-/// Segments below which a share of lost ones means nothing.
-const ENOUGH_SEGMENTS: f64 = 50.0;
-/// Segments that the estimate of loss remembers: a path that heals shows so within about this many.
-const MEMORY: f64 = 2_000.0;
 /// The first round trips say nothing about their variation: the kernel starts with half the round trip.
 const SETTLED: u32 = 4;
+/// The span over which a new rate has the configured weight.
+const SPAN: Duration = Duration::from_millis(250);
+/// A queue below the first says nothing on a short path (jitter of a radio); one above the second is one on any path.
+const LEAST_QUEUE: Duration = Duration::from_millis(5);
+const SURE_QUEUE: Duration = Duration::from_millis(40);
 
 /// Moving figures of one transfer.
 #[derive(Clone, Debug)]
 pub(super) struct Estimate {
-    gain: f64,
     now: Duration,
     last_moved: Duration,
     longest_gap: Duration,
-    /// Bytes per second that the application saw move.
-    rate: Option<f64>,
-    min_rtt: Option<Duration>,
-    segments: f64,
-    lost: f64,
+    rate: Rate,
+    shortest: Shortest,
+    losses: Losses,
     samples: u32,
     last: Option<PathSample>,
 }
@@ -30,14 +30,12 @@ pub(super) struct Estimate {
 impl Estimate {
     pub(super) fn new(gain: f64) -> Self {
         Self {
-            gain: gain.clamp(0.01, 1.0),
             now: Duration::ZERO,
             last_moved: Duration::ZERO,
             longest_gap: Duration::ZERO,
-            rate: None,
-            min_rtt: None,
-            segments: 0.0,
-            lost: 0.0,
+            rate: Rate::new(gain),
+            shortest: Shortest::default(),
+            losses: Losses::default(),
             samples: 0,
             last: None,
         }
@@ -51,66 +49,63 @@ impl Estimate {
             self.longest_gap = self.longest_gap.max(self.now.saturating_sub(self.last_moved));
             self.last_moved = self.now;
         }
-        if !elapsed.is_zero() {
-            self.note_rate(seen.moved as f64 / elapsed.as_secs_f64(), elapsed, seen.is_app_limited);
-        }
+        self.rate.observe(seen.moved, elapsed, seen.is_app_limited);
         if let Some(path) = seen.path {
             self.note_path(path);
         }
     }
 
-    /// A transfer that waits for us shows less than the path carries: it can raise the figure, never lower it.
-    /// The weight of a figure grows with the time that it covers: one over 250 ms has the configured gain.
-    fn note_rate(&mut self, rate: f64, covered: Duration, is_app_limited: bool) {
-        let weight = 1.0 - (1.0 - self.gain).powf(covered.as_secs_f64() / 0.25);
-        self.rate = Some(match self.rate {
-            Some(known) if is_app_limited && rate < known => known,
-            Some(known) => known + weight * (rate - known),
-            None => rate,
-        });
-    }
-
     fn note_path(&mut self, path: PathSample) {
         self.samples = self.samples.saturating_add(1);
-        if let Some(rtt) = path.min_rtt {
-            self.min_rtt = Some(self.min_rtt.map_or(rtt, |known| known.min(rtt)));
-        }
+        self.shortest.observe(self.now, &path);
+        // Counters run from the start of the connection; what another transfer did on it is not ours to judge, so the
+        // first sample is only a base.
         if let Some(before) = self.last {
-            // Counters run from the start of the connection; what another transfer did on it is not ours to judge, so
-            // the first sample is only a base.
-            let sent = since(before.segments_out, path.segments_out);
-            let again = path.retransmits.saturating_sub(before.retransmits) as f64;
-            let spurious = since(before.spurious.map(u64::from), path.spurious.map(u64::from));
-            self.segments += sent;
-            self.lost += (again - spurious).max(0.0).min(sent);
-            if self.segments > MEMORY {
-                let keep = MEMORY / self.segments;
-                self.segments *= keep;
-                self.lost *= keep;
-            }
+            self.losses.observe(self.now, &before, &path);
         }
         self.last = Some(path);
     }
 
-    /// Bytes per second, recent.
+    /// Body bytes per second, recent.
     pub(super) fn rate(&self) -> Option<u64> {
-        self.rate.map(|rate| rate as u64)
+        self.rate.value()
     }
 
-    /// Shortest round trip.
+    /// Shortest round trip of the last half minute.
     pub(super) fn min_rtt(&self) -> Option<Duration> {
-        self.min_rtt
+        self.shortest.rtt()
     }
 
-    /// Share of the segments that were lost, once there are enough of them.
+    /// Shortest round trip that the kernel remembers, which is minutes.
+    pub(super) fn floor(&self) -> Option<Duration> {
+        self.last.and_then(|last| last.min_rtt).or(self.min_rtt())
+    }
+
+    /// Share of the segments that were lost, the first burst apart, once there are enough of them.
     pub(super) fn loss(&self) -> Option<f64> {
-        (self.segments >= ENOUGH_SEGMENTS).then(|| self.lost / self.segments)
+        self.losses.share()
+    }
+
+    /// The counts behind that share.
+    pub(super) fn losses(&self) -> &Losses {
+        &self.losses
     }
 
     /// Smoothed round trip over the shortest one: above 1.5 a queue stands on the path.
     pub(super) fn inflation(&self) -> Option<f64> {
-        let (last, shortest) = (self.last?, self.min_rtt?);
+        let (last, shortest) = (self.last?, self.min_rtt()?);
         (!shortest.is_zero()).then(|| last.rtt.as_secs_f64() / shortest.as_secs_f64())
+    }
+
+    /// What stands in queues on the way: the smoothed round trip beyond the shortest that the kernel remembers.
+    pub(super) fn queue(&self) -> Option<Duration> {
+        Some(self.last?.rtt.saturating_sub(self.floor()?))
+    }
+
+    /// Whether the path is certainly not full: a queue of a quarter of the round trip would be one, within bounds.
+    pub(super) fn is_clear(&self) -> bool {
+        let limit = self.floor().map(|floor| (floor / 4).clamp(LEAST_QUEUE, SURE_QUEUE));
+        self.queue().zip(limit).is_some_and(|(queue, limit)| queue <= limit)
     }
 
     /// Bytes per second that the path carries: what the kernel saw delivered, where nothing held it back.
@@ -120,7 +115,7 @@ impl Estimate {
 
     /// Bytes that are under way when the path is full.
     pub(super) fn bandwidth_delay(&self) -> Option<u64> {
-        let (carried, rtt) = (self.carried()?, self.min_rtt?);
+        let (carried, rtt) = (self.carried()?, self.min_rtt()?);
         Some((carried as f64 * rtt.as_secs_f64()).min(u64::MAX as f64) as u64)
     }
 
@@ -139,15 +134,11 @@ impl Estimate {
         self.now
     }
 
-    pub(super) fn samples(&self) -> u32 {
-        self.samples
-    }
-
     pub(super) fn snapshot(&self) -> Snapshot {
         let last = self.last;
         Snapshot {
             rate: self.rate(),
-            min_rtt: self.min_rtt,
+            min_rtt: self.min_rtt(),
             rtt: last.map(|last| last.rtt),
             jitter: last.filter(|_| self.samples >= SETTLED).map(|last| last.rtt_var),
             loss: self.loss(),
@@ -157,10 +148,67 @@ impl Estimate {
     }
 }
 
-/// How far a counter came; nothing when it is missing or ran backwards.
-fn since(before: Option<u64>, now: Option<u64>) -> f64 {
-    match (before, now) {
-        (Some(before), Some(now)) => now.saturating_sub(before) as f64,
-        _ => 0.0,
+/// Bytes over time, both fading: what moved in a burst counts for as long as it took and no longer.
+#[derive(Clone, Debug)]
+struct Rate {
+    /// Time after which a figure has lost about two thirds of its weight, seconds.
+    memory: f64,
+    bytes: f64,
+    seconds: f64,
+}
+
+impl Rate {
+    /// A figure that covers [`SPAN`] has the weight `gain` against all that came before.
+    fn new(gain: f64) -> Self {
+        let memory = -SPAN.as_secs_f64() / (1.0 - gain.clamp(0.01, 0.99)).ln();
+        Self { memory, bytes: 0.0, seconds: 0.0 }
+    }
+
+    fn observe(&mut self, moved: u64, elapsed: Duration, is_app_limited: bool) {
+        if elapsed.is_zero() {
+            self.bytes += moved as f64;
+            return;
+        }
+        let seconds = elapsed.as_secs_f64();
+        // A transfer that waits for us shows less than the path carries: it can raise the figure, never lower it.
+        if is_app_limited && self.value().is_some_and(|known| (moved as f64) < known as f64 * seconds) {
+            return;
+        }
+        let keep = (-seconds / self.memory).exp();
+        self.bytes = self.bytes * keep + moved as f64;
+        self.seconds = self.seconds * keep + seconds;
+    }
+
+    fn value(&self) -> Option<u64> {
+        (self.seconds > 0.0).then(|| (self.bytes / self.seconds) as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_burst_into_the_socket_is_no_rate() {
+        let mut rate = Rate::new(0.2);
+        rate.observe(1 << 20, Duration::from_millis(1), false);
+        for _ in 0..12 {
+            rate.observe(25_000, Duration::from_millis(250), false);
+        }
+        let value = rate.value().unwrap();
+        assert!((100_000..200_000).contains(&value), "{value}: 100 KB/s for three seconds");
+    }
+
+    #[test]
+    fn a_rate_follows_within_a_few_seconds() {
+        let mut rate = Rate::new(0.2);
+        for _ in 0..40 {
+            rate.observe(250_000, Duration::from_millis(250), false);
+        }
+        for _ in 0..20 {
+            rate.observe(25_000, Duration::from_millis(250), false);
+        }
+        let value = rate.value().unwrap();
+        assert!((100_000..120_000).contains(&value), "{value}");
     }
 }

@@ -9,8 +9,10 @@
 mod adaptive;
 mod congestion;
 mod estimate;
+mod losses;
 mod path;
 mod settings;
+mod shortest;
 mod standard;
 #[cfg(test)]
 mod tests;
@@ -82,6 +84,8 @@ pub struct Start {
     /// Whether the connection's other end is a proxy that several clients share: no lever of the connection is moved
     /// then, and its figures say nothing about the client.
     pub is_shared: bool,
+    /// The congestion control that the connection began with, where it is one that plans know.
+    pub inherited: Option<Congestion>,
     /// What earlier transfers taught about this client.
     pub expected: Expected,
 }

@@ -30,8 +30,6 @@ pub struct Settings {
     pub gain: f64,
     /// Congestion controls that this process may set.
     pub available: Available,
-    /// The congestion control that new connections have.
-    pub inherited: Option<Congestion>,
     /// Which levers move; for experiments.
     pub levers: Levers,
     /// Whether controllers keep their decisions for the log.
@@ -52,7 +50,6 @@ impl Default for Settings {
             reconsider_every: Duration::from_secs(30),
             gain: 0.2,
             available: Available::default(),
-            inherited: None,
             levers: Levers::default(),
             explain: false,
         }

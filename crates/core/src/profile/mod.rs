@@ -16,6 +16,8 @@ pub use evidence::Evidence;
 pub use link::{Guess, Hints, Link, guess};
 pub use quality::{InvalidThresholds, Quality, Threshold, Thresholds};
 
+use sha2::{Digest as _, Sha256};
+
 use crate::Timestamp;
 use crate::pace::{Congestion, Direction, Expected, Plan, Snapshot};
 
@@ -36,12 +38,35 @@ impl ProfileKey {
     }
 }
 
+impl ProfileKey {
+    /// The client's lot in `experiment`, in [0, 1): evenly spread over clients, another one in each experiment, and the
+    /// same on every machine, in every build and for ever. Who is known keeps it across networks.
+    ///
+    /// The first eight bytes, big-endian, of the SHA-256 of the experiment, a NUL byte, and `owner:` with the owner or
+    /// `network:` with the prefix.
+    #[must_use]
+    pub fn lot(&self, experiment: &str) -> f64 {
+        let who = match (&self.owner, self.prefix) {
+            (Some(owner), _) => format!("owner:{owner}"),
+            (None, Some(prefix)) => format!("network:{prefix}"),
+            (None, None) => String::new(),
+        };
+        let hash = Sha256::new().chain_update(experiment).chain_update([0]).chain_update(who).finalize();
+        let first = hash.iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        // 53 bits are what an f64 holds without rounding up to 1.
+        (first >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
 fn prefix(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(v4) => Ipv4Addr::from_bits(v4.to_bits() & !0xff).into(),
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !((1 << 80) - 1)).into(),
     }
 }
+
+/// A transfer that moved less tells nothing about the rate that a path can carry.
+pub const TELLING_BYTES: u64 = 64 << 10;
 
 /// One transfer that has ended, as a profile learns from it.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +83,14 @@ pub struct Lesson {
     pub bytes: u64,
     /// Whether all of it moved.
     pub is_whole: bool,
+}
+
+impl Lesson {
+    /// Bytes per second from the first byte to the last one, if enough moved to say.
+    #[must_use]
+    pub fn rate(&self) -> Option<f64> {
+        (self.bytes >= TELLING_BYTES).then(|| self.bytes as f64 / self.elapsed.as_secs_f64().max(1e-3))
+    }
 }
 
 /// What is remembered of one client.
@@ -92,13 +125,13 @@ impl Profile {
         self.at = now;
         self.transfers = self.transfers.saturating_add(1);
         self.breaks += gain * (f64::from(u8::from(!lesson.is_whole)) - self.breaks);
-        let rate = lesson.bytes as f64 / lesson.elapsed.as_secs_f64().max(1e-3);
-        blend(&mut self.rate, Some(rate), gain);
+        let rate = lesson.rate();
+        blend(&mut self.rate, rate, gain);
         // An upload is governed by the client's sender: it says nothing about ours.
         if lesson.direction == Direction::Download {
             match lesson.plan.congestion {
-                Some(Congestion::Bbr) => blend(&mut self.rate_bbr, Some(rate), gain),
-                _ => blend(&mut self.rate_default, Some(rate), gain),
+                Some(Congestion::Bbr) => blend(&mut self.rate_bbr, rate, gain),
+                _ => blend(&mut self.rate_default, rate, gain),
             }
         }
         blend(&mut self.jitter, seen.jitter.map(|jitter| jitter.as_secs_f64()), gain);
@@ -109,7 +142,9 @@ impl Profile {
                 _ => self.min_rtt = Some(rtt),
             }
         }
-        self.step = u32::try_from(lesson.plan.step).ok();
+        if rate.is_some() {
+            self.step = u32::try_from(lesson.plan.step).ok();
+        }
     }
 
     /// What the next transfer may expect.

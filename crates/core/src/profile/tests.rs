@@ -11,6 +11,7 @@ fn plan(congestion: Option<Congestion>) -> Plan {
         size: None,
         carrier: Carrier::Plain,
         is_shared: false,
+        inherited: None,
         expected: Expected::default(),
     };
     Plan { congestion, ..controller(Arm::Adaptive, &Settings::default(), &start).plan() }
@@ -49,6 +50,18 @@ fn a_key_is_a_network_not_an_address() {
     assert_eq!(key("::ffff:192.0.2.7"), key("192.0.2.1"));
     assert_eq!(key("2001:db8:1:2::3"), key("2001:db8:1:ffff::"));
     assert_ne!(key("2001:db8:1::"), key("2001:db8:2::"));
+}
+
+#[test]
+fn a_lot_is_the_same_in_every_build() {
+    let network = ProfileKey::new(None, Some("192.0.2.1".parse().unwrap()));
+    let owner = |prefix: &str| ProfileKey::new(Some("a@example".to_owned()), Some(prefix.parse().unwrap()));
+    // printf 'testing_mode\0network:192.0.2.0' | sha256sum | cut -c1-16
+    let of_sha256 = |first: u64| (first >> 11) as f64 / (1u64 << 53) as f64;
+    assert_eq!(network.lot("testing_mode").to_bits(), of_sha256(0x46b3_896f_f25f_303f).to_bits());
+    assert_eq!(owner("192.0.2.1").lot("testing_mode").to_bits(), of_sha256(0xee80_dff2_004d_c2e3).to_bits());
+    assert_eq!(owner("192.0.2.1").lot("x").to_bits(), owner("2001:db8::1").lot("x").to_bits());
+    assert_ne!(owner("192.0.2.1").lot("x").to_bits(), owner("192.0.2.1").lot("y").to_bits());
 }
 
 #[test]
@@ -120,6 +133,14 @@ fn a_profile_expects_what_it_has_seen() {
     }
     assert_eq!(profile.expected().congestion, Some(Congestion::Bbr));
     assert_eq!((profile.transfers, profile.at), (60, now));
+}
+
+#[test]
+fn a_short_transfer_teaches_a_round_trip_and_no_rate() {
+    let mut profile = Profile::default();
+    profile.learn(&lesson(seen(ms(40), 0), 10_000, None), 0.3, Timestamp::from_unix(1));
+    let expected = profile.expected();
+    assert_eq!((expected.rate, expected.step, expected.min_rtt), (None, None, Some(ms(40))));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Flow;
+use crate::clock::Stopwatch;
 use crate::storage::{Blob, StoreError};
 
 /// How a transfer ended.
@@ -64,7 +65,9 @@ impl FileBody {
             return Ok(None);
         }
         let length = usize::try_from(self.remaining()).unwrap_or(usize::MAX).min(max);
+        let asked = Stopwatch::start();
         let bytes = self.blob.read_at(self.rest.start, length).await?;
+        self.flow.held(asked.elapsed());
         if bytes.is_empty() {
             return Err(StoreError::Io {
                 action: "read a blob to its end",

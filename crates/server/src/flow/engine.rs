@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hfs_core::pace::{self, Arm, Available, Carrier, Congestion, Direction, Expected, Settings, Snapshot, Start};
-use hfs_core::profile::{Evidence, Hints, Lesson, ProfileKey, Quality, Thresholds, guess};
+use hfs_core::profile::{Evidence, Hints, Lesson, ProfileKey, Quality, TELLING_BYTES, Thresholds, guess};
 use hfs_core::{ByteSize, Timestamp};
 use tracing::info;
 
 use super::assign::assign;
 use super::memory::Memory;
 use super::profiles::Profiles;
-use super::wire::congestions;
+use super::wire::available;
 use super::{Flow, Wire};
 use crate::clock::{self, Stopwatch};
 use crate::telemetry::metrics::Metrics;
@@ -105,7 +105,7 @@ pub struct Begin {
 #[derive(Debug)]
 pub struct Engine {
     config: ArcSwap<PaceConfig>,
-    machine: (Available, Option<Congestion>),
+    machine: Available,
     profiles: Mutex<Profiles>,
     memory: Memory,
     metrics: Arc<Metrics>,
@@ -118,7 +118,7 @@ impl Engine {
         let memory = Memory::new(config.memory);
         let engine = Self {
             config: ArcSwap::from_pointee(PaceConfig::default()),
-            machine: congestions(),
+            machine: available(),
             profiles: Mutex::default(),
             memory,
             metrics,
@@ -129,20 +129,18 @@ impl Engine {
 
     /// Puts another configuration in force for flows from now on. The memory stays what it was at the start.
     pub fn configure(&self, mut config: PaceConfig) {
-        (config.settings.available, config.settings.inherited) = self.machine;
+        config.settings.available = self.machine;
         self.config.store(config.into());
     }
 
     /// Says once what the machine allows, for the log of a start.
     pub fn introduce(&self) {
         let config = self.config.load();
-        let (available, inherited) = self.machine;
         info!(
             adaptive = config.enabled,
             uploads = config.uploads,
             downloads = config.downloads,
-            congestion = inherited.map_or("other", Congestion::as_str),
-            bbr = available.bbr,
+            bbr = self.machine.bbr,
             "Data paths"
         );
     }
@@ -158,6 +156,7 @@ impl Engine {
             size,
             carrier: wire.as_ref().map_or(Carrier::Plain, Wire::carrier),
             is_shared: whose.is_proxied,
+            inherited: inherited(arm, direction, wire.as_ref()),
             expected: self.expected(&config, arm, &key),
         };
         let controller = pace::controller(arm, &config.settings, &start);
@@ -183,6 +182,7 @@ impl Engine {
             reconsidered: Duration::ZERO,
             sampled: Duration::ZERO,
             last_moved: Duration::ZERO,
+            held: Duration::ZERO,
             wanted: None,
             share,
             key,
@@ -190,8 +190,7 @@ impl Engine {
             engine: Arc::clone(self),
             is_whole: false,
         };
-        flow.replan();
-        flow.act();
+        flow.begin();
         flow
     }
 
@@ -205,7 +204,7 @@ impl Engine {
     /// How good a path is, if enough moved to say.
     pub(super) fn quality(&self, seen: &Snapshot, bytes: u64) -> Quality {
         // A few kilobytes never reach the rate that the path could carry.
-        let rate = seen.rate.filter(|_| bytes >= super::TELLING_BYTES);
+        let rate = seen.rate.filter(|_| bytes >= TELLING_BYTES);
         self.config.load().thresholds.quality(rate, seen.rtt.or(seen.min_rtt))
     }
 
@@ -229,7 +228,9 @@ impl Engine {
     pub(super) fn learn(&self, flow: &Flow, lesson: &Lesson) {
         let config = self.config.load();
         let quality = self.quality(&lesson.snapshot, lesson.bytes);
-        self.metrics.flow_ended(flow.direction, flow.arm, quality);
+        if lesson.bytes >= TELLING_BYTES {
+            self.metrics.flow_ended(flow.direction, flow.arm, quality);
+        }
         if !config.profiling || flow.arm == Arm::Standard {
             return;
         }
@@ -244,8 +245,8 @@ impl Engine {
                 "Learnt about a client"
             );
         }
-        if let Some(known) = self.profiles().expected(&flow.key, oldest(&config)).rate.filter(|&rate| rate > 0) {
-            let rate = lesson.bytes as f64 / lesson.elapsed.as_secs_f64().max(1e-3);
+        let known = self.profiles().expected(&flow.key, oldest(&config)).rate.filter(|&rate| rate > 0);
+        if let (Some(known), Some(rate)) = (known, lesson.rate()) {
             self.metrics.adaptive_gains.observe(rate / known as f64);
         }
         self.profiles().learn(&flow.key, lesson, config.settings.gain, clock::now());
@@ -260,6 +261,11 @@ impl Engine {
     fn profiles(&self) -> MutexGuard<'_, Profiles> {
         self.profiles.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Only a download that may be given another congestion control needs to know the connection's own.
+fn inherited(arm: Arm, direction: Direction, wire: Option<&Wire>) -> Option<Congestion> {
+    wire.filter(|_| arm == Arm::Adaptive && direction == Direction::Download).and_then(Wire::inherited)
 }
 
 fn oldest(config: &PaceConfig) -> Timestamp {

@@ -18,8 +18,8 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hfs_core::pace::{Arm, Congestion, Controller, Direction, Observation, Plan, Snapshot};
-use hfs_core::profile::{Lesson, ProfileKey, Quality};
+use hfs_core::pace::{Arm, Congestion, Controller, Direction, Observation, PathSample, Plan, Snapshot};
+use hfs_core::profile::{Lesson, ProfileKey, Quality, TELLING_BYTES};
 use tracing::{debug, info};
 
 use crate::clock::Stopwatch;
@@ -32,8 +32,6 @@ pub use wire::Wire;
 /// A flow is reconsidered at least this often, or when this many full steps have moved.
 const RECONSIDER: Duration = Duration::from_millis(250);
 const STEPS: u64 = 4;
-/// A transfer below this size and time teaches nothing about a path.
-const TELLING_BYTES: u64 = 64 << 10;
 
 /// One transfer: its controller, its connection, its clock.
 pub struct Flow {
@@ -51,6 +49,8 @@ pub struct Flow {
     reconsidered: Duration,
     sampled: Duration,
     last_moved: Duration,
+    /// Time that bytes waited for the store since the last observation.
+    held: Duration,
     /// What the connection was last asked for.
     wanted: Option<Congestion>,
     share: Share,
@@ -93,10 +93,16 @@ impl Flow {
         let now = self.watch.elapsed();
         self.last_moved = now;
         let is_due = now >= self.reconsidered + RECONSIDER
+            || self.is_sample_due(now)
             || (self.arm == Arm::Adaptive && self.filled && self.moved >= STEPS * self.plan.step as u64);
         if is_due {
             self.reconsider(now);
         }
+    }
+
+    /// Notes that bytes waited this long for our store, and not for the network.
+    pub fn held(&mut self, span: Duration) {
+        self.held += span;
     }
 
     /// Notes that `bytes` of those moved went from one side to the other inside the kernel.
@@ -109,8 +115,19 @@ impl Flow {
         self.is_whole = true;
     }
 
+    /// The first plan, on the connection and in the log.
+    fn begin(&mut self) {
+        self.fit();
+        self.act();
+        self.explain();
+    }
+
+    fn is_sample_due(&self, now: Duration) -> bool {
+        self.wire.is_some() && self.plan.sample_after.is_some_and(|after| now >= self.sampled + after)
+    }
+
     fn reconsider(&mut self, now: Duration) {
-        let is_due = self.plan.sample_after.is_some_and(|after| now >= self.sampled + after);
+        let is_due = self.is_sample_due(now);
         let path = if is_due { self.wire.as_ref().and_then(Wire::sample) } else { None };
         if is_due {
             self.sampled = now;
@@ -118,30 +135,39 @@ impl Flow {
         self.observe(now, path);
     }
 
-    fn observe(&mut self, now: Duration, path: Option<hfs_core::pace::PathSample>) {
-        self.reconsidered = now;
-        let seen = Observation { now, moved: self.moved, filled: self.filled, is_app_limited: false, path };
-        (self.moved, self.filled) = (0, true);
+    fn observe(&mut self, now: Duration, path: Option<PathSample>) {
+        let is_app_limited = self.is_app_limited(now, path.as_ref());
+        let seen = Observation { now, moved: self.moved, filled: self.filled, is_app_limited, path };
+        (self.reconsidered, self.moved, self.filled, self.held) = (now, 0, true, Duration::ZERO);
         self.controller.observe(&seen);
         self.replan();
     }
 
+    /// Whether we were what held the bytes up for most of the time since the last observation, or the kernel had sent
+    /// all that we gave it.
+    fn is_app_limited(&self, now: Duration, path: Option<&PathSample>) -> bool {
+        let idle = path.is_some_and(|path| path.is_rate_app_limited && self.direction == Direction::Download);
+        idle || self.held * 2 > now.saturating_sub(self.reconsidered)
+    }
+
     fn replan(&mut self) {
+        let before = self.fit();
+        if before != self.plan {
+            if before.step != self.plan.step || before.write != self.plan.write {
+                self.engine.note_optimization();
+            }
+            self.act();
+        }
+        self.explain();
+    }
+
+    /// Takes the controller's plan, shrunk to what memory there is; returns the plan before.
+    fn fit(&mut self) -> Plan {
         let mut plan = self.controller.plan();
-        // Memory is short for all at once: the plan shrinks to what there is.
-        let wanted = plan.step.max(plan.write);
-        let granted = self.share.resize(wanted);
+        let granted = self.share.resize(plan.step.max(plan.write));
         plan.step = plan.step.min(granted);
         plan.write = plan.write.min(granted);
-        if plan == self.plan {
-            return;
-        }
-        let before = std::mem::replace(&mut self.plan, plan);
-        if before.step != plan.step || before.write != plan.write {
-            self.engine.note_optimization();
-        }
-        self.act();
-        self.explain();
+        std::mem::replace(&mut self.plan, plan)
     }
 
     /// Makes the connection follow the plan.
@@ -169,13 +195,22 @@ impl Flow {
     }
 }
 
+impl Flow {
+    /// Whether something is learnt from it: a rate, or from a short transfer the round trip of a connection that
+    /// nobody has looked at.
+    fn is_telling(&self) -> bool {
+        let is_unknown = self.wire.as_ref().is_some_and(|wire| !wire.was_sampled());
+        self.total >= TELLING_BYTES || (self.total > 0 && self.plan.sample_after.is_some() && is_unknown)
+    }
+}
+
 impl Drop for Flow {
     fn drop(&mut self) {
         self.engine.note_zero_copied(self.direction, self.zero_copied);
         if let Some(wire) = &self.wire {
             wire.release(self.wanted);
         }
-        if self.total < TELLING_BYTES {
+        if !self.is_telling() {
             return;
         }
         // What came after the last byte was the disk's time, or the database's.

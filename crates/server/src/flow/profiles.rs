@@ -74,6 +74,7 @@ mod tests {
             size: None,
             carrier: Carrier::Plain,
             is_shared: false,
+            inherited: None,
             expected: Expected::default(),
         };
         let plan = controller(Arm::Adaptive, &Settings::default(), &start).plan();
@@ -95,12 +96,12 @@ mod tests {
     #[test]
     fn a_stranger_on_a_known_network_is_expected_to_be_like_the_others() {
         let mut profiles = Profiles::default();
-        profiles.learn(&key(Some("a@example"), 1), &lesson(1000), 0.2, at(10));
-        profiles.learn(&key(Some("b@example"), 1), &lesson(2000), 0.2, at(10));
+        profiles.learn(&key(Some("a@example"), 1), &lesson(100_000), 0.2, at(10));
+        profiles.learn(&key(Some("b@example"), 1), &lesson(200_000), 0.2, at(10));
         let rate = |owner: Option<&str>, n| profiles.expected(&key(owner, n), at(0)).rate;
-        assert_eq!(rate(Some("a@example"), 1), Some(1000));
-        assert_eq!(rate(Some("c@example"), 1), Some(1200));
-        assert_eq!(rate(None, 1), Some(1200));
+        assert_eq!(rate(Some("a@example"), 1), Some(100_000));
+        assert_eq!(rate(Some("c@example"), 1), Some(120_000));
+        assert_eq!(rate(None, 1), Some(120_000));
         assert_eq!(rate(Some("a@example"), 2), None, "another network is another path");
         assert_eq!(profiles.expected(&key(None, 1), at(11)).rate, None, "too old");
         profiles.learn(&ProfileKey::default(), &lesson(5), 0.2, at(10));
@@ -111,11 +112,11 @@ mod tests {
     fn the_oldest_are_forgotten_when_there_are_too_many() {
         let mut profiles = Profiles::default();
         for n in 0..=MOST as u32 {
-            profiles.learn(&key(None, n), &lesson(1), 0.2, at(n.into()));
+            profiles.learn(&key(None, n), &lesson(100_000), 0.2, at(n.into()));
             assert!(profiles.known.len() <= MOST);
         }
         assert_eq!(profiles.known.len(), MOST + 1 - BATCH);
         assert_eq!(profiles.expected(&key(None, 3), at(0)).rate, None);
-        assert_eq!(profiles.expected(&key(None, MOST as u32), at(0)).rate, Some(1));
+        assert_eq!(profiles.expected(&key(None, MOST as u32), at(0)).rate, Some(100_000));
     }
 }

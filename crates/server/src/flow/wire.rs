@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use hfs_core::pace::{Carrier, Congestion, PathSample, Plan};
@@ -19,6 +19,9 @@ pub struct Wire(Arc<Inner>);
 struct Inner {
     socket: Box<dyn Tap>,
     carrier: Carrier,
+    /// The congestion control that the connection began with: its listener's, which need not be the host's.
+    origin: OnceLock<Option<String>>,
+    was_sampled: AtomicBool,
     set: Mutex<Set>,
     window: WindowClaim,
 }
@@ -26,8 +29,6 @@ struct Inner {
 /// What plans have changed on this connection.
 #[derive(Default)]
 struct Set {
-    /// The connection's own, before the first change.
-    original: Option<String>,
     congestion: Option<Congestion>,
     /// Running transfers that want a congestion control: on HTTP/2 there are several at once.
     wanting: u32,
@@ -44,6 +45,8 @@ impl Wire {
         Self(Arc::new(Inner {
             socket: Box::new(socket),
             carrier,
+            origin: OnceLock::new(),
+            was_sampled: AtomicBool::new(false),
             set: Mutex::default(),
             window: WindowClaim::default(),
         }))
@@ -61,9 +64,24 @@ impl Wire {
         &self.0.window
     }
 
+    /// The congestion control that the connection began with, where it is one that plans know. The first call asks.
+    pub(super) fn inherited(&self) -> Option<Congestion> {
+        self.origin().and_then(Congestion::from_name)
+    }
+
+    fn origin(&self) -> Option<&str> {
+        self.0.origin.get_or_init(|| self.look(|fd| hfs_sock::congestion(fd).ok()).flatten()).as_deref()
+    }
+
+    /// Whether some transfer of this connection has looked at its path.
+    pub(super) fn was_sampled(&self) -> bool {
+        self.0.was_sampled.load(Relaxed)
+    }
+
     /// What the kernel says of the path; `None` where it says nothing (a Unix socket).
     #[must_use]
     pub fn sample(&self) -> Option<PathSample> {
+        self.0.was_sampled.store(true, Relaxed);
         let (info, congestion) = self.look(|fd| (hfs_sock::tcp_info(fd).ok(), hfs_sock::congestion(fd).ok()))?;
         Some(of_kernel(&info?, congestion.as_deref()))
     }
@@ -83,6 +101,9 @@ impl Wire {
         if set.unsent != plan.unsent && !set.is_unsent_refused {
             let wanted = plan.unsent.unwrap_or(0);
             let done = self.look(|fd| hfs_sock::set_notsent_lowat(fd, wanted));
+            if let Some(Err(error)) = &done {
+                complain_of_unsent(error);
+            }
             set.is_unsent_refused = !matches!(done, Some(Ok(())));
             set.unsent = plan.unsent;
         }
@@ -90,17 +111,18 @@ impl Wire {
         if set.congestion == plan.congestion || is_needed || set.is_congestion_refused {
             return false;
         }
-        if set.original.is_none() {
-            set.original = self.look(|fd| hfs_sock::congestion(fd).ok()).flatten();
-        }
-        let wanted =
-            plan.congestion.map_or_else(|| set.original.clone().unwrap_or_default(), |it| it.as_str().to_owned());
-        match self.look(|fd| hfs_sock::set_congestion(fd, &wanted)) {
+        // Asked before the first change, so that there is a way back.
+        let origin = self.origin().unwrap_or_default();
+        let wanted = match plan.congestion {
+            Some(congestion) => congestion.as_str(),
+            None => origin,
+        };
+        match self.look(|fd| hfs_sock::set_congestion(fd, wanted)) {
             Some(Ok(())) => {
                 set.congestion = plan.congestion;
                 return true;
             }
-            Some(Err(error)) => complain(&wanted, &error),
+            Some(Err(error)) => complain(wanted, &error),
             None => {}
         }
         set.is_congestion_refused = true;
@@ -130,6 +152,14 @@ fn complain(wanted: &str, error: &std::io::Error) {
     static SAID: AtomicBool = AtomicBool::new(false);
     if !SAID.swap(true, Relaxed) {
         warn!(congestion = wanted, %error, "The system does not let connections have this congestion control");
+    }
+}
+
+/// Likewise. A Unix socket has no such option, and needs none.
+fn complain_of_unsent(error: &std::io::Error) {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    if !SAID.swap(true, Relaxed) {
+        warn!(%error, "A connection refused TCP_NOTSENT_LOWAT: what slow readers hold in the kernel is not bounded");
     }
 }
 
@@ -165,14 +195,13 @@ fn of_kernel(info: &hfs_sock::TcpInfo, congestion: Option<&str>) -> PathSample {
     }
 }
 
-/// The congestion controls that this process may set, and the one that its connections begin with.
-pub(super) fn congestions() -> (hfs_core::pace::Available, Option<Congestion>) {
+/// The congestion controls that this process may set.
+pub(super) fn available() -> hfs_core::pace::Available {
     let Ok(scratch) = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None) else {
         return Default::default();
     };
-    let inherited = hfs_sock::congestion(scratch.as_fd()).ok().and_then(|name| Congestion::from_name(&name));
     let may = |congestion: Congestion| hfs_sock::set_congestion(scratch.as_fd(), congestion.as_str()).is_ok();
-    (hfs_core::pace::Available { cubic: may(Congestion::Cubic), bbr: may(Congestion::Bbr) }, inherited)
+    hfs_core::pace::Available { cubic: may(Congestion::Cubic), bbr: may(Congestion::Bbr) }
 }
 
 #[cfg(test)]
@@ -198,6 +227,7 @@ mod tests {
             size: None,
             carrier: Carrier::Plain,
             is_shared: false,
+            inherited: None,
             expected: Expected::default(),
         };
         controller(Arm::Standard, &Settings::default(), &start).plan()
@@ -207,7 +237,7 @@ mod tests {
     fn a_plan_is_followed_and_the_next_one_finds_the_connection_as_it_was() {
         let (mut ours, mut theirs) = pair();
         let wire = Wire::new(OwnedFd::from(ours.try_clone().unwrap()), Carrier::Plain);
-        let (available, _) = congestions();
+        let available = available();
         let first = hfs_sock::congestion(ours.as_fd()).unwrap();
         let untouched = hfs_sock::notsent_lowat(ours.as_fd()).unwrap();
         // Reno and whatever the host has are always there; the test wants one that differs.
@@ -229,6 +259,23 @@ mod tests {
         theirs.read_exact(&mut [0; 10_000]).unwrap();
         let sample = wire.sample().unwrap();
         assert!(sample.bytes_out.is_none_or(|bytes| bytes >= 10_000) && sample.mss > 500, "{sample:?}");
+    }
+
+    #[test]
+    fn a_connection_says_what_its_listener_gave_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // Every process may choose reno, and no plan knows it.
+        hfs_sock::set_congestion(listener.as_fd(), "reno").unwrap();
+        let _theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let ours = listener.accept().unwrap().0;
+        let wire = Wire::new(OwnedFd::from(ours.try_clone().unwrap()), Carrier::Plain);
+        assert_eq!((wire.inherited(), wire.origin()), (None, Some("reno")));
+        if let Some(allowed) = Congestion::ALL.into_iter().find(|it| available().contains(*it)) {
+            wire.follow(None, &Plan { congestion: Some(allowed), ..plan() });
+            wire.release(Some(allowed));
+            wire.follow(None, &plan());
+            assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), "reno");
+        }
     }
 
     #[test]

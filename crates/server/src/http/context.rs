@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hfs_core::auth::{Grant, Owner};
 use hfs_core::pace::{Arm, Direction};
+use hfs_core::profile::Quality;
 use hfs_core::{ByteSize, SlotPath};
 use http::Request;
 use http::header::USER_AGENT;
@@ -32,6 +33,7 @@ pub struct Context {
     proof: &'static str,
     owner: Option<Owner>,
     received: u64,
+    quality: Quality,
 }
 
 impl Context {
@@ -52,6 +54,7 @@ impl Context {
             proof: "none",
             owner: None,
             received: 0,
+            quality: Quality::Unknown,
         }
     }
 
@@ -113,9 +116,10 @@ impl Context {
         self.arm
     }
 
-    /// Notes how much of the body came.
-    pub fn note_received(&mut self, bytes: ByteSize) {
+    /// Notes how much of the body came, and over how good a path.
+    pub fn note_received(&mut self, bytes: ByteSize, quality: Quality) {
         self.received = bytes.as_u64();
+        self.quality = quality;
     }
 
     /// Body bytes that came.
@@ -130,7 +134,7 @@ impl Context {
             request = %self.id, slot, client = %self.client, proof = self.proof, owner = self.owner(),
             bytes = self.received,
             elapsed_ms = self.elapsed_ms(), outcome = if fresh { "stored" } else { "repeated" }, status = 201,
-            arm = self.arm.as_str(),
+            arm = self.arm.as_str(), quality = self.quality.as_str(),
             "Upload finished"
         );
     }

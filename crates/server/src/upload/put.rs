@@ -42,7 +42,7 @@ pub async fn put(
     let flow = context.begin_flow(app.engine(), Direction::Upload, announced).await;
     let mut body = Receiver::new(body, flow);
     let outcome = store(app, &config, grant, &parts.headers, &mut body).await;
-    context.note_received(body.received());
+    context.note_received(body.received(), body.quality());
     outcome
 }
 

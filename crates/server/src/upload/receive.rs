@@ -1,8 +1,11 @@
 //! [`Receiver`]: a request body with a stall limit.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use hfs_core::ByteSize;
 use hfs_core::pace::Lane;
+use hfs_core::profile::Quality;
 use hfs_core::progress::Progress;
 
 use super::PutError;
@@ -24,6 +27,8 @@ pub(super) struct Receiver {
     progress: Progress,
     received: u64,
     flow: Flow,
+    /// When the store got the last piece: what passes until it asks for the next one is its time, not the network's.
+    given: Duration,
     /// Whether the client sends faster than it was read last.
     is_pressed: bool,
 }
@@ -37,12 +42,18 @@ impl Receiver {
             progress: Progress::new(flow.plan().stall, watch.elapsed()),
             received: 0,
             flow,
+            given: watch.elapsed(),
             is_pressed: false,
         }
     }
 
     pub(super) fn received(&self) -> ByteSize {
         ByteSize::bytes(self.received)
+    }
+
+    /// How good the client's path was.
+    pub(super) fn quality(&self) -> Quality {
+        self.flow.quality()
     }
 
     /// What the store should do with the bytes to come.
@@ -65,6 +76,7 @@ impl Receiver {
         let Some((source, left)) = self.body.direct().filter(|(_, left)| *left >= WORTH_A_THREAD) else {
             return Ok(false);
         };
+        self.take_note_of_store();
         self.body.begin_direct();
         let pumped = writer.pump(source, left, how).await?;
         let Some(Pumped { bytes, end }) = pumped else {
@@ -81,14 +93,20 @@ impl Receiver {
         if end == PumpEnd::Closed { Err(BodyError::Closed.into()) } else { Ok(true) }
     }
 
+    fn take_note_of_store(&mut self) {
+        self.flow.held(self.watch.elapsed().saturating_sub(self.given));
+    }
+
     fn note(&mut self, bytes: u64, filled: bool) {
         self.received += bytes;
-        self.progress.moved(self.watch.elapsed(), bytes);
+        self.given = self.watch.elapsed();
+        self.progress.moved(self.given, bytes);
         self.flow.moved(bytes, filled);
         self.progress.set_limits(self.flow.plan().stall);
     }
 
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, PutError> {
+        self.take_note_of_store();
         let deadline = self.watch.at(self.progress.deadline());
         let Ok(piece) = tokio::time::timeout_at(deadline, self.body.next()).await else {
             return Err(PutError::Stalled { received: self.received() });

@@ -52,7 +52,14 @@ fn any_start() -> impl Strategy<Value = Start> {
     let carrier = prop_oneof![Just(Carrier::Plain), Just(Carrier::Tls), Just(Carrier::H2)];
     let direction = prop_oneof![Just(Direction::Upload), Just(Direction::Download)];
     (direction, proptest::option::of(any::<u64>()), carrier, any::<bool>(), expected).prop_map(
-        |(direction, size, carrier, is_shared, expected)| Start { direction, size, carrier, is_shared, expected },
+        |(direction, size, carrier, is_shared, expected)| Start {
+            direction,
+            size,
+            carrier,
+            is_shared,
+            inherited: None,
+            expected,
+        },
     )
 }
 

@@ -10,87 +10,114 @@ pub(super) struct Link {
     /// Bytes per second.
     pub(super) rate: u64,
     pub(super) rtt: Duration,
-    /// Share of the segments that are lost at random.
+    /// Share of the segments that are lost.
     pub(super) loss: f64,
     /// What stands in the bottleneck's queue.
     pub(super) queue: Duration,
+    /// Whether that loss is the queue's: then no congestion control gets more out of it.
+    pub(super) is_full: bool,
+    /// Segments that slow start loses when it finds the path's rate, after a second.
+    pub(super) overshoot: u64,
+    /// Bytes per second that the reader takes, if fewer.
+    pub(super) reader: u64,
 }
 
 impl Default for Link {
     /// 100 Mbit/s and 40 ms, clean.
     fn default() -> Self {
-        Self { rate: 12_500_000, rtt: ms(40), loss: 0.0, queue: Duration::ZERO }
+        Self {
+            rate: 12_500_000,
+            rtt: ms(40),
+            loss: 0.0,
+            queue: Duration::ZERO,
+            is_full: false,
+            overshoot: 0,
+            reader: u64::MAX,
+        }
     }
+}
+
+/// One connection on its way through one or several links.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Course {
+    pub(super) at: Duration,
+    segments: f64,
+    lost: f64,
+    sampled: Duration,
+    /// What the kernel takes for the shortest round trip: it forgets after five minutes.
+    shortest: Option<(Duration, Duration)>,
 }
 
 pub(super) fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-const MSS: u64 = 1448;
+const MSS: f64 = 1448.0;
+const TICK: Duration = Duration::from_millis(50);
+const KERNEL_FORGETS: Duration = Duration::from_secs(300);
 
 impl Link {
     /// What a congestion control gets out of it: cubic by the square-root law (Mathis 1997), BBR nearly all.
     fn goodput(&self, congestion: Option<Congestion>) -> f64 {
         let full = self.rate as f64 * (1.0 - self.loss);
-        match congestion {
+        let reached = match congestion {
             Some(Congestion::Bbr) => full * 0.95,
-            _ if self.loss == 0.0 => full,
-            _ => full.min(MSS as f64 / self.rtt.as_secs_f64() * 1.22 / self.loss.sqrt()),
-        }
+            _ if self.loss == 0.0 || self.is_full => full,
+            _ => full.min(MSS / self.rtt.as_secs_f64() * 1.22 / self.loss.sqrt()),
+        };
+        reached.min(self.reader as f64)
     }
 
     /// Drives `controller` for `span`; returns the bytes that moved.
     pub(super) fn run(&self, controller: &mut dyn Controller, span: Duration) -> u64 {
-        let mut at = Duration::ZERO;
-        self.run_from(controller, &mut at, span)
+        self.run_on(controller, &mut Course::default(), span)
     }
 
-    /// The same from `at` on, which moves along.
-    pub(super) fn run_from(&self, controller: &mut dyn Controller, at: &mut Duration, span: Duration) -> u64 {
-        const TICK: Duration = Duration::from_millis(50);
-        let end = *at + span;
-        let (mut total, mut sampled) = (0, *at);
-        while *at < end {
-            *at += TICK;
+    /// The same on a connection that goes on.
+    pub(super) fn run_on(&self, controller: &mut dyn Controller, course: &mut Course, span: Duration) -> u64 {
+        let end = course.at + span;
+        let mut total = 0;
+        while course.at < end {
+            let before = course.at;
+            course.at += TICK;
             let plan = controller.plan();
             let moved = (self.goodput(plan.congestion) * TICK.as_secs_f64()) as u64;
             total += moved;
-            let is_due = plan.sample_after.is_some_and(|after| *at >= sampled + after);
-            let path = is_due.then(|| self.sample(*at, plan.congestion));
-            if is_due {
-                sampled = *at;
+            let segments = moved as f64 / MSS;
+            course.segments += segments;
+            course.lost += segments * self.loss;
+            if before < ms(1000) && course.at >= ms(1000) {
+                course.segments += self.overshoot as f64;
+                course.lost += self.overshoot as f64;
             }
-            controller.observe(&Observation { now: *at, moved, filled: true, is_app_limited: false, path });
+            let path = plan
+                .sample_after
+                .is_some_and(|after| course.at >= course.sampled + after)
+                .then(|| self.sample(course, plan.congestion));
+            let filled = self.reader == u64::MAX;
+            controller.observe(&Observation { now: course.at, moved, filled, is_app_limited: false, path });
         }
         total
     }
 
-    /// The counters of a connection that has run at this link's rate all the time.
-    fn sample(&self, at: Duration, congestion: Option<Congestion>) -> PathSample {
-        // Counted at one rate whatever happened before: counters must not run backwards when the choice changes.
-        let segments = (at.as_millis() as u64) * 2;
+    fn sample(&self, course: &mut Course, congestion: Option<Congestion>) -> PathSample {
+        course.sampled = course.at;
+        let shortest = match course.shortest {
+            Some((rtt, since)) if rtt < self.rtt && course.at < since + KERNEL_FORGETS => (rtt, since),
+            _ => (self.rtt, course.at),
+        };
+        course.shortest = Some(shortest);
         PathSample {
             rtt: self.rtt + self.queue,
             rtt_var: self.rtt / 8,
-            min_rtt: Some(self.rtt),
+            min_rtt: Some(shortest.0),
             delivery_rate: Some(self.goodput(congestion) as u64),
             window: 10,
             mss: MSS as u32,
-            segments_out: Some(segments),
-            retransmits: LOST.with(|lost| {
-                let (before, sum) = lost.get();
-                let sum = sum + segments.saturating_sub(before) as f64 * self.loss;
-                lost.set((segments, sum));
-                sum as u64
-            }),
+            segments_out: Some(course.segments as u64),
+            retransmits: course.lost as u64,
             subflows: 1,
             ..PathSample::default()
         }
     }
-}
-
-thread_local! {
-    /// Segments counted so far on this test's connection, and how many of them were lost.
-    static LOST: std::cell::Cell<(u64, f64)> = const { std::cell::Cell::new((0, 0.0)) };
 }

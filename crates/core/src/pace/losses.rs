@@ -1,0 +1,143 @@
+//! [`Losses`]: which share of the segments is lost, and whether enough is known to say so.
+
+use std::time::Duration;
+
+use super::PathSample;
+
+/// Segments below which a share of lost ones means nothing.
+const ENOUGH_SEGMENTS: f64 = 50.0;
+/// Segments that are remembered: a fast path that heals shows so within about this many, ...
+const MEMORY: f64 = 20_000.0;
+/// ... and a slow one within a few of these times.
+const FADES_WITHIN: Duration = Duration::from_secs(20);
+/// A sender that probes for the path's rate loses a burst when it finds it; making up for it takes this many round
+/// trips.
+const BURST: u32 = 4;
+
+/// What the counters of one connection say, as far as they moved during this transfer.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Losses {
+    segments: f64,
+    lost: f64,
+    /// Samples that showed lost segments; one burst is one or two of them.
+    episodes: f64,
+    at: Duration,
+    burst_until: Option<Duration>,
+}
+
+impl Losses {
+    /// Takes note of two samples in a row.
+    pub(super) fn observe(&mut self, now: Duration, before: &PathSample, path: &PathSample) {
+        self.fade(now.saturating_sub(self.at));
+        self.at = now;
+        let sent = since(before.segments_out, path.segments_out);
+        let again = path.retransmits.saturating_sub(before.retransmits) as f64;
+        let spurious = since(before.spurious.map(u64::from), path.spurious.map(u64::from));
+        let lost = (again - spurious).max(0.0).min(sent);
+        // The first burst of every transfer: slow start ends with it on a clean path, too.
+        let ends = self.burst_until.unwrap_or_else(|| now.saturating_add(path.rtt.saturating_mul(BURST)));
+        if lost > 0.0 {
+            self.burst_until = Some(ends);
+            if now <= ends {
+                return;
+            }
+            self.episodes += 1.0;
+        }
+        self.segments += sent;
+        self.lost += lost;
+        if self.segments > MEMORY {
+            self.keep(MEMORY / self.segments);
+        }
+    }
+
+    /// Share of the segments that were lost, once there are enough of them.
+    pub(super) fn share(&self) -> Option<f64> {
+        (self.segments >= ENOUGH_SEGMENTS).then(|| self.lost / self.segments)
+    }
+
+    /// Whether losses were seen often enough for their share to be more than a burst.
+    pub(super) fn is_steady(&self) -> bool {
+        self.lost >= 3.0 && self.episodes >= 1.5
+    }
+
+    /// Whether losses were seen at all, so that a closer look is worth while.
+    pub(super) fn is_suspicious(&self) -> bool {
+        self.lost > 0.0 && !self.is_steady()
+    }
+
+    fn fade(&mut self, elapsed: Duration) {
+        self.keep((-elapsed.as_secs_f64() / FADES_WITHIN.as_secs_f64()).exp());
+    }
+
+    fn keep(&mut self, share: f64) {
+        self.segments *= share;
+        self.lost *= share;
+        self.episodes *= share;
+    }
+}
+
+/// How far a counter came; nothing when it is missing or ran backwards.
+fn since(before: Option<u64>, now: Option<u64>) -> f64 {
+    match (before, now) {
+        (Some(before), Some(now)) => now.saturating_sub(before) as f64,
+        _ => 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RTT: Duration = Duration::from_millis(40);
+
+    /// A connection that loses `lost` of its 1,000 segments in each 250 ms.
+    fn run(losses: &[u64]) -> Losses {
+        let sample = |segments, lost| PathSample {
+            rtt: RTT,
+            segments_out: Some(segments),
+            retransmits: lost,
+            ..PathSample::default()
+        };
+        let (mut seen, mut before, mut total) = (Losses::default(), sample(0, 0), 0);
+        for (n, lost) in (1..).zip(losses) {
+            total += lost;
+            let path = sample(n * 1000, total);
+            seen.observe(Duration::from_millis(250) * n as u32, &before, &path);
+            before = path;
+        }
+        seen
+    }
+
+    #[test]
+    fn the_burst_that_ends_slow_start_is_no_loss() {
+        assert_eq!(run(&[0, 0, 300, 0, 0]).share(), Some(0.0));
+        assert!(!run(&[0, 0, 300, 0, 0]).is_steady());
+    }
+
+    #[test]
+    fn a_second_burst_alone_is_not_steady() {
+        assert!(!run(&[0, 300, 0, 0, 90, 0, 0]).is_steady());
+    }
+
+    #[test]
+    fn what_goes_on_is_counted() {
+        let seen = run(&[2, 2, 2, 2, 2]);
+        assert!(seen.is_steady());
+        assert!((0.0019..0.0021).contains(&seen.share().unwrap()), "{seen:?}");
+    }
+
+    #[test]
+    fn a_path_that_heals_shows_so() {
+        let mut losses = vec![20; 40];
+        losses.extend([0; 160]);
+        assert!(run(&losses).share().unwrap() < 0.0005);
+    }
+
+    #[test]
+    fn few_segments_say_nothing() {
+        let path = PathSample { segments_out: Some(40), retransmits: 10, ..PathSample::default() };
+        let mut seen = Losses::default();
+        seen.observe(Duration::from_secs(1), &PathSample { segments_out: Some(0), ..path }, &path);
+        assert_eq!(seen.share(), None);
+    }
+}
