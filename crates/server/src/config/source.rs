@@ -124,8 +124,9 @@ impl<'a> Source<'a> {
     }
 
     fn excerpt(&self, bytes: &Range<usize>) -> Excerpt {
-        let start = self.floor(bytes.start);
-        let line = self.line_of(start);
+        let line = self.line_of(bytes.start);
+        // A place may be in the line's end, which is not shown.
+        let start = self.floor(bytes.start).min(line.end);
         let end = self.floor(bytes.end).clamp(start, line.end);
         let mut text = String::new();
         let mut caret = 0..0;
@@ -232,6 +233,17 @@ mod tests {
     }
 
     #[test]
+    fn a_place_in_the_lines_end_is_shown_behind_its_last_character() {
+        insta::assert_snapshot!(shown("a = 1\r\r\nb = 2", 6..7, None), @r"
+        error: no
+         --> f.toml:1:6
+          |
+        1 | a = 1
+          |      ^
+        ");
+    }
+
+    #[test]
     fn a_long_line_is_cut_around_the_caret() {
         let text = format!("list = [{}]", "\"abc\", ".repeat(100));
         let shown = shown(&text, 400..405, None);
@@ -241,7 +253,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_place_panics_and_no_mask_leaks(text in "[a-z=\n\"é]{0,60}", a in 0usize..70, b in 0usize..70) {
+        fn no_place_panics_and_no_mask_leaks(text in "[a-z=\r\n\"é]{0,60}", a in 0usize..70, b in 0usize..70) {
             let marked = format!("{text}HUNTER2{text}");
             let secret = text.len()..text.len() + 7;
             prop_assert!(!shown(&marked, a..b, Some(&secret)).contains("HUNTER"));

@@ -2,6 +2,7 @@
 
 mod documents;
 mod register;
+mod texts;
 
 use std::io;
 use std::path::Path;
