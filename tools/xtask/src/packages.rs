@@ -53,7 +53,7 @@ pub(crate) const PACKAGES: &[Package] = &[
     program("lua5.4", "luac", "documents", "reads the manual's blocks for Prosody and Metronome"),
     program("mount", "mount", "disk_full, powercut", "loop and tmpfs mounts"),
     program("nginx", "nginx", "nginx, documents", "the reverse proxy in front"),
-    program("openssl", "openssl", "prosody, ejabberd, documents", "certificates of the XMPP servers; secrets"),
+    program("openssl", "openssl", "prosody, ejabberd, tls, documents", "certificates; secrets"),
     program("prosody", "prosodyctl", "prosody", "signs slots"),
     Package {
         name: "prosody-modules",

@@ -2,13 +2,16 @@
 //!
 //! Blocking, one connection at a time: a command line has nothing else to do. Prints nothing but the bar.
 
+mod named;
+
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use rustls::pki_types::CertificateDer;
+use ureq::tls::{PemItem, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
 
 /// A connection on which nothing moves for this long is given up. The whole transfer may take any time.
@@ -20,7 +23,7 @@ const ANSWER: Duration = Duration::from_secs(300);
 /// How the client commands reach the server.
 #[derive(Clone, Debug, Default)]
 pub struct ClientOptions {
-    /// Certificates (PEM) to trust instead of the public authorities.
+    /// Certificates (PEM), the server's own or an authority's, to trust instead of the public authorities.
     pub ca: Option<PathBuf>,
     /// No progress bar. Without a terminal there is none anyway.
     pub quiet: bool,
@@ -44,6 +47,15 @@ pub enum ClientError {
     NoCertificate {
         /// That file.
         path: PathBuf,
+    },
+    /// One of them cannot be used.
+    #[error("{} holds a certificate that cannot be used", path.display())]
+    UnusableCertificate {
+        /// That file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: rustls::Error,
     },
     /// No connection, no TLS, or no answer.
     #[error("no answer from {host}")]
@@ -82,13 +94,6 @@ pub(super) enum Direction {
 
 /// An agent that hands every status to its caller.
 pub(super) fn agent(options: &ClientOptions, direction: Direction) -> Result<Agent, ClientError> {
-    let roots = match &options.ca {
-        Some(path) => {
-            let pem = std::fs::read(path).map_err(|source| ClientError::Certificates { path: path.clone(), source })?;
-            certificates(&pem).ok_or_else(|| ClientError::NoCertificate { path: path.clone() })?
-        }
-        None => RootCerts::WebPki,
-    };
     let (redirects, answer) = match direction {
         // A slot is signed for one place. Whoever sends its bytes elsewhere should say so, not be followed.
         Direction::Put => (0, ANSWER),
@@ -101,8 +106,11 @@ pub(super) fn agent(options: &ClientOptions, direction: Direction) -> Result<Age
         .timeout_connect(Some(CONNECT))
         .timeout_per_read(Some(answer))
         .timeout_per_write(Some(IDLE))
-        .tls_config(TlsConfig::builder().root_certs(roots).unversioned_rustls_crypto_provider(crypto()).build());
-    Ok(config.build().new_agent())
+        .tls_config(TlsConfig::builder().unversioned_rustls_crypto_provider(crypto()).build())
+        .build();
+    let Some(path) = &options.ca else { return Ok(config.new_agent()) };
+    named::agent(config, certificates(path)?, crypto())
+        .map_err(|source| ClientError::UnusableCertificate { path: path.clone(), source })
 }
 
 /// The process's crypto provider, which is made one if there is none.
@@ -115,14 +123,17 @@ fn crypto() -> Arc<rustls::crypto::CryptoProvider> {
     default.unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
 }
 
-fn certificates(pem: &[u8]) -> Option<RootCerts> {
-    let found: Vec<_> = parse_pem(pem)
-        .filter_map(|item| match item {
-            Ok(PemItem::Certificate(certificate)) => Some(certificate),
-            _ => None,
-        })
-        .collect();
-    (!found.is_empty()).then(|| RootCerts::from(found))
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ClientError> {
+    let pem = std::fs::read(path).map_err(|source| ClientError::Certificates { path: path.to_owned(), source })?;
+    let certificate = |item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(CertificateDer::from(certificate.der().to_vec())),
+        _ => None,
+    };
+    let found: Vec<_> = parse_pem(&pem).filter_map(certificate).collect();
+    if found.is_empty() {
+        return Err(ClientError::NoCertificate { path: path.to_owned() });
+    }
+    Ok(found)
 }
 
 /// An answer that is a refusal, in words.

@@ -165,7 +165,7 @@ pub struct GetArgs {
 /// How `put` and `get` reach the server.
 #[derive(Args, Clone, Debug)]
 pub struct ClientArgs {
-    /// Certificates (PEM) to trust instead of the public authorities
+    /// Certificates (PEM), the server's own or an authority's, to trust instead of the public authorities
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
     /// No progress bar

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::rig::command::{clean, curl, curl_text, run, said};
@@ -88,6 +89,36 @@ fn the_client_commands_speak_tls() {
     let distrusting = run(folder.path(), &["get", url, "--output", "never.txt"]);
     assert_eq!(distrusting.code, Some(1), "{}", distrusting.all());
     assert!(distrusting.err.to_lowercase().contains("certificate"), "{}", distrusting.err);
+    assert!(!folder.path().join("never.txt").exists());
+}
+
+/// OpenSSL's `req -x509` makes certificates that may sign others, which the usual rules forbid to a server's.
+#[test]
+fn a_certificate_that_the_user_names_is_trusted() {
+    let folder = tempfile::tempdir().expect("folder");
+    let certificate = Certificate::copy(folder.path());
+    let (cert, key) = (certificate.cert.display().to_string(), certificate.key.display().to_string());
+    let request = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
+    let names = ["-subj", "/CN=files", "-addext", "basicConstraints=critical,CA:TRUE"];
+    let made = Command::new("openssl").args(request).args(names).args(["-out", &cert, "-keyout", &key]).output();
+    assert!(made.expect("openssl runs").status.success());
+    certificate.key_mode(0o600);
+    let (builder, _) = tls::builder(&certificate);
+    let server = builder.start();
+    fs::write(folder.path().join("hello.txt"), "hello").expect("file");
+    let config = server.config().display().to_string();
+
+    let put = said(clean(folder.path()).args(["put", "hello.txt", "--config", &config, "--ca", &cert]));
+    assert_eq!(put.code, Some(0), "{}", put.all());
+    let url = put.out.trim();
+    let get = run(folder.path(), &["get", url, "--ca", &cert, "--output", "back.txt"]);
+    assert_eq!(get.code, Some(0), "{}", get.all());
+    assert_eq!(fs::read_to_string(folder.path().join("back.txt")).expect("file"), "hello");
+
+    let other = tls::testdata().join("other-cert.pem").display().to_string();
+    let naming_another = run(folder.path(), &["get", url, "--ca", &other, "--output", "never.txt"]);
+    assert_eq!(naming_another.code, Some(1), "{}", naming_another.all());
+    assert!(naming_another.err.to_lowercase().contains("certificate"), "{}", naming_another.err);
     assert!(!folder.path().join("never.txt").exists());
 }
 
