@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use hfs_core::SlotPath;
+use hfs_core::auth::Retired;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Semaphore;
 use tracing::{debug, error, info, warn};
@@ -37,6 +38,8 @@ pub struct App {
     hard_times: Semaphore,
     /// Whether the last step of an upload that the disk or the database took part in failed.
     is_troubled: AtomicBool,
+    /// Secrets that reloads took away, for explanations.
+    retired: ArcSwap<Retired>,
     /// When a refused signature was last explained, in milliseconds of `started`.
     explained: AtomicU64,
     started: Stopwatch,
@@ -74,6 +77,7 @@ impl App {
             tries,
             hard_times: Semaphore::new(1),
             is_troubled: AtomicBool::new(false),
+            retired: ArcSwap::default(),
             explained,
             started,
             tree: None,
@@ -89,6 +93,7 @@ impl App {
     /// Puts a new configuration in force for requests from now on.
     pub fn swap_config(&self, config: Config) {
         self.engine.configure(config.pace.clone());
+        self.retired.rcu(|retired| retired.after(&self.config.load().keys, &config.keys));
         self.config.store(Arc::new(config));
     }
 
@@ -114,6 +119,12 @@ impl App {
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Secrets that were accepted earlier in this process's life.
+    #[must_use]
+    pub fn retired(&self) -> Arc<Retired> {
+        self.retired.load_full()
     }
 
     /// Whether a refused signature may be explained now. An explanation costs some hundred MACs, so a flood of bad

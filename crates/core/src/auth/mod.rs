@@ -18,7 +18,7 @@ mod tests;
 
 pub use explain::{ExplainHints, explain};
 pub use explanation::{Explanation, OtherKey, PathFault, SignedAs};
-pub use keys::{JwtAlgorithm, Keyring, Secret};
+pub use keys::{JwtAlgorithm, Keyring, Retired, Secret};
 pub use sign::{CannotSign, Dialect, SignedRequest, SlotRequest, encode_path, sign};
 
 use crate::{ByteSize, SlotPath, Timestamp};

@@ -89,7 +89,8 @@ fn authorize(
     tally::proof(app.metrics(), outcome.as_ref().map_err(|denied| *denied));
     if outcome.is_err() && app.may_explain() {
         let base_path = config.http.base_path.as_str();
-        let hints = ExplainHints { base_path, public_path: base_path, retired: &[], now: clock::now() };
+        let retired = app.retired();
+        let hints = ExplainHints { base_path, public_path: base_path, retired: retired.as_slice(), now: clock::now() };
         for explanation in auth::explain(&head, &config.keys, &hints) {
             warn!(request = %context.id(), %slot, client = %context.client(), "Signature refused: {explanation}");
         }

@@ -24,6 +24,7 @@ mod reload;
 mod repeats;
 mod restart;
 mod rig;
+mod rotation;
 mod slow;
 mod statuses;
 mod syscalls;

@@ -32,6 +32,11 @@ fn a_secret_is_rotated_without_a_restart() {
     server.reload_until("applied");
     assert_eq!(put_with(&server, NEXT, "a/new.txt").status, 201);
     assert_eq!(put_with(&server, SECRET, "a/late.txt").status, 403);
+    // Only some of many refusals are explained.
+    wait_until("explanation", Duration::from_secs(5), || {
+        assert_eq!(put_with(&server, SECRET, "a/late.txt").status, 403);
+        server.log().contains("the XMPP server still has the old one")
+    });
     assert_eq!(server.get("a/old.txt").status, 200, "what was stored stays");
 }
 
@@ -85,8 +90,11 @@ fn a_bad_file_changes_nothing_and_says_why() {
         fs::write(server.config(), text).expect("configuration");
         let said = server.log().len();
         server.reload_until("refused");
-        let log = server.log()[said..].to_owned();
-        assert!(log.contains("the running one stays") && log.contains(expected), "{name}: {log}");
+        let log = || server.log()[said..].to_owned();
+        // Lines are written by a thread of their own.
+        wait_until(name, Duration::from_secs(5), || log().contains("the running one stays"));
+        let log = log();
+        assert!(log.contains(expected), "{name}: {log}");
         assert!(!log.contains(NEXT) && !log.contains(SECRET), "{name}: {log}");
         let slot = format!("{name}/file.txt");
         assert_eq!(put_with(&server, SECRET, &slot).status, 201, "{name}");
