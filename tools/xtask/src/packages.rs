@@ -49,7 +49,7 @@ pub(crate) const PACKAGES: &[Package] = &[
     program("eatmydata", "eatmydata", "powercut", "shows that the test bites: fsync does nothing"),
     program("ejabberd", "ejabberdctl", "ejabberd", "signs slots"),
     program("haproxy", "haproxy", "documents", "runs the manual's HAProxy block"),
-    program("iproute2", "ip", "netlab, links", "addresses in network namespaces"),
+    program("iproute2", "ip", "netlab, links, share", "addresses in network namespaces"),
     program("lua5.4", "luac", "documents", "reads the manual's blocks for Prosody and Metronome"),
     program("mount", "mount", "disk_full, powercut", "loop and tmpfs mounts"),
     program("nginx", "nginx", "nginx, documents", "the reverse proxy in front"),

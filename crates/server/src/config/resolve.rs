@@ -129,6 +129,7 @@ impl Resolver<'_, '_> {
 
     fn net(&mut self) -> NetConfig {
         let proxies = self.each("server.trusted_proxies", address::proxy);
+        let max_connections = self.max_connections();
         NetConfig {
             listen: self.listen(),
             tls: self.tls(),
@@ -140,7 +141,8 @@ impl Resolver<'_, '_> {
             idle_timeout: self.span("timeouts.idletimeout", 60),
             stall: self.stall(),
             drain_timeout: self.or("timeouts.shutdown", kind::duration, Duration::from_secs(30)),
-            max_connections: self.max_connections(),
+            max_connections,
+            max_per_address: self.max_per_address(max_connections),
         }
     }
 
@@ -203,6 +205,15 @@ impl Resolver<'_, '_> {
         let most = self.or("server.max_connections", kind::int, 20_000);
         if most == 0 {
             self.notes.error(&self.place("server.max_connections"), "no connection could be served");
+        }
+        usize::try_from(most).unwrap_or(usize::MAX)
+    }
+
+    fn max_per_address(&mut self, max_connections: usize) -> usize {
+        let half = u64::try_from(max_connections / 2).unwrap_or(u64::MAX).max(1);
+        let most = self.or("server.max_connections_per_address", kind::int, half);
+        if most == 0 {
+            self.notes.error(&self.place("server.max_connections_per_address"), "no connection could be served");
         }
         usize::try_from(most).unwrap_or(usize::MAX)
     }

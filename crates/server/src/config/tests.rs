@@ -321,6 +321,14 @@ fn trusting_everyone_in_public_is_refused() {
 }
 
 #[test]
+fn one_client_gets_half_of_the_connections_unless_told_otherwise() {
+    let most = |text: &str| config(text).net.max_per_address;
+    assert_eq!((most(""), most("server.max_connections = 7"), most("server.max_connections = 1")), (10_000, 3, 1));
+    assert_eq!(most("server.max_connections_per_address = 40"), 40);
+    assert!(report("server.max_connections_per_address = 0").contains("no connection could be served"));
+}
+
+#[test]
 fn metrics_have_a_listener_of_their_own_or_none() {
     let own = |port: &str| config(&format!("server.metricsport = {port}")).metrics.listen.unwrap().to_string();
     assert_eq!(own("9090"), "127.0.0.1:9090");

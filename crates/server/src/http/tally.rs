@@ -86,6 +86,10 @@ impl ConnectionEvents for Metrics {
         self.connections.dec();
     }
 
+    fn crowded(&self) {
+        self.connections_crowded.inc();
+    }
+
     fn refused(&self, status: StatusCode) {
         // The head was not understood, so neither was the method.
         self.request_answered("".into(), StatusClass::from(status.as_u16()));

@@ -14,13 +14,14 @@ use bytes::BytesMut;
 use hfs_core::pace::Carrier;
 use http::{Request, Response};
 use rustix::io::Errno;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
 use super::drain::{Phase, Phases};
 use super::listen::{ListenSocket, Listener};
+use super::share::{Seat, Shares};
 use super::socket::Socket;
 use super::{ConnectionEvents, Listeners, NetConfig, Shutdown, TlsAcceptor, h1, h2, proxy, tls};
 use crate::flow::Wire;
@@ -93,10 +94,11 @@ pub async fn serve<S: HttpService>(listeners: Listeners, server: Server<S>) {
     let config = server.config.load_full();
     let most = u32::try_from(config.max_connections).unwrap_or(u32::MAX).max(1);
     let free = Arc::new(Semaphore::new(usize::try_from(most).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)));
+    let shares = Arc::new(Shares::default());
     let mut loops = JoinSet::new();
     for listener in listeners.0 {
         info!(address = %listener.address, inherited = listener.inherited, "Listening");
-        loops.spawn(accept_loop(listener, server.clone(), Arc::clone(&free)));
+        loops.spawn(accept_loop(listener, server.clone(), Arc::clone(&free), Arc::clone(&shares)));
     }
     while loops.join_next().await.is_some() {}
 
@@ -121,9 +123,10 @@ fn running(free: &Semaphore, most: u32) -> usize {
     usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(free.available_permits())
 }
 
-async fn accept_loop<S: HttpService>(listener: Listener, server: Server<S>, free: Arc<Semaphore>) {
+async fn accept_loop<S: HttpService>(listener: Listener, server: Server<S>, free: Arc<Semaphore>, shares: Arc<Shares>) {
     let mut phases = server.shutdown.watch();
     let mut complaints = Complaints::default();
+    let mut crowds = Complaints::default();
     loop {
         if free.available_permits() == 0 && complaints.due(Instant::now()) {
             warn!(address = %listener.address, "Connection limit reached, new ones wait");
@@ -140,7 +143,15 @@ async fn accept_loop<S: HttpService>(listener: Listener, server: Server<S>, free
             accepted = accept(&listener.socket) => accepted,
         };
         match accepted {
-            Ok((socket, peer)) => start(socket, peer, &server, permit),
+            Ok((socket, peer)) => match Seat::take(&peer, &server.config.load(), permit, &shares) {
+                Some(seat) => start(socket, peer, &server, seat),
+                None => {
+                    server.events.crowded();
+                    if crowds.due(Instant::now()) {
+                        warn!(client = %peer, "A client holds its share of the connections, further ones are closed");
+                    }
+                }
+            },
             Err(error) if lost_one_connection(&error) => debug!(%error, "A connection was gone before it was accepted"),
             Err(error) => {
                 if complaints.due(Instant::now()) {
@@ -151,16 +162,24 @@ async fn accept_loop<S: HttpService>(listener: Listener, server: Server<S>, free
         }
     }
     if !listener.inherited {
-        take_waiting(&listener, server, &free).await;
+        take_waiting(&listener, server, &free, &shares).await;
     }
 }
 
 /// Closing a listener resets the connections that wait in it, so those are taken first. An inherited listener lives on
 /// in whoever passed it, and so do they.
-async fn take_waiting<S: HttpService>(listener: &Listener, server: Server<S>, free: &Arc<Semaphore>) {
+async fn take_waiting<S: HttpService>(
+    listener: &Listener,
+    server: Server<S>,
+    free: &Arc<Semaphore>,
+    shares: &Arc<Shares>,
+) {
     while let Ok(permit) = Arc::clone(free).try_acquire_owned() {
         let Ok(Ok((socket, peer))) = timeout(WAITING, accept(&listener.socket)).await else { return };
-        start(socket, peer, &server, permit);
+        match Seat::take(&peer, &server.config.load(), permit, shares) {
+            Some(seat) => start(socket, peer, &server, seat),
+            None => server.events.crowded(),
+        }
     }
 }
 
@@ -201,7 +220,7 @@ impl Complaints {
 /// Counts a connection for as long as it lives, however it ends.
 struct Open {
     events: Arc<dyn ConnectionEvents>,
-    _permit: OwnedSemaphorePermit,
+    _seat: Seat,
 }
 
 impl Drop for Open {
@@ -210,10 +229,10 @@ impl Drop for Open {
     }
 }
 
-fn start<S: HttpService>(socket: Socket, peer: Peer, server: &Server<S>, permit: OwnedSemaphorePermit) {
+fn start<S: HttpService>(socket: Socket, peer: Peer, server: &Server<S>, seat: Seat) {
     let events = Arc::clone(&server.events);
     events.opened();
-    let open = Open { events: Arc::clone(&events), _permit: permit };
+    let open = Open { events: Arc::clone(&events), _seat: seat };
     let phases = server.shutdown.watch();
     let link =
         Box::new(Link { config: server.config.load_full(), service: server.service.clone(), peer, phases, events });

@@ -10,6 +10,8 @@ pub trait ConnectionEvents: Send + Sync + 'static {
     fn closed(&self) {}
     /// A connection was refused before any request reached the service: broken TLS, a malformed PROXY header.
     fn rejected(&self) {}
+    /// A connection was closed at once: its client holds its share of them already.
+    fn crowded(&self) {}
     /// A request never reached the service: the adapter answered it with `status`.
     fn refused(&self, status: StatusCode) {
         let _ = status;

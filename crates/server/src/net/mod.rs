@@ -18,6 +18,7 @@ pub mod tls;
 mod bound;
 mod date;
 mod events;
+mod share;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -68,6 +69,8 @@ pub struct NetConfig {
     pub drain_timeout: Duration,
     /// Most connections at once.
     pub max_connections: usize,
+    /// Most of them for one client; proxies and peers on this machine stand for many and are not bounded.
+    pub max_per_address: usize,
 }
 
 /// `[tls]`.

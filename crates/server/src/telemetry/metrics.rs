@@ -77,6 +77,8 @@ pub struct Metrics {
     pub active_requests: Gauge,
     /// Open connections.
     pub connections: Gauge,
+    /// Connections closed at once, since their client held its share.
+    pub connections_crowded: Counter,
     /// Answered requests.
     pub requests: Family<RequestLabels, Counter>,
     /// Transfers by direction and outcome.
@@ -195,6 +197,11 @@ impl Metrics {
             download_size: histogram(&mut r, "download_size_bytes", "Bytes sent by complete downloads", &SIZES),
             active_requests: add(&mut r, "active_connections_total", "Requests being handled"),
             connections: add(&mut r, "hfs_connections", "Open connections"),
+            connections_crowded: add(
+                &mut r,
+                "hfs_connections_crowded",
+                "Connections closed at once: their client holds its share",
+            ),
             requests: family(
                 &mut r,
                 "hfs_requests",

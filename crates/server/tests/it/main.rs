@@ -25,6 +25,7 @@ mod repeats;
 mod restart;
 mod rig;
 mod rotation;
+mod share;
 mod slow;
 mod statuses;
 mod syscalls;

@@ -22,6 +22,12 @@ pub(super) const KEYS: &[Key] = &[
     Key::active("server.min_free_bytes", Size, "\"100MB\"", "Floor of free space on the store. An upload that would go below it is refused with 507; downloads go on."),
     Key::active("server.max_header_bytes", Size, "65536", "Largest request head, 4 KiB to 1 MiB."),
     Key::active("server.max_connections", Int, "20000", "Most connections at once; further ones wait in the kernel's queue."),
+    Key::active(
+        "server.max_connections_per_address",
+        Int,
+        "",
+        "Most connections of one client, an IPv4 address or an IPv6 /64; further ones are closed at once. By default half of `max_connections`. Trusted proxies and peers on this machine stand for many clients and have no such limit.",
+    ),
     Key::active("server.cleanup_interval", Duration, "\"1m\"", "How often files whose time is over are removed. They are hidden from the second they expire; this only gives their space back."),
     Key::active("server.io_deadline", Duration, "\"30s\"", "A disk that does not answer one operation within this is broken: the upload is answered 503."),
     Key::active("server.trusted_proxies", List, "[]", "Addresses or networks of reverse proxies (`\"127.0.0.1\"`, `\"10.0.0.0/8\"`), or `\"unix\"` for peers on a Unix socket. Only their `X-Forwarded-For`, `Forwarded` and PROXY headers count."),

@@ -311,7 +311,7 @@ fn noise(length: usize) -> Vec<u8> {
     std::iter::repeat_with(step).take(length).collect()
 }
 
-fn test_config() -> NetConfig {
+pub(super) fn test_config() -> NetConfig {
     NetConfig {
         listen: vec![ListenAddress::Tcp("127.0.0.1:0".parse().unwrap())],
         tls: None,
@@ -324,6 +324,7 @@ fn test_config() -> NetConfig {
         stall: StallLimits::default(),
         drain_timeout: Duration::from_secs(30),
         max_connections: 1000,
+        max_per_address: 1000,
     }
 }
 
