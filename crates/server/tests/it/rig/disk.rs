@@ -49,7 +49,7 @@ impl Mounted {
         require_root();
         let home = tempfile::tempdir().expect("temporary folder");
         let image = home.path().join("disk.img");
-        make_ext4(&image, mebibytes);
+        make_ext4(&image, mebibytes, JOURNAL);
         let folder = home.path().join("mounted");
         let shared = Some(DISKS.read().unwrap_or_else(PoisonError::into_inner));
         let mut mounted = Self::image(&image, &folder);
@@ -63,7 +63,7 @@ impl Mounted {
     pub(crate) fn thin(promised_mebibytes: u64, real_mebibytes: u64) -> (Self, Self) {
         let below = Self::tmpfs(&format!("size={real_mebibytes}m"));
         let image = below.path().join("disk.img");
-        make_ext4(&image, promised_mebibytes);
+        make_ext4(&image, promised_mebibytes, JOURNAL);
         let folder = below._home.as_ref().expect("made above").path().join("thin");
         (Self::image(&image, &folder), below)
     }
@@ -126,10 +126,12 @@ impl Drop for Mounted {
     }
 }
 
-fn make_ext4(image: &Path, mebibytes: u64) {
+const JOURNAL: [&str; 4] = ["-E", "lazy_itable_init=1,lazy_journal_init=1", "-J", "size=4"];
+const NO_JOURNAL: [&str; 4] = ["-E", "lazy_itable_init=1", "-O", "^has_journal"];
+
+fn make_ext4(image: &Path, mebibytes: u64, options: [&str; 4]) {
     fs::File::create(image).and_then(|file| file.set_len(mebibytes << 20)).expect("image");
-    let options = ["-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1", "-J", "size=4"];
-    run("mkfs.ext4", &[&options[..], &[text(image)]].concat());
+    run("mkfs.ext4", &[&["-q", "-F", "-m", "0"], &options[..], &[text(image)]].concat());
 }
 
 /// An ext4 on a disk that another process emulates, so that it can stop as if the power was cut: whatever the kernel
@@ -140,6 +142,7 @@ pub(crate) struct PowerCutDisk {
     _mounted: Mounted,
     _export: Export,
     home: TempDir,
+    has_journal: bool,
     _alone: RwLockWriteGuard<'static, ()>,
 }
 
@@ -155,17 +158,28 @@ impl Drop for Export {
 impl PowerCutDisk {
     #[track_caller]
     pub(crate) fn new(mebibytes: u64) -> Self {
-        Self::throttled(mebibytes, "")
+        Self::of(mebibytes, "", JOURNAL)
+    }
+
+    /// One on which nothing but a sync brings a name to the disk: a journal takes along what others have synced.
+    #[track_caller]
+    pub(crate) fn without_journal(mebibytes: u64) -> Self {
+        Self::of(mebibytes, "", NO_JOURNAL)
     }
 
     /// A disk with limits, as `qemu-storage-daemon` spells them: `x-bps-write=2000000,x-iops-write=50`.
     #[track_caller]
     pub(crate) fn throttled(mebibytes: u64, limits: &str) -> Self {
+        Self::of(mebibytes, limits, JOURNAL)
+    }
+
+    #[track_caller]
+    fn of(mebibytes: u64, limits: &str, options: [&str; 4]) -> Self {
         require_root();
         let alone = DISKS.write().unwrap_or_else(PoisonError::into_inner);
         let home = tempfile::tempdir().expect("temporary folder");
         let image = home.path().join("disk.img");
-        make_ext4(&image, mebibytes);
+        make_ext4(&image, mebibytes, options);
         let export = home.path().join("export.img");
         fs::File::create(&export).expect("export");
         let mut command = Command::new("qemu-storage-daemon");
@@ -183,7 +197,8 @@ impl PowerCutDisk {
             fs::metadata(&export).is_ok_and(|file| file.len() == mebibytes << 20)
         });
         let mounted = Mounted::image(&export, &home.path().join("mounted"));
-        Self { emulator, _mounted: mounted, _export: Export(export), home, _alone: alone }
+        let has_journal = options == JOURNAL;
+        Self { emulator, _mounted: mounted, _export: Export(export), home, has_journal, _alone: alone }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -216,6 +231,11 @@ impl Cut<'_> {
         let copy = home.join("after.img");
         run("timeout", &["60", "cp", "--sparse=always", text(&home.join("disk.img")), text(&copy)]);
         self.disk.emulator.signal(Signal::CONT);
+        if !self.disk.has_journal {
+            // As every boot does before it mounts such a file system. Status 1: it had something to mend.
+            let check = Command::new("e2fsck").args(["-f", "-y", text(&copy)]).output().expect("e2fsck runs");
+            assert!(check.status.code().is_some_and(|code| code <= 1), "e2fsck: {check:?}");
+        }
         Mounted::image(&copy, &home.join("after"))
     }
 }

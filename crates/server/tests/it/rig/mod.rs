@@ -13,6 +13,7 @@ pub(crate) mod process;
 mod reload;
 pub(crate) mod server;
 pub(crate) mod sign;
+pub(crate) mod syncs;
 pub(crate) mod tls;
 pub(crate) mod unfinished;
 pub(crate) mod xmpp;
