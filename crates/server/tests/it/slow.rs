@@ -1,6 +1,8 @@
 //! Ten thousand slow clients: memory stays bounded and everybody else is answered.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::rig::health::HealthProbe;
 use crate::rig::http::Connection;
+use crate::rig::load::Upload;
 use crate::rig::process::Process;
 use crate::rig::server::{SECRET, TestServer};
 use crate::rig::{sign, wait_until};
@@ -27,7 +31,7 @@ fn ten_thousand_slow_headers_stay_below_256_mebibytes() {
         .args(["-H", "-c", "10000", "-r", "2000", "-i", "10", "-l", "300", "-p", "5", "-u"])
         .arg(format!("{}/slow/headers.txt", server.public_url()));
     let attacker = Process::start(&command, &server.home().join("slowhttptest.log"));
-    bear(&server, 256 * MEBIBYTE, 1);
+    bear(&server, "10,000 slow heads", 256 * MEBIBYTE, 1);
     drop(attacker);
     assert_eq!(server.put("after/it.txt", b"works").status, 201);
 }
@@ -43,9 +47,41 @@ fn ten_thousand_slow_bodies_stay_below_384_mebibytes() {
         // The attacker must also end when something here fails.
         let _stop = StopOnDrop(&stop);
         // Each holds its connection and its temporary file.
-        bear(&server, 384 * MEBIBYTE, 2);
+        bear(&server, "10,000 slow bodies", 384 * MEBIBYTE, 2);
     });
     assert_eq!(server.put("after/it.txt", b"works").status, 201);
+}
+
+/// Each takes a byte now and then of what it asked for.
+#[test]
+fn five_hundred_slow_readers_cost_less_than_64_mebibytes() {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    const HOLD: Duration = Duration::from_secs(3);
+    let server = patient_server();
+    let file = Upload { slot: "slow/reader.bin".to_owned(), size: 10_000_000 };
+    assert_eq!(server.put(&file.slot, &file.body()).status, 201);
+    let before = server.peak_memory();
+    let head = format!("GET {} HTTP/1.1\r\nHost: files.example.org\r\n\r\n", file.get_target());
+    let mut readers: Vec<TcpStream> = Vec::new();
+    for _ in 0..500 {
+        let mut reader = TcpStream::connect(server.address()).expect("connection");
+        reader.set_read_timeout(Some(Duration::from_secs(30))).expect("time-out");
+        reader.write_all(head.as_bytes()).expect("sent");
+        readers.push(reader);
+    }
+    let (begin, mut health) = (Instant::now(), HealthProbe::default());
+    while begin.elapsed() < HOLD {
+        for reader in &mut readers {
+            reader.read_exact(&mut [0; 32]).expect("bytes of the answer");
+        }
+        health.ask(&server);
+    }
+    health.judge("500 slow readers");
+    let grown = server.peak_memory() - before;
+    println!("500 slow readers: +{} KiB", grown / 1024);
+    assert!(grown < 64 * MEBIBYTE, "+{} MiB", grown / MEBIBYTE);
+    drop(readers);
+    assert!(server.get(&file.slot).body == file.body());
 }
 
 /// A head that does not end and a body that stops: both are told, or cut, soon after their limit.
@@ -80,28 +116,27 @@ fn patient_server() -> TestServer {
 }
 
 /// Waits until 9,500 clients are there, then sees for a while that everybody else is answered, within this memory.
-fn bear(server: &TestServer, most_memory: u64, descriptors_each: usize) {
+fn bear(server: &TestServer, attack: &str, most_memory: u64, descriptors_each: usize) {
     /// Of 10,000: with two descriptors each, the hard limit of many machines allows a few less.
     const ENOUGH: usize = 9_500;
     /// How long all of them stay.
     const HOLD: Duration = Duration::from_secs(5);
     let begin = Instant::now();
     // They connect as quickly as they can, which is slow on a busy machine; only then the clock of HOLD runs.
-    let (mut arrived, mut most, mut slowest) = (None, 0, Duration::ZERO);
+    let (mut arrived, mut most, mut health) = (None, 0, HealthProbe::default());
     while arrived.is_none_or(|arrived: Instant| arrived.elapsed() < HOLD) {
-        let asked = Instant::now();
-        assert!(server.is_healthy(), "no answer from /health {:?} into the attack", begin.elapsed());
-        slowest = slowest.max(asked.elapsed());
+        health.ask(server);
         let open = fs::read_dir(format!("/proc/{}/fd", server.pid())).map_or(0, Iterator::count) / descriptors_each;
         most = most.max(open);
         if open >= ENOUGH {
             arrived = arrived.or_else(|| Some(Instant::now()));
         }
         assert!(begin.elapsed() < Duration::from_secs(180), "the attack did not arrive: {most} of {ENOUGH}");
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(50));
     }
+    health.judge(attack);
     let memory = server.peak_memory();
-    println!("{most} at once, {} MiB, slowest /health {slowest:?}", memory / MEBIBYTE);
+    println!("{most} at once, {} MiB", memory / MEBIBYTE);
     assert!(memory < most_memory, "{} MiB", memory / MEBIBYTE);
 }
 

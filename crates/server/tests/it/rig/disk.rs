@@ -117,6 +117,12 @@ impl Mounted {
         let _ = (0..).try_for_each(|number| fs::File::create(folder.join(number.to_string())).map(drop));
         folder
     }
+
+    /// Aborts the journal of an ext4, as an error of the disk does: from then on nothing can be written.
+    #[track_caller]
+    pub(crate) fn turn_read_only(&self) {
+        run("mount", &["-o", "remount,abort", text(&self.folder)]);
+    }
 }
 
 impl Drop for Mounted {

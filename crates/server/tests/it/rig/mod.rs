@@ -6,6 +6,7 @@ pub(crate) mod command;
 pub(crate) mod disk;
 pub(crate) mod document;
 pub(crate) mod front;
+pub(crate) mod health;
 pub(crate) mod http;
 pub(crate) mod load;
 pub(crate) mod place;
