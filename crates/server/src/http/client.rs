@@ -101,7 +101,10 @@ fn parse_address(text: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::SocketAddr;
+
     use http::{HeaderName, HeaderValue};
+    use proptest::prelude::*;
 
     fn peer(socket: &str) -> Peer {
         Peer { socket: Some(socket.parse().unwrap()), ..Peer::default() }
@@ -155,6 +158,119 @@ mod tests {
         assert!(!is_local(&Peer::default(), &headers(&[])), "a Unix socket is nearly always a proxy's");
         for name in FORWARDING {
             assert!(!is_local(&peer("127.0.0.1:1"), &headers(&[(name, "x")])), "{name}");
+        }
+    }
+
+    /// How a header spells its chain of addresses.
+    #[derive(Clone, Copy, Debug)]
+    enum Spelling {
+        Plain,
+        Forwarded,
+    }
+
+    impl Spelling {
+        fn name(self) -> HeaderName {
+            match self {
+                Self::Plain => HeaderName::from_static("x-forwarded-for"),
+                Self::Forwarded => header::FORWARDED,
+            }
+        }
+
+        fn element(self, address: IpAddr, port: Option<u16>) -> String {
+            let text = port.map_or(address.to_string(), |port| SocketAddr::new(address, port).to_string());
+            match self {
+                Self::Plain => text,
+                Self::Forwarded => format!("proto=https;For=\"{text}\""),
+            }
+        }
+    }
+
+    fn spelling() -> impl Strategy<Value = Spelling> {
+        prop_oneof![Just(Spelling::Plain), Just(Spelling::Forwarded)]
+    }
+
+    fn trusted() -> [IpNet; 3] {
+        ["10.0.0.0/8", "127.0.0.0/8", "fd00::/8"].map(|net| net.parse().unwrap())
+    }
+
+    fn is_trusted(address: IpAddr) -> bool {
+        trusted().iter().any(|net| net.contains(&address))
+    }
+
+    fn stranger() -> impl Strategy<Value = IpAddr> {
+        any::<IpAddr>()
+            .prop_map(|address| address.to_canonical())
+            .prop_filter("a proxy", |address| !is_trusted(*address))
+    }
+
+    fn proxy() -> impl Strategy<Value = IpAddr> {
+        let v4 = any::<[u8; 3]>().prop_map(|[b, c, d]| IpAddr::from([10, b, c, d]));
+        let v6 = any::<u64>().prop_map(|low| IpAddr::from((0xfd00_u128 << 112 | u128::from(low)).to_be_bytes()));
+        prop_oneof![v4, v6]
+    }
+
+    /// What a client may have put into the header itself.
+    fn lie() -> impl Strategy<Value = String> {
+        let address = (any::<IpAddr>(), any::<Option<u16>>(), spelling());
+        prop_oneof![address.prop_map(|(ip, port, spelling)| spelling.element(ip, port)), "[ -~]{0,30}"]
+    }
+
+    /// The elements as they are sent: some on one line, the next on another.
+    fn on_lines(name: &HeaderName, elements: &[String], per_line: usize) -> HeaderMap {
+        let lines = elements.chunks(per_line).map(|line| HeaderValue::from_str(&line.join(", ")).unwrap());
+        lines.map(|line| (name.clone(), line)).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_moves_a_stranger(
+            peer in stranger(),
+            port: u16,
+            values in prop::collection::vec((0..4usize, prop::collection::vec(any::<u8>(), 0..60)), 0..4),
+        ) {
+            let header = |(which, bytes): (usize, Vec<u8>)| {
+                Some((HeaderName::from_static(FORWARDING[which]), HeaderValue::from_bytes(&bytes).ok()?))
+            };
+            let headers: HeaderMap = values.into_iter().filter_map(header).collect();
+            let peer = Peer { socket: Some(SocketAddr::new(peer, port)), ..Peer::default() };
+            let client = client_of(&peer, &headers, &trusted(), true);
+            prop_assert_eq!(client, Client::Address(peer.socket.unwrap().ip()));
+        }
+
+        #[test]
+        fn a_client_behind_proxies_is_found_whatever_it_claims(
+            (spelling, per_line) in (spelling(), 1..4usize),
+            lies in prop::collection::vec(lie(), 0..4),
+            (client, port) in (stranger(), any::<Option<u16>>()),
+            proxies in prop::collection::vec((proxy(), any::<Option<u16>>()), 0..4),
+            nearest in proxy(),
+            by_unix: bool,
+        ) {
+            let mut elements = lies;
+            elements.push(spelling.element(client, port));
+            elements.extend(proxies.into_iter().map(|(proxy, port)| spelling.element(proxy, port)));
+            let headers = on_lines(&spelling.name(), &elements, per_line);
+            let socket = (!by_unix).then(|| SocketAddr::new(nearest, 1));
+            let peer = Peer { socket, ..Peer::default() };
+            prop_assert_eq!(client_of(&peer, &headers, &trusted(), true), Client::Address(client));
+            prop_assert!(is_proxied(&peer, &trusted(), true));
+        }
+
+        #[test]
+        fn a_chain_of_proxies_ends_at_one_of_them(
+            chain in prop::collection::vec(proxy(), 0..4),
+            broken in "[ -~]{0,30}",
+            nearest in proxy(),
+        ) {
+            let mut elements = vec![broken];
+            elements.extend(chain.iter().map(|proxy| Spelling::Plain.element(*proxy, None)));
+            let headers = on_lines(&Spelling::Plain.name(), &elements, 2);
+            let peer = Peer { socket: Some(SocketAddr::new(nearest, 1)), ..Peer::default() };
+            let Client::Address(client) = client_of(&peer, &headers, &trusted(), true) else {
+                return Err(TestCaseError::fail("a TCP peer has an address"));
+            };
+            let named = elements[0].split(',').any(|element| parse_address(element.trim()) == Some(client));
+            prop_assert!(named || client == nearest || chain.contains(&client), "{client} was never named");
         }
     }
 }

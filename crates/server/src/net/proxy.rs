@@ -109,6 +109,7 @@ fn parse_v2(input: &[u8]) -> Result<Option<(Option<IpAddr>, usize)>, ProxyError>
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
     fn v2_header(command: v2::Command) -> Vec<u8> {
         let addresses: v2::Addresses = v2::IPv4::new([203, 0, 113, 9], [192, 0, 2, 1], 40_000, 443).into();
@@ -148,7 +149,36 @@ mod tests {
         }
     }
 
+    /// Both versions of a header that names `source`.
+    fn headers(source: SocketAddr, port: u16) -> [Vec<u8>; 2] {
+        let (family, addresses, own): (_, v2::Addresses, _) = match source {
+            SocketAddr::V4(v4) => {
+                ("TCP4", v2::IPv4::new(*v4.ip(), Ipv4Addr::new(192, 0, 2, 1), v4.port(), port).into(), "192.0.2.1")
+            }
+            SocketAddr::V6(v6) => {
+                ("TCP6", v2::IPv6::new(*v6.ip(), Ipv6Addr::UNSPECIFIED, v6.port(), port).into(), "::")
+            }
+        };
+        let v1 = format!("PROXY {family} {} {own} {} {port}\r\n", source.ip(), source.port());
+        let v2 = v2::Builder::with_addresses(v2::Version::Two | v2::Command::Proxy, v2::Protocol::Stream, addresses);
+        [v1.into_bytes(), v2.build().unwrap()]
+    }
+
     proptest! {
+        #[test]
+        fn any_client_is_named_and_nothing_behind_the_header_is_touched(
+            source: SocketAddr,
+            port: u16,
+            cut: prop::sample::Index,
+            rest in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
+            for header in headers(source, port) {
+                prop_assert!(matches!(parse(&header[..cut.index(header.len())]), Ok(None)));
+                let (address, length) = parse(&[&header[..], &rest].concat()).unwrap().unwrap();
+                prop_assert_eq!((address, length), (Some(source.ip().to_canonical()), header.len()));
+            }
+        }
+
         #[test]
         fn no_input_panics(input in prop::collection::vec(any::<u8>(), 0..300), v2: bool) {
             let prefix = if v2 { V2_PREFIX } else { V1_PREFIX };
