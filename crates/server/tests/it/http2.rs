@@ -41,17 +41,30 @@ fn broken_frames_are_refused() {
     assert!(server.stored().is_empty(), "{:?}", server.stored());
 }
 
+/// The `h2` crate lets them pass. The request beside them is whole and right, and so is what is stored.
+#[test]
+fn wrong_frames_that_are_borne_change_nothing() {
+    let server = TestServer::start();
+    for outcome in battery(&server, "borne") {
+        assert!(outcome.refused || outcome.status == Some(201), "{outcome:?}");
+    }
+    assert_eq!(server.get("two/x.txt").body, b"hello");
+    assert_eq!(server.stored().len(), 1, "{:?}", server.stored());
+}
+
 #[test]
 fn floods_of_frames_cost_no_memory() {
     const MOST: u64 = 64 << 20;
-    let server = TestServer::start();
-    assert_eq!(server.put("before/it.txt", b"hello").status, 201);
+    let server = TestServer::builder().set("timeouts.writetimeout", "\"2s\"").start();
+    assert_eq!(server.put("before/large.bin", &vec![7; 10_000_000]).status, 201);
     let before = server.peak_memory();
     for outcome in battery(&server, "floods") {
         let grown = server.peak_memory() - before;
         println!("{}: +{} MiB", outcome.case, grown >> 20);
         assert!(grown < MOST, "{outcome:?}: +{} MiB", grown >> 20);
         assert!(server.is_healthy(), "{outcome:?}");
+        let must_end = outcome.case == "readers without a window";
+        assert!(outcome.refused || !must_end, "{outcome:?}: a reader that takes nothing is not cut");
     }
     assert_eq!(server.put("after/it.txt", b"hello").status, 201);
 }
@@ -72,7 +85,7 @@ fn battery(server: &TestServer, cases: &str) -> Vec<Outcome> {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
         .collect();
-    assert!(outcomes.len() > 3, "{said}");
+    assert!(!outcomes.is_empty(), "{said}");
     outcomes
 }
 
