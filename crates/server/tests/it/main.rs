@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, reason = "figures and logs that a failed test shows")]
 
 mod adoption;
+mod arms;
 mod commands;
 mod crash;
 mod dialects;

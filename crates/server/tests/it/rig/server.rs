@@ -20,6 +20,9 @@ use super::{free_port, place, sign, wait_until};
 /// The secret that every test signs with.
 pub(crate) const SECRET: &str = "7c1f0e5b9a2d4f6880b3c5d7e9f1a2b4c6d8e0f2a4b6c8d0";
 
+/// Where this variable is set, servers run in the standard arm unless a test says otherwise.
+pub(crate) const STANDARD_ARM: &str = "HFS_TEST_STANDARD_ARM";
+
 /// How long a start may take: a cold debug build on a busy machine, not the goal of R1.
 const START: Duration = Duration::from_secs(20);
 
@@ -110,6 +113,9 @@ impl Builder {
         default("server", "listen_address", format!("\"{address}\""));
         default("server", "storage_path", format!("{:?}", storage.display().to_string()));
         default("server", "public_url", format!("\"http://{address}{}\"", self.base_path));
+        if std::env::var_os(STANDARD_ARM).is_some() {
+            default("performance", "adaptive_buffers", "false".to_owned());
+        }
         if !has_secret_file {
             default("security", "secret", format!("\"{SECRET}\""));
         }
