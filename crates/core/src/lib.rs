@@ -5,6 +5,7 @@
 
 pub mod admit;
 pub mod auth;
+pub mod form;
 pub mod http1;
 pub mod media;
 pub mod pace;

@@ -6,6 +6,8 @@ use std::path::Path;
 
 #[path = "../../../fuzz/bodies/auth_query.rs"]
 mod auth_query;
+#[path = "../../../fuzz/bodies/form.rs"]
+mod form;
 #[path = "../../../fuzz/bodies/http1_body.rs"]
 mod http1_body;
 #[path = "../../../fuzz/bodies/http1_head.rs"]
@@ -14,7 +16,7 @@ mod http1_head;
 mod slot_path;
 
 /// Pieces that parsers care about, for mutations to insert.
-const PIECES: [&[u8]; 32] = [
+const PIECES: [&[u8]; 35] = [
     b"\r\n",
     b"\r",
     b"\n",
@@ -47,7 +49,15 @@ const PIECES: [&[u8]; 32] = [
     b"Content-Length: 5\r\n",
     b"Transfer-Encoding: chunked\r\n",
     b"\xc3\xbc",
+    b"\r\n--b",
+    b"--b--",
+    b"; filename=\"a\"",
 ];
+
+#[test]
+fn form_holds_on_its_corpus_and_mutations() {
+    fuzz("form", form::run);
+}
 
 #[test]
 fn http1_head_holds_on_its_corpus_and_mutations() {

@@ -238,13 +238,25 @@ impl App {
     #[must_use]
     pub fn begin_try(&self, slot: &SlotPath) -> Option<Try> {
         const MOST: usize = 8;
+        self.begin(Trying::Slot(slot.clone()), MOST)
+    }
+
+    /// Counts a POST of `sender` until the guard is dropped; `None` when there are too many at once. Each has a slot of
+    /// its own, so only their sender holds them together.
+    #[must_use]
+    pub fn begin_post(&self, sender: String) -> Option<Try> {
+        const MOST: usize = 64;
+        self.begin(Trying::Sender(sender), MOST)
+    }
+
+    fn begin(&self, what: Trying, most: usize) -> Option<Try> {
         let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = tries.entry(slot.clone()).or_default();
-        if *count >= MOST {
+        let count = tries.entry(what.clone()).or_default();
+        if *count >= most {
             return None;
         }
         *count += 1;
-        Some(Try { slot: slot.clone(), tries: Arc::clone(&self.tries) })
+        Some(Try { what, tries: Arc::clone(&self.tries) })
     }
 
     /// Resolves what dead processes left behind: temporaries, and names without a row.
@@ -345,23 +357,31 @@ pub enum BuryError {
     Meta(#[from] MetaError),
 }
 
-/// Running tries by slot; a slot without any has no entry.
-type Tries = Mutex<HashMap<SlotPath, usize>>;
+/// What tries are counted by.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+enum Trying {
+    Slot(SlotPath),
+    /// Who POSTs: an owner, else an address.
+    Sender(String),
+}
 
-/// One running try to fill a slot.
+/// Running tries; what has none has no entry.
+type Tries = Mutex<HashMap<Trying, usize>>;
+
+/// One running try to store a file.
 #[derive(Debug)]
 pub struct Try {
-    slot: SlotPath,
+    what: Trying,
     tries: Arc<Tries>,
 }
 
 impl Drop for Try {
     fn drop(&mut self) {
         let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = tries.get_mut(&self.slot) {
+        if let Some(count) = tries.get_mut(&self.what) {
             *count -= 1;
             if *count == 0 {
-                tries.remove(&self.slot);
+                tries.remove(&self.what);
             }
         }
     }

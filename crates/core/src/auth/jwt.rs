@@ -77,7 +77,28 @@ fn check_file_share(
     })
 }
 
+/// Checks a token that must not be bound to a slot, for requests that have none; returns the owner that it names.
+pub(super) fn check_unbound(keys: &Keyring, now: Timestamp, token: &str) -> Result<Option<Owner>, Denied> {
+    check_header(token, keys.jwt_algorithm)?;
+    match shared_signer(token, keys) {
+        Some((_, shape)) if shape.slot.is_some() => Err(Denied::OtherSlot),
+        _ => check_plain_claims(keys, now, token),
+    }
+}
+
 fn check_plain(head: &Head<'_>, keys: &Keyring, now: Timestamp, token: &str) -> Result<Grant, Denied> {
+    let owner = check_plain_claims(keys, now, token)?;
+    Ok(Grant {
+        slot: head.slot.clone(),
+        proof: Proof::Jwt,
+        size: None,
+        media_type: declared_type(head),
+        owner,
+        expires: None,
+    })
+}
+
+fn check_plain_claims(keys: &Keyring, now: Timestamp, token: &str) -> Result<Option<Owner>, Denied> {
     const UNSIGNED: Denied = Denied::BadBearer("no configured key signed it");
     let key = keys.usable_jwt_secret().ok_or(UNSIGNED)?;
     let shape: Shape = decode(token, key, keys.jwt_algorithm).map_err(|_| UNSIGNED)?;
@@ -87,14 +108,7 @@ fn check_plain(head: &Head<'_>, keys: &Keyring, now: Timestamp, token: &str) -> 
     let claims: PlainClaims = decode(token, key, keys.jwt_algorithm)
         .map_err(|_| Denied::Malformed("a claim of the token is of another type"))?;
     check_times(now, claims.exp, claims.nbf, claims.iat)?;
-    Ok(Grant {
-        slot: head.slot.clone(),
-        proof: Proof::Jwt,
-        size: None,
-        media_type: declared_type(head),
-        owner: claims.sub.as_deref().and_then(owner),
-        expires: None,
-    })
+    Ok(claims.sub.as_deref().and_then(owner))
 }
 
 fn check_times(

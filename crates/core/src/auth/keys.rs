@@ -97,6 +97,8 @@ pub struct Keyring {
     pub jwt_secret: Option<Secret>,
     /// Algorithm of every JWT.
     pub jwt_algorithm: JwtAlgorithm,
+    /// Whether the original server's constant `X-Signature` counts for POST and `/download/`.
+    pub x_signature: bool,
 }
 
 // The original accepted MACs under an empty key when JWTs were on and no secret was set: anyone could upload. Every

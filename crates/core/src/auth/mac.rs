@@ -83,6 +83,14 @@ pub(super) fn check_v3(
     })
 }
 
+/// Proves `X-Signature`: the path alone, with its leading slash.
+pub(super) fn check_path(path: &str, keys: &Keyring, sent: &str) -> Result<Proof, Denied> {
+    let denied = Denied::BadSignature(Proof::XSignature);
+    let tag = Tag::from_hex(sent).ok_or(denied)?;
+    position(&tag, keys.usable_secrets(), &[path.as_bytes().to_vec()]).ok_or(denied)?;
+    Ok(Proof::XSignature)
+}
+
 /// Proves Metronome's DELETE: `path NUL delete-secret`, in `token`.
 pub(super) fn check_delete(slot: &SlotPath, keys: &Keyring, sent: &str) -> Result<Deletion, Denied> {
     let denied = Denied::BadSignature(Proof::Token);

@@ -4,8 +4,10 @@
 //! DELETE. Pure: keys and time are arguments. It knows nothing of sizes, quotas or stores: that is `admit`. Called by
 //! `upload::put` and the router's DELETE. [`explain()`] tells the operator why a proof failed, [`sign()`] makes proofs.
 //!
-//! Weak schemes of the original (MACs over the path alone, `X-Signature`, grace after expiry) are not accepted.
+//! Weak schemes of the original (MACs over the path alone, grace after expiry) are not accepted; `X-Signature` only by
+//! [`authorize_post`] and [`authorize_read`], and only where the keyring says so.
 
+mod direct;
 mod explain;
 mod explanation;
 mod jwt;
@@ -16,6 +18,7 @@ mod sign;
 #[cfg(test)]
 mod tests;
 
+pub use direct::{DirectHead, Pass, Reading, authorize_post, authorize_read};
 pub use explain::{ExplainHints, explain};
 pub use explanation::{Explanation, OtherKey, PathFault, SignedAs};
 pub use keys::{JwtAlgorithm, Keyring, Retired, Secret};
@@ -97,6 +100,8 @@ pub enum Proof {
     FileShare,
     /// The original server's plain JWT (`enablejwt`).
     Jwt,
+    /// The original server's constant `X-Signature` (`[compat] x_signature`).
+    XSignature,
 }
 
 impl Proof {
@@ -110,6 +115,7 @@ impl Proof {
             Self::V3 => "v3",
             Self::FileShare => "file-share",
             Self::Jwt => "jwt",
+            Self::XSignature => "x-signature",
         }
     }
 }

@@ -94,7 +94,7 @@ fn is_jwt_shaped(token: &str) -> bool {
 }
 
 /// The token of an `Authorization: Bearer` header; the scheme is case-insensitive (RFC 9110 section 11.1).
-fn bearer(authorization: &str) -> Option<&str> {
+pub(super) fn bearer(authorization: &str) -> Option<&str> {
     let (scheme, token) = authorization.trim_start().split_once(' ')?;
     let token = token.trim_matches(' ');
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)

@@ -54,6 +54,7 @@ pub(super) fn keyring(r: &mut Resolver<'_, '_>) -> Keyring {
         let at = r.place(if r.has("security.jwtsecret") { "security.jwtsecret" } else { "security.jwtsecret_file" });
         r.notes.notice(&at, "not used while `enablejwt` is false");
     }
+    keys.x_signature = r.or("compat.x_signature", kind::bool, false);
     let said = ["security.secret", "security.secrets", "security.secret_file", "security.enablejwt"];
     if keys.secrets.is_empty() && keys.jwt_secret.is_none() && !said.iter().any(|path| r.has(path)) {
         let finding = r.notes.error(&Place::Nowhere, "there is no secret: nobody could upload");

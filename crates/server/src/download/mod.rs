@@ -1,13 +1,18 @@
 //! Giving a file out: row, conditions, range, bytes.
 //!
-//! Anybody who knows the URL may read; the slot's random part is the secret. Knows nothing of statuses:
+//! Anybody who knows the URL may read; the slot's random part is the secret. The original server's `/download/` wants a
+//! proof as well. Knows nothing of statuses:
 //! `http::respond` maps [`GetError`] and [`Found`].
 
+mod direct;
 mod get;
 #[cfg(test)]
 mod tests;
 
+pub use direct::get_direct;
 pub use get::{Found, get};
+
+use hfs_core::auth::Denied;
 
 use crate::meta::MetaError;
 use crate::storage::StoreError;
@@ -18,6 +23,9 @@ pub enum GetError {
     /// Never stored, deleted, expired, or no slot at all: they must look alike.
     #[error("no such file")]
     NotFound,
+    /// No proof, or a bad one, where one is needed.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// `[downloads] allowed_extensions` does not list it.
     #[error("files named .{extension} are not served here")]
     Extension {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hfs_core::auth::{Grant, Owner};
+use hfs_core::auth::{Owner, Proof};
 use hfs_core::pace::{Arm, Direction};
 use hfs_core::profile::Quality;
 use hfs_core::{ByteSize, SlotPath};
@@ -28,6 +28,7 @@ pub struct Context {
     wire: Option<Wire>,
     agent: Option<String>,
     forced: Option<Arm>,
+    is_direct: bool,
     arm: Arm,
     watch: Stopwatch,
     proof: &'static str,
@@ -48,6 +49,7 @@ impl Context {
             is_proxied: client::is_proxied(&peer, &config.net.trusted_proxies, config.net.trust_unix),
             agent: request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::to_owned),
             forced: None,
+            is_direct: false,
             arm: Arm::Standard,
             wire: peer.wire,
             watch: Stopwatch::start(),
@@ -82,9 +84,22 @@ impl Context {
         self.watch.elapsed()
     }
 
-    /// Makes the transfer take this arm, whatever the configuration says: the route demands it.
-    pub fn force(&mut self, arm: Arm) {
-        self.forced = Some(arm);
+    /// Notes a route of the original server beside the slots: the arm that it demands, and that errors are JSON.
+    pub fn note_direct(&mut self, forced: Option<Arm>) {
+        self.forced = forced;
+        self.is_direct = true;
+    }
+
+    /// Whether it is one of those.
+    #[must_use]
+    pub fn is_direct(&self) -> bool {
+        self.is_direct
+    }
+
+    /// Who stores several files: the owner that a proof named, else the address.
+    #[must_use]
+    pub fn sender(&self) -> String {
+        self.owner().map_or_else(|| self.client.to_string(), str::to_owned)
     }
 
     /// Begins the flow of this request's body.
@@ -105,9 +120,9 @@ impl Context {
     }
 
     /// Notes the proof and the owner that it named.
-    pub fn authorized(&mut self, grant: &Grant) {
-        self.proof = grant.proof().as_str();
-        self.owner = grant.owner().cloned();
+    pub fn authorized(&mut self, proof: Proof, owner: Option<&Owner>) {
+        self.proof = proof.as_str();
+        self.owner = owner.cloned();
     }
 
     /// The arm of its transfer; standard when nothing was transferred.
@@ -129,11 +144,11 @@ impl Context {
     }
 
     /// The log line of an upload that is stored.
-    pub fn log_stored(&self, slot: &str, fresh: bool) {
+    pub fn log_stored(&self, slot: &str, fresh: bool, status: u16) {
         info!(
             request = %self.id, slot, client = %self.client, proof = self.proof, owner = self.owner(),
             bytes = self.received,
-            elapsed_ms = self.elapsed_ms(), outcome = if fresh { "stored" } else { "repeated" }, status = 201,
+            elapsed_ms = self.elapsed_ms(), outcome = if fresh { "stored" } else { "repeated" }, status,
             arm = self.arm.as_str(), quality = self.quality.as_str(),
             "Upload finished"
         );

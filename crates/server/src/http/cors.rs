@@ -6,8 +6,8 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-const METHODS: &str = "OPTIONS, HEAD, GET, PUT, DELETE";
-const EXPOSED: &str = "Content-Length, Content-Range, ETag, Accept-Ranges, Last-Modified";
+const METHODS: &str = "OPTIONS, HEAD, GET, PUT, POST, DELETE";
+const EXPOSED: &str = "Content-Length, Content-Range, ETag, Accept-Ranges, Last-Modified, Location";
 /// Offered when a preflight names no headers, or something that is no header.
 const DEFAULT_HEADERS: &str =
     "Authorization, Content-Type, If-Match, If-Modified-Since, If-None-Match, If-Range, Range";

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod context;
 pub mod cors;
+pub(crate) mod direct;
 pub mod exchange;
 pub mod headers;
 pub mod router;

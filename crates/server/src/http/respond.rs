@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hfs_core::admit::Refusal;
-use hfs_core::auth::Denied;
+use hfs_core::auth::{Denied, encode_path};
 use hfs_core::range::Delivery;
 use hfs_core::{ByteSize, SlotPath};
 use http::header::{self, HeaderValue};
@@ -19,13 +19,14 @@ use super::exchange::{BodyError, Outgoing};
 use super::{cors, headers, tally};
 use crate::app::{App, BuryError};
 use crate::clock;
+use crate::config::HttpConfig;
 use crate::download::{Found, GetError};
 use crate::flow::FileBody;
 use crate::meta::MetaError;
 use crate::storage::StoreError;
 use crate::telemetry::labels::TransferOutcome;
 use crate::telemetry::metrics::CONTENT_TYPE;
-use crate::upload::{DeleteError, PutError, Stored};
+use crate::upload::{DeleteError, Posted, PutError, Stored};
 
 /// What a client is told: status, stable code, sentence.
 struct Told {
@@ -40,16 +41,68 @@ fn told(status: StatusCode, code: &'static str, text: impl Into<String>) -> Told
 
 /// 201 for a stored file and for its equal repeat, whatever went wrong otherwise.
 pub(super) fn put(app: &App, context: &Context, slot: &str, outcome: Result<Stored, PutError>) -> Response<Outgoing> {
+    match conclude(app, context, slot, StatusCode::CREATED, outcome) {
+        Ok(stored) => {
+            let mut response = empty(StatusCode::CREATED);
+            set(response.headers_mut(), header::ETAG, &hfs_core::range::etag(stored.id));
+            response
+        }
+        Err(told) => finish(&told),
+    }
+}
+
+/// 200 with the original server's JSON, and the URL, for a stored file.
+pub(super) fn post(
+    app: &App,
+    context: &Context,
+    config: &HttpConfig,
+    path: &str,
+    outcome: Result<Posted, PutError>,
+) -> Response<Outgoing> {
+    let (slot, outcome) = match outcome {
+        Ok(Posted { slot, stored }) => (Some(slot), Ok(stored)),
+        Err(failure) => (None, Err(failure)),
+    };
+    let named = slot.as_ref().map_or(path, SlotPath::as_str);
+    let stored = match (conclude(app, context, named, StatusCode::OK, outcome), slot) {
+        (Ok(stored), Some(slot)) => (stored, slot),
+        (Err(told), _) => return finish_as(context, &told),
+        (Ok(_), None) => return finish_as(context, &of_put(&PutError::Aborted)),
+    };
+    let (Stored { id, size, .. }, slot) = stored;
+    let base = config.public_url.as_deref().unwrap_or(&config.base_path);
+    let url = format!("{}/{}", base.trim_end_matches('/'), encode_path(slot.as_str()));
+    let mut response = json(
+        StatusCode::OK,
+        &serde_json::json!({
+            "success": true,
+            "filename": slot.file_name(),
+            "size": size.as_u64(),
+            "duration": format!("{:?}", context.elapsed()),
+            "url": url,
+        }),
+    );
+    set(response.headers_mut(), header::ETAG, &hfs_core::range::etag(id));
+    set(response.headers_mut(), header::LOCATION, &url);
+    response
+}
+
+/// Counts and logs how an upload ended.
+fn conclude(
+    app: &App,
+    context: &Context,
+    slot: &str,
+    status: StatusCode,
+    outcome: Result<Stored, PutError>,
+) -> Result<Stored, Told> {
     tally::upload(app.metrics(), &outcome, context);
     let failure = match outcome {
         Ok(stored) => {
-            context.log_stored(slot, stored.fresh);
+            context.log_stored(slot, stored.fresh, status.as_u16());
             if stored.fresh {
                 app.note_storing(true);
             }
-            let mut response = empty(StatusCode::CREATED);
-            set(response.headers_mut(), header::ETAG, &hfs_core::range::etag(stored.id));
-            return response;
+            return Ok(stored);
         }
         Err(failure) => failure,
     };
@@ -61,7 +114,7 @@ pub(super) fn put(app: &App, context: &Context, slot: &str, outcome: Result<Stor
     }
     let told = of_put(&failure);
     context.log_refused(slot, told.status.as_u16(), told.code, &failure);
-    finish(&told)
+    Err(told)
 }
 
 fn of_put(failure: &PutError) -> Told {
@@ -70,7 +123,8 @@ fn of_put(failure: &PutError) -> Told {
         PutError::Path(invalid) => told(StatusCode::BAD_REQUEST, "bad-path", format!("Not a slot: {invalid}")),
         PutError::Denied(denied) => of_denied(denied),
         PutError::Refused(refusal) => of_refusal(refusal),
-        PutError::Crowded => told(StatusCode::SERVICE_UNAVAILABLE, "crowded", "Too many uploads of this slot at once"),
+        PutError::Form(invalid) => told(StatusCode::BAD_REQUEST, "bad-form", format!("No upload: {invalid}")),
+        PutError::Crowded => told(StatusCode::SERVICE_UNAVAILABLE, "crowded", "Too many uploads at once"),
         PutError::Taken => told(StatusCode::CONFLICT, "exists", "The slot already holds another file"),
         PutError::Gone => told(StatusCode::CONFLICT, "gone", "The slot was used; its file is gone"),
         PutError::Damaged => told(StatusCode::INTERNAL_SERVER_ERROR, "damaged", "The stored file is damaged"),
@@ -102,8 +156,8 @@ fn of_refusal(refusal: &Refusal) -> Told {
 
 fn of_denied(denied: &Denied) -> Told {
     match denied {
-        Denied::Missing => told(StatusCode::UNAUTHORIZED, "no-signature", "An upload needs a signed slot"),
-        Denied::BadBearer(_) => told(StatusCode::UNAUTHORIZED, "bad-token", "The token is not valid for this slot"),
+        Denied::Missing => told(StatusCode::UNAUTHORIZED, "no-signature", "A signature or a token is needed"),
+        Denied::BadBearer(_) => told(StatusCode::UNAUTHORIZED, "bad-token", "The token is not valid"),
         Denied::BadSignature(_) => told(StatusCode::FORBIDDEN, "bad-signature", "The signature does not match"),
         Denied::OtherSlot => told(StatusCode::FORBIDDEN, "other-slot", "The token is for another slot"),
         Denied::Expired => told(StatusCode::FORBIDDEN, "slot-expired", "The slot has expired"),
@@ -157,7 +211,7 @@ pub(super) fn get(
                 app.metrics().download_finished(context.arm(), TransferOutcome::Failed, 0, context.elapsed());
             }
             context.log_unserved(slot.as_str(), told.status.as_u16(), told.code, &failure);
-            return without_body(method, finish(&told));
+            return without_body(method, finish_as(context, &told));
         }
     };
     let Found { record, blob, delivery, flow } = found;
@@ -193,6 +247,7 @@ pub(super) fn get(
 
 fn of_get(failure: &GetError) -> Told {
     match failure {
+        GetError::Denied(denied) => of_denied(denied),
         GetError::NotFound => told(StatusCode::NOT_FOUND, "not-found", "No such file"),
         GetError::Extension { .. } => {
             told(StatusCode::FORBIDDEN, "extension", "This file extension is not served here")
@@ -263,9 +318,25 @@ pub(super) fn method_not_allowed(slot: bool) -> Response<Outgoing> {
     response
 }
 
+/// The error as JSON on the routes of the original server that answer in it.
+fn finish_as(context: &Context, told: &Told) -> Response<Outgoing> {
+    if !context.is_direct() {
+        return finish(told);
+    }
+    let said = serde_json::json!({ "success": false, "error": told.code, "message": told.text });
+    let mut response = json(told.status, &said);
+    instruct(told, response.headers_mut());
+    response
+}
+
 fn finish(told: &Told) -> Response<Outgoing> {
     let mut response = plain(told.status, "text/plain; charset=utf-8", format!("{} ({})\n", told.text, told.code));
-    let headers = response.headers_mut();
+    instruct(told, response.headers_mut());
+    response
+}
+
+/// What a client should do about an error, as headers.
+fn instruct(told: &Told, headers: &mut HeaderMap) {
     set(headers, header::CACHE_CONTROL, "no-store");
     match told.status {
         // OkHttp replays a PUT once, by itself, for exactly this value.
@@ -276,6 +347,11 @@ fn finish(told: &Told) -> Response<Outgoing> {
         StatusCode::UNAUTHORIZED => set(headers, header::WWW_AUTHENTICATE, "Bearer"),
         _ => {}
     }
+}
+
+fn json(status: StatusCode, said: &serde_json::Value) -> Response<Outgoing> {
+    let mut response = plain(status, "application/json", format!("{said}\n"));
+    set(response.headers_mut(), header::CACHE_CONTROL, "no-store");
     response
 }
 

@@ -1,6 +1,6 @@
 //! The whole URL table, on one screen, and the one request path that every adapter calls.
 //!
-//! No routing crate: three fixed paths and a catch-all need none, and boxed bodies would hide the file from zero-copy
+//! No routing crate: a few fixed paths and a catch-all need none, and boxed bodies would hide the file from zero-copy
 //! delivery.
 
 use std::convert::Infallible;
@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use tower_service::Service;
 
 use super::context::Context;
+use super::direct::{self, Way};
 use super::exchange::{Incoming, Outgoing};
 use super::{cors, respond};
 use crate::app::App;
@@ -85,7 +86,8 @@ async fn route(
     request: Request<Incoming>,
 ) -> Response<Outgoing> {
     let method = request.method().clone();
-    match (&method, target(&request, config, surface, context)) {
+    let target = target(&request, config, surface, context);
+    match (&method, target.or_slot(app).await) {
         (&Method::OPTIONS, _) => respond::preflight(request.headers()),
         (&Method::GET | &Method::HEAD, Target::Health) => respond::health(&method),
         (&Method::GET | &Method::HEAD, Target::Ready) => respond::ready(&method, app.is_ready()),
@@ -99,6 +101,17 @@ async fn route(
             let found = download::get(app, context, &method, &slot, request.headers()).await;
             respond::get(app, context, &method, &slot, found)
         }
+        (&Method::GET | &Method::HEAD, Target::Download { way, slot: Ok(slot), .. }) => {
+            context.note_direct(way.forced(&config.pace));
+            let found = download::get_direct(app, context, &method, &slot, request.uri(), request.headers()).await;
+            respond::get(app, context, &method, &slot, found)
+        }
+        (&Method::POST, Target::Upload(way)) => {
+            context.note_direct(way.forced(&config.pace));
+            let path = request.uri().path().to_owned();
+            let posted = upload::post(app, context, request).await;
+            respond::post(app, context, &config.http, &path, posted)
+        }
         (&Method::PUT, Target::Slot(Ok(slot))) => {
             let stored = upload::put(app, context, &slot, request).await;
             respond::put(app, context, slot.as_str(), stored)
@@ -110,7 +123,10 @@ async fn route(
         (&Method::PUT, Target::Slot(Err(invalid))) => {
             respond::put(app, context, request.uri().path(), Err(invalid.into()))
         }
-        (&Method::GET | &Method::HEAD | &Method::DELETE, Target::Slot(Err(_)) | Target::Nothing) => {
+        (
+            &Method::GET | &Method::HEAD | &Method::DELETE,
+            Target::Slot(Err(_)) | Target::Download { .. } | Target::Nothing,
+        ) => {
             context.log_unserved(request.uri().path(), 404, "not-found", &GetError::NotFound);
             respond::not_found(&method)
         }
@@ -128,8 +144,28 @@ enum Target {
     Ready,
     Metrics,
     Slot(Result<SlotPath, InvalidSlotPath>),
+    /// A POST of the original server's kind.
+    Upload(Way),
+    /// A download of the original server's kind of `slot`, unless the whole path `is_too` a slot.
+    Download {
+        way: Way,
+        slot: Result<SlotPath, InvalidSlotPath>,
+        is_too: Option<SlotPath>,
+    },
     /// Outside the base path.
     Nothing,
+}
+
+impl Target {
+    /// Anybody may read a slot that an XMPP server gave, whatever it called it: that one comes first. Also when its
+    /// file is gone, and when nobody can tell.
+    async fn or_slot(self, app: &App) -> Self {
+        let Self::Download { is_too: Some(slot), .. } = &self else { return self };
+        match app.meta().lookup(slot).await {
+            Ok(None) => self,
+            Ok(Some(_)) | Err(_) => Self::Slot(Ok(slot.clone())),
+        }
+    }
 }
 
 fn target(request: &Request<Incoming>, config: &Config, surface: Surface, context: &Context) -> Target {
@@ -152,8 +188,19 @@ fn target(request: &Request<Incoming>, config: &Config, surface: Surface, contex
     if surface == Surface::Metrics {
         return Target::Nothing;
     }
-    match path.strip_prefix(config.http.base_path.as_str()).and_then(|rest| rest.strip_prefix('/')) {
-        Some(below) => Target::Slot(SlotPath::from_url(below)),
-        None => Target::Nothing,
+    let below = path.strip_prefix(config.http.base_path.as_str()).filter(|rest| rest.starts_with('/'));
+    let method = request.method();
+    // Only these methods: a slot can be called `upload` or `download/...` as well, and is PUT.
+    if method == Method::POST
+        && let Some(way) = below.and_then(direct::upload).or_else(|| direct::upload(path))
+    {
+        return Target::Upload(way);
     }
+    let slot = below.map(|rest| SlotPath::from_url(&rest[1..]));
+    if matches!(*method, Method::GET | Method::HEAD)
+        && let Some((way, named)) = below.and_then(direct::download).or_else(|| direct::download(path))
+    {
+        return Target::Download { way, slot: SlotPath::from_url(named), is_too: slot.and_then(Result::ok) };
+    }
+    slot.map_or(Target::Nothing, Target::Slot)
 }

@@ -1,6 +1,6 @@
 //! Which outcome counts as what: the map from handlers and connections to metrics. Exhaustive, as `respond` is.
 
-use hfs_core::auth::{Denied, Grant, Proof};
+use hfs_core::auth::{Denied, Proof};
 use http::StatusCode;
 
 use super::context::Context;
@@ -19,7 +19,7 @@ pub(super) fn upload(metrics: &Metrics, outcome: &Result<Stored, PutError>, cont
         return finished(TransferOutcome::Complete);
     };
     match failure {
-        PutError::Path(_) | PutError::Outside { .. } => metrics.upload_refused(UploadRefusal::Path),
+        PutError::Path(_) | PutError::Outside { .. } | PutError::Form(_) => metrics.upload_refused(UploadRefusal::Path),
         PutError::Denied(denied) => metrics.upload_refused(refusal_of(*denied)),
         PutError::Refused(refusal) => metrics.upload_refused(refusal.into()),
         PutError::Taken | PutError::Gone => metrics.upload_refused(UploadRefusal::Taken),
@@ -50,9 +50,9 @@ fn refusal_of(denied: Denied) -> UploadRefusal {
 }
 
 /// Counts one check of a proof.
-pub(crate) fn proof(metrics: &Metrics, outcome: Result<&Grant, Denied>) {
+pub(crate) fn proof(metrics: &Metrics, outcome: Result<Proof, Denied>) {
     let denied = match outcome {
-        Ok(grant) => return metrics.proof_checked(Some(grant.proof()), AuthOutcome::Accepted),
+        Ok(proof) => return metrics.proof_checked(Some(proof), AuthOutcome::Accepted),
         Err(denied) => denied,
     };
     let (proof, outcome) = match denied {

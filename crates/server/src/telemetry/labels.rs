@@ -128,7 +128,7 @@ label! {
 label! {
     /// Why an upload was refused before or instead of being stored.
     UploadRefusal {
-        /// The path can be no slot.
+        /// The path can be no slot, or the form holds no file.
         Path = "path",
         /// No proof, or a bad one.
         Proof = "proof",
@@ -258,6 +258,7 @@ impl ProofLabel {
         Self(Some(Proof::V3)),
         Self(Some(Proof::FileShare)),
         Self(Some(Proof::Jwt)),
+        Self(Some(Proof::XSignature)),
     ];
 }
 

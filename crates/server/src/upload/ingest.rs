@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hfs_core::admit::{Admission, Refusal};
-use hfs_core::auth::Grant;
+use hfs_core::auth::{Grant, Proof};
 use hfs_core::media;
 use hfs_core::{BlobId, ByteSize};
 use tokio::task::JoinError;
@@ -109,7 +109,8 @@ async fn commit(app: Arc<App>, admission: Admission, mut writer: Box<dyn BlobWri
         stored_at: clock::now(),
         expires: grant.expires(),
         integrity: Integrity::Written,
-        proof: Some(grant.proof()),
+        // Rows have no name for it: one would keep an older server from reading them.
+        proof: Some(grant.proof()).filter(|proof| *proof != Proof::XSignature),
     };
     // On a hung disk the client hears 503 after the deadline, while the row may still be written: so a task of its own
     // keeps the claim until the row's fate is known, and a rival waits instead of replacing the file.

@@ -1,9 +1,10 @@
 //! Taking a file in: proof, admission, bytes, row, 201.
 //!
-//! [`put`] is the whole path of one PUT; [`ingest`] cannot be called without an `Admission`, which cannot be had
+//! [`put`] is the whole path of one PUT, [`post`] that of one POST; [`ingest`] cannot be called without an `Admission`, which cannot be had
 //! without a `Grant`. Knows nothing of statuses: `http::respond` maps [`PutError`].
 
 mod delete;
+mod form;
 mod ingest;
 mod put;
 mod receive;
@@ -11,11 +12,13 @@ mod receive;
 mod tests;
 
 pub use delete::{DeleteError, delete};
+pub use form::{Posted, post};
 pub use ingest::Stored;
 pub use put::put;
 
 use hfs_core::admit::Refusal;
 use hfs_core::auth::Denied;
+use hfs_core::form::InvalidForm;
 use hfs_core::{ByteSize, InvalidSlotPath};
 
 use crate::http::exchange::BodyError;
@@ -40,8 +43,11 @@ pub enum PutError {
     /// A good proof, but not now or not this.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// Too many uploads of this slot run at once.
-    #[error("too many uploads of this slot run at once")]
+    /// A POST whose form cannot be used.
+    #[error(transparent)]
+    Form(#[from] InvalidForm),
+    /// Too many uploads of this slot, or of this sender, run at once.
+    #[error("too many uploads of this slot or sender run at once")]
     Crowded,
     /// The slot already holds other bytes.
     #[error("the slot already holds another file")]

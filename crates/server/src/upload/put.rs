@@ -36,7 +36,7 @@ pub async fn put(
     let config = app.config();
     let (parts, body) = request.into_parts();
     let grant = authorize(app, &config, context, slot, &parts)?;
-    context.authorized(&grant);
+    context.authorized(grant.proof(), grant.owner());
 
     let announced = content_length(&parts.headers).map(ByteSize::as_u64);
     let flow = context.begin_flow(app.engine(), Direction::Upload, announced).await;
@@ -86,7 +86,7 @@ fn authorize(
         length: content_length(&parts.headers).map_or(BodyLength::Unknown, BodyLength::Known),
     };
     let outcome = auth::authorize(&head, &config.keys, clock::now());
-    tally::proof(app.metrics(), outcome.as_ref().map_err(|denied| *denied));
+    tally::proof(app.metrics(), outcome.as_ref().map(Grant::proof).map_err(|denied| *denied));
     if outcome.is_err() && app.may_explain() {
         let base_path = config.http.base_path.as_str();
         let retired = app.retired();
@@ -99,6 +99,6 @@ fn authorize(
 }
 
 /// The announced length: adapters have already refused anything but one plain decimal.
-fn content_length(headers: &HeaderMap) -> Option<ByteSize> {
+pub(super) fn content_length(headers: &HeaderMap) -> Option<ByteSize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok().map(ByteSize::bytes)
 }

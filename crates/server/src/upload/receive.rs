@@ -1,9 +1,10 @@
-//! [`Receiver`]: a request body with a stall limit.
+//! [`Receiver`]: a request body with a stall limit, or the file of a form in one.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use hfs_core::ByteSize;
+use hfs_core::form::{FilePart, Form, InvalidForm, Step};
 use hfs_core::pace::Lane;
 use hfs_core::profile::Quality;
 use hfs_core::progress::Progress;
@@ -23,6 +24,8 @@ const PRESSING: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Receiver {
     body: Incoming,
+    /// The form that the file is part of, for a POST.
+    form: Option<Form>,
     watch: Stopwatch,
     progress: Progress,
     received: u64,
@@ -38,6 +41,7 @@ impl Receiver {
         let watch = Stopwatch::start();
         Self {
             body,
+            form: None,
             watch,
             progress: Progress::new(flow.plan().stall, watch.elapsed()),
             received: 0,
@@ -47,6 +51,7 @@ impl Receiver {
         }
     }
 
+    /// Bytes of the file that came.
     pub(super) fn received(&self) -> ByteSize {
         ByteSize::bytes(self.received)
     }
@@ -70,7 +75,8 @@ impl Receiver {
             Lane::ZeroCopy => Pump::Splice,
             Lane::Stepwise => Pump::Stepwise { step: self.flow.plan().step },
         };
-        if !self.is_pressed {
+        // Of a form, nobody knows where the file ends before looking at it.
+        if !self.is_pressed || self.form.is_some() {
             return Ok(false);
         }
         let Some((source, left)) = self.body.direct().filter(|(_, left)| *left >= WORTH_A_THREAD) else {
@@ -88,6 +94,7 @@ impl Receiver {
             self.flow.zero_copied(bytes);
         }
         self.note(bytes, end == PumpEnd::Flowing);
+        self.received += bytes;
         // A client that makes a thread wait is the runtime's again, until it sends faster.
         self.is_pressed = end == PumpEnd::Flowing;
         if end == PumpEnd::Closed { Err(BodyError::Closed.into()) } else { Ok(true) }
@@ -98,23 +105,60 @@ impl Receiver {
     }
 
     fn note(&mut self, bytes: u64, filled: bool) {
-        self.received += bytes;
         self.given = self.watch.elapsed();
         self.progress.moved(self.given, bytes);
         self.flow.moved(bytes, filled);
         self.progress.set_limits(self.flow.plan().stall);
     }
 
+    /// Takes the body for a form, and reads until its file begins: what follows are that file's bytes.
+    pub(super) async fn open(&mut self, mut form: Form) -> Result<FilePart, PutError> {
+        loop {
+            match form.step()? {
+                Step::More => form.feed(self.body_piece().await?.ok_or(InvalidForm::Unfinished)?),
+                Step::Data(_) | Step::End => return Err(InvalidForm::NoFile.into()),
+                Step::File(file) => {
+                    self.form = Some(form);
+                    return Ok(file);
+                }
+            }
+        }
+    }
+
+    /// The next bytes of the file; `None` when all came, and the body is whole.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, PutError> {
+        let piece = if self.form.is_some() { self.form_piece().await? } else { self.body_piece().await? };
+        match &piece {
+            Some(bytes) => self.received += bytes.len() as u64,
+            None => self.flow.complete(),
+        }
+        Ok(piece)
+    }
+
+    async fn form_piece(&mut self) -> Result<Option<Bytes>, PutError> {
+        loop {
+            let Some(form) = &mut self.form else { return Ok(None) };
+            let is_complete = match form.step()? {
+                Step::Data(bytes) => return Ok(Some(bytes)),
+                Step::More | Step::File(_) => false,
+                Step::End => true,
+            };
+            match (self.body_piece().await?, &mut self.form) {
+                (Some(piece), Some(form)) => form.feed(piece),
+                // A form that a client leaves unfinished is published no more than a body that is cut.
+                (None, _) if !is_complete => return Err(InvalidForm::Unfinished.into()),
+                (_, _) => return Ok(None),
+            }
+        }
+    }
+
+    async fn body_piece(&mut self) -> Result<Option<Bytes>, PutError> {
         self.take_note_of_store();
         let deadline = self.watch.at(self.progress.deadline());
         let Ok(piece) = tokio::time::timeout_at(deadline, self.body.next()).await else {
             return Err(PutError::Stalled { received: self.received() });
         };
         let piece = piece?;
-        if piece.is_none() {
-            self.flow.complete();
-        }
         if let Some(bytes) = &piece {
             let filled = self.body.is_pressing(bytes.len());
             self.is_pressed = filled && bytes.len() >= PRESSING;

@@ -9,6 +9,7 @@ mod arms;
 mod commands;
 mod crash;
 mod dialects;
+mod direct;
 mod disk_full;
 mod disk_trouble;
 mod documents;

@@ -24,6 +24,7 @@ fn all_keys() -> Keyring {
         delete_secret: Some(Secret::new("delete secret")),
         jwt_secret: Some(Secret::new("plain token secret")),
         jwt_algorithm: JwtAlgorithm::Hs256,
+        x_signature: false,
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) const KEYS: &[Key] = &[
         "security.enablejwt",
         Bool,
         "false",
-        "Accept plain JWTs signed with `jwtsecret`, as the original server did. Prosody's built-in file share needs only `secret`.",
+        "Accept plain JWTs signed with `jwtsecret`, as the original server did: for PUT, for `POST /upload` and for `GET /download/...`. Prosody's built-in file share needs only `secret`.",
     ),
     Key::active("security.jwtsecret", Secret, "", "Key of plain JWTs."),
     Key::active("security.jwtsecret_file", Path, "", "A file that holds it."),
@@ -40,6 +40,12 @@ pub(super) const KEYS: &[Key] = &[
         Choice(&["HS256", "HS384", "HS512"]),
         "\"HS256\"",
         "Algorithm of every JWT; a token that names another is refused.",
+    ),
+    Key::active(
+        "compat.x_signature",
+        Bool,
+        "false",
+        "Accept the original server's `X-Signature` for `POST /upload` and `GET /download/...`. It is a constant: whoever has seen it once can upload for ever. Each use is logged and counted.",
     ),
     Key::void("security.jwtexpiration", "This server issues no JWTs; the one who does decides."),
     Key::new(

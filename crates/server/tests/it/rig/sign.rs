@@ -41,6 +41,11 @@ pub(crate) fn v3(secret: &str, slot: &str, expires: u64) -> String {
     format!("v3={}&expires={expires}", hex(&mac(secret, format!("PUT\n{expires}\n/{slot}").as_bytes())))
 }
 
+/// The original server's `X-Signature`: the URL's path, and nothing of the request.
+pub(crate) fn path(secret: &str, path: &str) -> String {
+    hex(&mac(secret, path.as_bytes()))
+}
+
 /// `Authorization` of Prosody's mod_http_file_share.
 pub(crate) fn file_share(secret: &str, claims: &serde_json::Value) -> String {
     format!("Bearer {}", jwt(r#"{"alg":"HS256","typ":"JWT"}"#, secret, claims))
