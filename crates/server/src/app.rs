@@ -16,6 +16,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::clock::{self, Stopwatch};
 use crate::config::Config;
+use crate::download::Shelf;
 use crate::flow::Engine;
 use crate::http::context::Chain;
 use crate::meta::sqlite::{OpenError, SqliteMeta};
@@ -31,6 +32,7 @@ pub struct App {
     config: ArcSwap<Config>,
     store: Arc<dyn BlobStore>,
     meta: Arc<dyn MetaStore>,
+    shelf: Shelf,
     metrics: Arc<Metrics>,
     engine: Arc<Engine>,
     tries: Arc<Tries>,
@@ -73,6 +75,7 @@ impl App {
             config: ArcSwap::from_pointee(config),
             store,
             meta,
+            shelf: Shelf::new(),
             metrics,
             tries,
             hard_times: Semaphore::new(1),
@@ -107,6 +110,12 @@ impl App {
     #[must_use]
     pub fn meta(&self) -> &dyn MetaStore {
         &*self.meta
+    }
+
+    /// What was asked for lately.
+    #[must_use]
+    pub fn shelf(&self) -> &Shelf {
+        &self.shelf
     }
 
     /// What begins flows, and learns from them.
@@ -168,6 +177,7 @@ impl App {
         let deadline = self.config().storage.io_deadline;
         let burial = tokio::time::timeout(deadline, self.meta.bury(slot, tombstone)).await;
         let buried = burial.map_err(|_| StoreError::Slow { action: "record the removal", deadline })??;
+        self.shelf.forget(slot);
         let is_ours = buried.as_ref().is_some_and(|buried| buried.id == id);
         if let Some(buried) = &buried
             && let Err(failure) = self.store.remove(&buried.place).await

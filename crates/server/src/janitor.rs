@@ -1,4 +1,5 @@
-//! Housekeeping in the background: hides and removes what has expired, and sweeps what dead processes left.
+//! Housekeeping in the background: hides and removes what has expired, sweeps what dead processes left, and closes files
+//! that nobody asks for any more.
 //!
 //! A file is invisible from the moment it expires; the janitor only gives the space back, slowly, so that uploads and
 //! downloads do not feel it (ext4 creates files several times slower right after many removals).
@@ -11,6 +12,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::app::{App, BuryError};
 use crate::clock::{self, Stopwatch};
+use crate::download;
 use crate::http::context::Chain;
 use crate::meta::Farewell;
 
@@ -27,7 +29,7 @@ const JUMP: i64 = 3600;
 
 /// Runs until it is dropped.
 pub async fn run(app: Arc<App>) {
-    tokio::join!(expire(&app), make_rounds(&app), sweep(&app));
+    tokio::join!(expire(&app), make_rounds(&app), sweep(&app), clear_shelf(&app));
 }
 
 /// `cleanup_interval` is read each time: a reload counts from the next look on.
@@ -59,6 +61,13 @@ async fn sweep(app: &App) {
     loop {
         sleep(SWEEP_PERIOD).await;
         app.sweep().await;
+    }
+}
+
+async fn clear_shelf(app: &App) {
+    loop {
+        sleep(download::TURN).await;
+        app.shelf().turn();
     }
 }
 

@@ -1,5 +1,7 @@
 //! The path of one `GET /download/<slot>`: the original server's way, with a proof and always as an attachment.
 
+use std::sync::Arc;
+
 use hfs_core::auth::{self, Reading};
 use hfs_core::{SlotPath, media};
 use http::{HeaderMap, Method, Uri};
@@ -26,7 +28,7 @@ pub async fn get_direct(
     context.authorized(reading.proof(), None);
     let mut found = get(app, context, method, slot, headers).await?;
     // What the original says of every file: nothing is shown by a browser.
-    media::OCTET_STREAM.clone_into(&mut found.record.media_type);
+    media::OCTET_STREAM.clone_into(&mut Arc::make_mut(&mut found.record).media_type);
     Ok(found)
 }
 

@@ -20,7 +20,7 @@ use crate::storage::{Blob, StoreError};
 #[derive(Debug)]
 pub struct Found {
     /// Its record.
-    pub record: Record,
+    pub record: Arc<Record>,
     /// Its bytes.
     pub blob: Arc<dyn Blob>,
     /// What to send.
@@ -45,22 +45,9 @@ pub async fn get(
     if !allowed.is_empty() && !allowed.contains(&extension) {
         return Err(GetError::Extension { extension });
     }
-    let record = match app.meta().lookup(slot).await? {
-        Some(Entry::Live(record)) if !record.expired(clock::now()) => record,
-        _ => return Err(GetError::NotFound),
-    };
-    let blob = match app.store().open(&record.place).await {
-        Ok(blob) if blob.size() == record.size => blob,
-        Ok(blob) => {
-            error!(%slot, recorded = record.size.as_u64(), found = blob.size().as_u64(), "Stored file has another length");
-            return Err(GetError::Damaged);
-        }
-        Err(StoreError::Missing { .. }) if !is_still_live(app, &record).await? => return Err(GetError::NotFound),
-        Err(StoreError::Missing { place }) => {
-            error!(%slot, %place, "Stored file is missing");
-            return Err(GetError::Damaged);
-        }
-        Err(failure) => return Err(failure.into()),
+    let (record, blob) = match app.shelf().find(slot, clock::now()) {
+        Some(at_hand) => at_hand,
+        None => look_up(app, slot).await?,
     };
     let object = Object { size: record.size.as_u64(), id: record.id, modified: record.stored_at };
     // A HEAD has conditions but no ranges (RFC 9110 section 14.2).
@@ -79,6 +66,30 @@ pub async fn get(
         None => None,
     };
     Ok(Found { record, blob, delivery, flow })
+}
+
+/// The row and the file, from where they lie.
+async fn look_up(app: &App, slot: &SlotPath) -> Result<(Arc<Record>, Arc<dyn Blob>), GetError> {
+    let record = match app.meta().lookup(slot).await? {
+        Some(Entry::Live(record)) if !record.expired(clock::now()) => record,
+        _ => return Err(GetError::NotFound),
+    };
+    let blob = match app.store().open(&record.place).await {
+        Ok(blob) if blob.size() == record.size => blob,
+        Ok(blob) => {
+            error!(%slot, recorded = record.size.as_u64(), found = blob.size().as_u64(), "Stored file has another length");
+            return Err(GetError::Damaged);
+        }
+        Err(StoreError::Missing { .. }) if !is_still_live(app, &record).await? => return Err(GetError::NotFound),
+        Err(StoreError::Missing { place }) => {
+            error!(%slot, %place, "Stored file is missing");
+            return Err(GetError::Damaged);
+        }
+        Err(failure) => return Err(failure.into()),
+    };
+    let record = Arc::new(record);
+    app.shelf().keep(&record, &blob);
+    Ok((record, blob))
 }
 
 /// Whether a blob whose file is missing is missed: it may have been deleted since its row was read.

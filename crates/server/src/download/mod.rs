@@ -6,11 +6,13 @@
 
 mod direct;
 mod get;
+mod shelf;
 #[cfg(test)]
 mod tests;
 
 pub use direct::get_direct;
 pub use get::{Found, get};
+pub use shelf::{Shelf, TURN};
 
 use hfs_core::auth::Denied;
 

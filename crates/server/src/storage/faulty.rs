@@ -298,6 +298,10 @@ impl Blob for FaultyBlob {
     fn file(&self) -> Option<&File> {
         self.blob.file()
     }
+
+    fn is_untouched(&self) -> bool {
+        self.blob.is_untouched()
+    }
 }
 
 #[cfg(test)]

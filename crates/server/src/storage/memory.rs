@@ -235,6 +235,10 @@ impl Blob for MemoryBlob {
     fn file(&self) -> Option<&File> {
         None
     }
+
+    fn is_untouched(&self) -> bool {
+        false
+    }
 }
 
 /// Each critical section is one call of a collection: no panic leaves it half done.

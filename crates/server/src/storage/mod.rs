@@ -237,6 +237,11 @@ pub trait Blob: std::fmt::Debug + Send + Sync {
 
     /// The file itself, where there is one, for zero-copy delivery.
     fn file(&self) -> Option<&std::fs::File>;
+
+    /// Whether nothing has happened to it since it was opened: it has one name, and neither that nor its bytes have
+    /// changed. Every removal shows here before its tombstone is written, whichever process removes
+    /// ([`BlobStore::condemn`]). Never waits; a store that cannot tell says no.
+    fn is_untouched(&self) -> bool;
 }
 
 /// What a store could not do, by what the caller can do about it.

@@ -28,6 +28,7 @@ mod restart;
 mod rig;
 mod rotation;
 mod share;
+mod shelf;
 mod slow;
 mod statuses;
 mod syscalls;

@@ -363,4 +363,8 @@ impl Blob for FileBlob {
     fn file(&self) -> Option<&File> {
         Some(&self.0)
     }
+
+    fn is_untouched(&self) -> bool {
+        false
+    }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use hfs_core::ByteSize;
 use rustix::fd::OwnedFd;
-use rustix::fs::{FileType, OFlags, fstat};
+use rustix::fs::{FileType, OFlags, Stat, fstat};
 use rustix::io::Errno;
 
 use super::{Blob, Inner, Place, StoreError, failed};
@@ -39,6 +39,8 @@ pub(super) async fn open(inner: &Arc<Inner>, place: &Place) -> Result<LocalBlob,
 pub(super) struct LocalBlob {
     file: Arc<File>,
     size: u64,
+    /// As it was when it was opened.
+    status: Stat,
     inner: Arc<Inner>,
 }
 
@@ -49,7 +51,7 @@ impl LocalBlob {
             return Err(StoreError::Missing { place: place.clone() });
         }
         let size = u64::try_from(status.st_size).unwrap_or(0);
-        Ok(Self { file: Arc::new(File::from(fd)), size, inner: Arc::clone(inner) })
+        Ok(Self { file: Arc::new(File::from(fd)), size, status, inner: Arc::clone(inner) })
     }
 
     async fn read(&self, offset: u64, length: usize) -> Result<Bytes, StoreError> {
@@ -78,6 +80,12 @@ impl Blob for LocalBlob {
 
     fn file(&self) -> Option<&File> {
         Some(&self.file)
+    }
+
+    fn is_untouched(&self) -> bool {
+        // The change time is set by every link, unlink, rename and write.
+        let mark = |status: &Stat| (status.st_nlink, status.st_size, status.st_ctime, status.st_ctime_nsec);
+        self.status.st_nlink == 1 && fstat(&self.file).is_ok_and(|now| mark(&now) == mark(&self.status))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hfs_core::ByteSize;
+use hfs_core::{BlobId, ByteSize};
 
 use super::seam::Call::{Allocate, Create, Link, MakeDirectory, Sync, SyncDirectory, Write};
 use super::testing::{Root, config, files_below};
@@ -53,6 +53,27 @@ async fn files_lie_at_their_slots_and_are_private() {
     for (path, mode) in [(".hfs", 0o700), ("user", 0o700), ("user/slot/photo 1.jpg", 0o600)] {
         assert_eq!(fs::metadata(root.path().join(path)).unwrap().permissions().mode() & 0o777, mode, "{path}");
     }
+}
+
+#[tokio::test]
+async fn every_step_of_a_removal_shows_in_a_file_that_another_process_has_open() {
+    let root = Root::new();
+    let (store, other) = (root.open(), root.open());
+    let published = put(&store, "a/b", b"bytes").await;
+    let (place, id) = (published.place.clone(), BlobId::from_random([7; 16]));
+    assert!(!other.open(&place).await.unwrap().is_untouched(), "it still has its first name, too");
+    settle(published).await;
+    store.quiesce().await;
+    let before = other.open(&place).await.unwrap();
+    assert!(before.is_untouched());
+    store.condemn(&place, id).await.unwrap();
+    assert!(!before.is_untouched() && !other.open(&place).await.unwrap().is_untouched());
+    store.absolve(id).await.unwrap();
+    let spared = other.open(&place).await.unwrap();
+    assert!(spared.is_untouched());
+    // Without the note, as on a full disk.
+    store.remove(&place).await.unwrap();
+    assert!(!spared.is_untouched());
 }
 
 #[tokio::test]
