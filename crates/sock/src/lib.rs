@@ -2,10 +2,11 @@
 //!
 //! The only crate with `unsafe`; each call is small, says what it does where the kernel or the file system cannot,
 //! and returns plain `io::Result`s. It decides nothing. Called by the server's `storage` (locks, preallocation,
-//! write-back, reads from the page cache), `net` (sendfile) and `flow` (path figures, socket options), and by the tools that measure. Linux only, as the server is.
+//! write-back, reads from the page cache), `net` (sendfile, reads) and `flow` (path figures, socket options). Linux only, as the server is.
 
 mod file;
 mod lock;
+mod receive;
 mod tap;
 mod tcp;
 mod time;
@@ -13,6 +14,7 @@ mod tun;
 
 pub use file::{cached, preallocate, read_cached, send_file, start_write_back, wait_write_back};
 pub use lock::try_lock_byte;
+pub use receive::receive;
 pub use tap::Tap;
 pub use tcp::{TcpInfo, congestion, notsent_lowat, set_congestion, set_notsent_lowat, tcp_info};
 pub use time::process_time;

@@ -28,7 +28,7 @@ pub async fn get_direct(
     context.authorized(reading.proof(), None);
     let mut found = get(app, context, method, slot, headers).await?;
     // What the original says of every file: nothing is shown by a browser.
-    media::OCTET_STREAM.clone_into(&mut Arc::make_mut(&mut found.record).media_type);
+    found.known = Arc::new(found.known.as_type(media::OCTET_STREAM));
     Ok(found)
 }
 

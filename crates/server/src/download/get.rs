@@ -8,7 +8,7 @@ use hfs_core::{SlotPath, media};
 use http::{HeaderMap, Method};
 use tracing::error;
 
-use super::GetError;
+use super::{GetError, Known};
 use crate::app::App;
 use crate::clock;
 use crate::flow::Flow;
@@ -20,7 +20,7 @@ use crate::storage::{Blob, StoreError};
 #[derive(Debug)]
 pub struct Found {
     /// Its record.
-    pub record: Arc<Record>,
+    pub known: Arc<Known>,
     /// Its bytes.
     pub blob: Arc<dyn Blob>,
     /// What to send.
@@ -45,10 +45,11 @@ pub async fn get(
     if !allowed.is_empty() && !allowed.contains(&extension) {
         return Err(GetError::Extension { extension });
     }
-    let (record, blob) = match app.shelf().find(slot, clock::now()) {
+    let (known, blob) = match app.shelf().find(slot, clock::now()) {
         Some(at_hand) => at_hand,
         None => look_up(app, slot).await?,
     };
+    let record = known.record();
     let object = Object { size: record.size.as_u64(), id: record.id, modified: record.stored_at };
     // A HEAD has conditions but no ranges (RFC 9110 section 14.2).
     let delivery = match *method {
@@ -65,11 +66,11 @@ pub async fn get(
         Some(length) => Some(context.begin_flow(app.engine(), Direction::Download, Some(length)).await),
         None => None,
     };
-    Ok(Found { record, blob, delivery, flow })
+    Ok(Found { known, blob, delivery, flow })
 }
 
 /// The row and the file, from where they lie.
-async fn look_up(app: &App, slot: &SlotPath) -> Result<(Arc<Record>, Arc<dyn Blob>), GetError> {
+async fn look_up(app: &App, slot: &SlotPath) -> Result<(Arc<Known>, Arc<dyn Blob>), GetError> {
     let record = match app.meta().lookup(slot).await? {
         Some(Entry::Live(record)) if !record.expired(clock::now()) => record,
         _ => return Err(GetError::NotFound),
@@ -87,9 +88,9 @@ async fn look_up(app: &App, slot: &SlotPath) -> Result<(Arc<Record>, Arc<dyn Blo
         }
         Err(failure) => return Err(failure.into()),
     };
-    let record = Arc::new(record);
-    app.shelf().keep(&record, &blob);
-    Ok((record, blob))
+    let known = Arc::new(Known::new(record));
+    app.shelf().keep(&known, &blob);
+    Ok((known, blob))
 }
 
 /// Whether a blob whose file is missing is missed: it may have been deleted since its row was read.

@@ -6,12 +6,14 @@
 
 mod direct;
 mod get;
+mod known;
 mod shelf;
 #[cfg(test)]
 mod tests;
 
 pub use direct::get_direct;
 pub use get::{Found, get};
+pub use known::Known;
 pub use shelf::{Shelf, TURN};
 
 use hfs_core::auth::Denied;

@@ -17,8 +17,8 @@ use std::time::Duration;
 use hfs_core::{SlotPath, Timestamp};
 use rustix::process::{Resource, getrlimit};
 
+use super::Known;
 use crate::clock::Stopwatch;
-use crate::meta::Record;
 use crate::storage::Blob;
 
 /// How often [`Shelf::turn`] wants to be called: what nobody asks for goes after one to two of these.
@@ -43,7 +43,7 @@ struct Generations {
 }
 
 struct Entry {
-    record: Arc<Record>,
+    known: Arc<Known>,
     blob: Arc<dyn Blob>,
     since: Stopwatch,
 }
@@ -61,20 +61,20 @@ impl Shelf {
 
     /// What is live at `slot`, if that is known and nothing has happened to it.
     #[must_use]
-    pub fn find(&self, slot: &SlotPath, now: Timestamp) -> Option<(Arc<Record>, Arc<dyn Blob>)> {
+    pub fn find(&self, slot: &SlotPath, now: Timestamp) -> Option<(Arc<Known>, Arc<dyn Blob>)> {
         let entry = self.generations().find(slot, self.most)?;
-        if entry.since.elapsed() < BELIEVED && !entry.record.expired(now) && entry.blob.is_untouched() {
-            return Some((Arc::clone(&entry.record), Arc::clone(&entry.blob)));
+        if entry.since.elapsed() < BELIEVED && !entry.known.record().expired(now) && entry.blob.is_untouched() {
+            return Some((Arc::clone(&entry.known), Arc::clone(&entry.blob)));
         }
         self.forget(slot);
         None
     }
 
     /// Keeps what was just looked up, if the store can tell when something happens to it.
-    pub fn keep(&self, record: &Arc<Record>, blob: &Arc<dyn Blob>) {
+    pub fn keep(&self, known: &Arc<Known>, blob: &Arc<dyn Blob>) {
         if blob.is_untouched() {
-            let entry = Entry { record: Arc::clone(record), blob: Arc::clone(blob), since: Stopwatch::start() };
-            self.generations().insert(record.slot.clone(), entry.into(), self.most);
+            let entry = Entry { known: Arc::clone(known), blob: Arc::clone(blob), since: Stopwatch::start() };
+            self.generations().insert(known.record().slot.clone(), entry.into(), self.most);
         }
     }
 
@@ -140,7 +140,7 @@ mod tests {
     use hfs_core::{BlobId, ByteSize};
 
     use super::*;
-    use crate::meta::Integrity;
+    use crate::meta::{Integrity, Record};
     use crate::storage::{Place, StoreError};
 
     #[derive(Debug)]
@@ -192,12 +192,12 @@ mod tests {
             integrity: Integrity::Written,
             proof: None,
         };
-        shelf.keep(&Arc::new(record), &(Arc::clone(&blob) as Arc<dyn Blob>));
+        shelf.keep(&Arc::new(Known::new(record)), &(Arc::clone(&blob) as Arc<dyn Blob>));
         blob
     }
 
     fn has(shelf: &Shelf, n: usize) -> bool {
-        shelf.find(&slot(n), Timestamp::from_unix(59)).is_some_and(|(record, _)| record.slot == slot(n))
+        shelf.find(&slot(n), Timestamp::from_unix(59)).is_some_and(|(known, _)| known.record().slot == slot(n))
     }
 
     fn held(shelf: &Shelf) -> usize {

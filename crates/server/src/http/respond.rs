@@ -214,8 +214,8 @@ pub(super) fn get(
             return without_body(method, finish_as(context, &told));
         }
     };
-    let Found { record, blob, delivery, flow } = found;
-    let size = record.size.as_u64();
+    let Found { known, blob, delivery, flow } = found;
+    let size = known.record().size.as_u64();
     let (status, range) = match &delivery {
         Delivery::Whole => (StatusCode::OK, 0..size),
         Delivery::Partial(range) => (StatusCode::PARTIAL_CONTENT, range.clone()),
@@ -224,7 +224,7 @@ pub(super) fn get(
         Delivery::Unsatisfiable => (StatusCode::RANGE_NOT_SATISFIABLE, 0..0),
     };
     let mut response = empty(status);
-    headers::describe(response.headers_mut(), &record, &delivery, clock::now());
+    headers::describe(response.headers_mut(), &known, &delivery, clock::now());
     let refusal = match delivery {
         Delivery::Unsatisfiable => Some("The range is not satisfiable (range)\n"),
         Delivery::PreconditionFailed => Some("The file has changed (precondition)\n"),

@@ -48,7 +48,11 @@ pub(super) async fn serve<S: HttpService>(io: Io, buffer: BytesMut, mut link: Bo
     let bound = loop {
         match connection.head().await {
             Next::Request(head) => match Box::pin(connection.exchange(*head)).await {
-                After::Next => connection.fresh = false,
+                After::Next => {
+                    connection.fresh = false;
+                    // Whoever sends its requests ahead never makes us wait: let others of this thread in, now and then.
+                    tokio::task::coop::consume_budget().await;
+                }
                 After::Close(bound) => break bound,
                 After::Gone => return,
             },

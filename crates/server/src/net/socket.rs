@@ -55,14 +55,8 @@ impl Socket {
     /// no memory while nothing comes: an empty buffer is given back before it waits.
     pub(super) async fn read(&self, buffer: &mut BytesMut, size: usize) -> io::Result<usize> {
         loop {
-            make_room(buffer, size);
-            let read = match &self.kind {
-                Kind::Tcp(stream) => stream.try_read_buf(buffer),
-                Kind::Unix(stream) => stream.try_read_buf(buffer),
-            };
-            match read {
+            match self.try_read(buffer, size) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => release(buffer),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 read => return read,
             }
             match &self.kind {
@@ -70,6 +64,28 @@ impl Socket {
                 Kind::Unix(stream) => stream.readable().await?,
             }
         }
+    }
+
+    /// Reads what is there. A read that did not fill its room has emptied the socket, so the runtime is told to wait for
+    /// the kernel's next word, and the next read begins with waiting instead of asking in vain: one system call less
+    /// for each request of a connection.
+    fn try_read(&self, buffer: &mut BytesMut, size: usize) -> io::Result<usize> {
+        let mut last = None;
+        let mut read = || {
+            make_room(buffer, size);
+            let room = buffer.capacity() - buffer.len();
+            let read = hfs_sock::receive(self.as_fd(), buffer)?;
+            if read == 0 || read == room {
+                return Ok(read);
+            }
+            last = Some(read);
+            Err(io::ErrorKind::WouldBlock.into())
+        };
+        let outcome = match &self.kind {
+            Kind::Tcp(stream) => stream.try_io(Interest::READABLE, &mut read),
+            Kind::Unix(stream) => stream.try_io(Interest::READABLE, &mut read),
+        };
+        last.map_or(outcome, Ok)
     }
 
     /// Waits until more bytes fit into the socket.

@@ -119,7 +119,9 @@ impl<'a> Sender<'a> {
                 (Some(socket), Some((file, at))) if is_cached(file, at, window) => {
                     self.window(socket, body, window).await?;
                     // Sendfile never waits for a reader that keeps up: let others of this thread in.
-                    tokio::task::yield_now().await;
+                    if body.remaining() > 0 {
+                        tokio::task::yield_now().await;
+                    }
                 }
                 _ => self.piece(body).await?,
             }
@@ -201,11 +203,14 @@ fn append_small(body: &mut FileBody, head: &mut Vec<u8>) {
     }
 }
 
-/// Whether `length` bytes at `at` seem to be in the page cache: their first, middle and last one are. A file system
-/// that cannot tell counts as cold, because only then nothing can block this thread.
+/// Whether `length` bytes at `at` seem to be in the page cache: their first and last one are, and the middle one of more
+/// than the kernel reads ahead at once. A file system that cannot tell counts as cold, because only then nothing can
+/// block this thread.
 fn is_cached(file: &File, at: u64, length: u64) -> bool {
-    [at, at + length / 2, at + length.saturating_sub(1)].into_iter().all(|offset| {
+    const READ_AHEAD: u64 = 128 << 10;
+    let is_there = |offset| {
         let mut byte = [0];
         rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT).is_ok()
-    })
+    };
+    is_there(at) && is_there(at + length.saturating_sub(1)) && (length <= READ_AHEAD || is_there(at + length / 2))
 }
