@@ -3,13 +3,16 @@
 use std::io;
 use std::time::Duration;
 
+/// Linux numbers processes below this (`PID_MAX_LIMIT`). A larger number shifts into the id of another clock.
+const MOST_PIDS: u32 = 1 << 22;
+
 /// CPU time of a process, of all its threads, also those that have ended, to the nanosecond. `/proc/PID/stat` knows
 /// only ticks of 10 ms.
 ///
 /// # Errors
 /// There is no such process.
 pub fn process_time(pid: u32) -> io::Result<Duration> {
-    let pid = libc::pid_t::try_from(pid).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let pid = libc::pid_t::try_from(pid).ok().filter(|_| pid <= MOST_PIDS).ok_or(io::ErrorKind::InvalidInput)?;
     let mut clock = 0;
     // SAFETY: clock_getcpuclockid(3) writes one clock id to `clock`.
     let error = unsafe { libc::clock_getcpuclockid(pid, &raw mut clock) };
@@ -38,6 +41,8 @@ mod tests {
 
     #[test]
     fn a_process_that_is_not_there_has_no_time() {
-        assert!(process_time(u32::MAX >> 1).is_err());
+        for pid in [u32::MAX >> 1, u32::MAX, MOST_PIDS] {
+            assert!(process_time(pid).is_err(), "{pid}");
+        }
     }
 }
