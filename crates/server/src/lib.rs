@@ -8,6 +8,7 @@ pub mod download;
 pub mod flow;
 pub mod http;
 pub mod janitor;
+pub mod keeper;
 pub mod meta;
 pub mod net;
 pub mod random;

@@ -17,6 +17,7 @@ use crate::app::App;
 use crate::config::{Config, Loaded, Report};
 use crate::http::router::{Router, Surface};
 use crate::janitor;
+use crate::keeper::Keeper;
 use crate::net::{self, Inherited, ListenAddress, Listeners, NetConfig, Server, Shutdown, TlsAcceptor};
 use crate::telemetry::labels::ReloadOutcome;
 use crate::telemetry::log::LogHandle;
@@ -81,6 +82,8 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
         }
     }
 
+    let keeper = Arc::new(Keeper::new(Arc::clone(&app)));
+    keeper.load().await;
     app.engine().introduce();
     let addresses = listeners.addresses();
     let shutdown = Shutdown::new();
@@ -102,6 +105,10 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     }
     serving.spawn(net::serve(listeners, public));
     let janitor = tokio::spawn(janitor::run(Arc::clone(&app)));
+    let keeping = tokio::spawn({
+        let keeper = Arc::clone(&keeper);
+        async move { keeper.run().await }
+    });
     let watchdog = tokio::spawn(watchdog());
 
     ready(&addresses);
@@ -111,6 +118,8 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     let outcome = until_stopped(signals, reload, &shutdown, &mut serving).await;
     // Not for ever: the disk may be what is wrong. What is left then is for the next start's sweep.
     let _ = tokio::time::timeout(QUIESCE, app.quiesce()).await;
+    keeping.abort();
+    let _ = tokio::time::timeout(QUIESCE, keeper.write()).await;
     janitor.abort();
     watchdog.abort();
     info!("Stopped");

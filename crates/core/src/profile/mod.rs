@@ -83,6 +83,8 @@ pub struct Lesson {
     pub bytes: u64,
     /// Whether all of it moved.
     pub is_whole: bool,
+    /// What link the client seemed to have.
+    pub guess: Guess,
 }
 
 impl Lesson {
@@ -112,6 +114,8 @@ pub struct Profile {
     pub rate_bbr: Option<f64>,
     /// The step that the last transfer ended with.
     pub step: Option<u32>,
+    /// The link that it seems to have, and how sure that is.
+    pub class: Guess,
     /// Transfers that it was learnt from.
     pub transfers: u32,
     /// When it learnt last.
@@ -134,6 +138,7 @@ impl Profile {
                 _ => blend(&mut self.rate_default, rate, gain),
             }
         }
+        self.sort(lesson.guess, gain);
         blend(&mut self.jitter, seen.jitter.map(|jitter| jitter.as_secs_f64()), gain);
         blend(&mut self.loss, seen.loss, gain);
         if let Some(rtt) = seen.min_rtt.map(|rtt| rtt.as_secs_f64()) {
@@ -144,6 +149,18 @@ impl Profile {
         }
         if rate.is_some() {
             self.step = u32::try_from(lesson.plan.step).ok();
+        }
+    }
+
+    /// A guess that is repeated grows surer, and one that is contradicted must give way to a surer one.
+    fn sort(&mut self, guess: Guess, gain: f64) {
+        if guess.link == self.class.link {
+            self.class.confidence += gain * (guess.confidence - self.class.confidence);
+        } else if guess.link != Link::Unknown {
+            self.class.confidence *= 1.0 - gain;
+            if guess.confidence > self.class.confidence {
+                self.class = guess;
+            }
         }
     }
 

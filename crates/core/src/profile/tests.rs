@@ -39,6 +39,7 @@ fn lesson(snapshot: Snapshot, bytes: u64, congestion: Option<Congestion>) -> Les
         elapsed: ms(1000),
         bytes,
         is_whole: true,
+        guess: Guess::default(),
     }
 }
 
@@ -141,6 +142,23 @@ fn a_short_transfer_teaches_a_round_trip_and_no_rate() {
     profile.learn(&lesson(seen(ms(40), 0), 10_000, None), 0.3, Timestamp::from_unix(1));
     let expected = profile.expected();
     assert_eq!((expected.rate, expected.step, expected.min_rtt), (None, None, Some(ms(40))));
+}
+
+#[test]
+fn one_guess_that_differs_does_not_change_a_class() {
+    let mut profile = Profile::default();
+    let mut learn = |link, confidence| {
+        let guess = Guess { link, confidence };
+        let lesson = Lesson { guess, ..lesson(seen(ms(40), 0), 1_000_000, None) };
+        profile.learn(&lesson, 0.2, Timestamp::from_unix(1));
+        profile.class.link
+    };
+    for _ in 0..10 {
+        assert_eq!(learn(Link::Lte, 0.9), Link::Lte);
+    }
+    assert_eq!(learn(Link::Unknown, 0.4), Link::Lte);
+    assert_eq!(learn(Link::Wifi, 0.7), Link::Lte);
+    assert_eq!((0..5).map(|_| learn(Link::Wifi, 0.7)).last(), Some(Link::Wifi), "it has moved");
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hfs_core::pace::{self, Arm, Available, Carrier, Congestion, Direction, Expected, Settings, Snapshot, Start};
-use hfs_core::profile::{Evidence, Hints, Lesson, ProfileKey, Quality, TELLING_BYTES, Thresholds, guess};
+use hfs_core::profile::{
+    Evidence, Guess, Hints, Lesson, Profile, ProfileKey, Quality, TELLING_BYTES, Thresholds, guess,
+};
 use hfs_core::{ByteSize, Timestamp};
 use tracing::info;
 
@@ -224,6 +226,13 @@ impl Engine {
         self.metrics.congestion_switches.inc();
     }
 
+    /// What link a client seems to have, if that is to be guessed.
+    pub(super) fn guess(&self, seen: &Snapshot, agent: Option<&str>) -> Guess {
+        let config = self.config.load();
+        let hints = Hints { agent, fingerprints: config.fingerprints };
+        if config.guessing { guess(seen, &hints) } else { Guess::default() }
+    }
+
     /// Learns from a flow that has ended.
     pub(super) fn learn(&self, flow: &Flow, lesson: &Lesson) {
         let config = self.config.load();
@@ -235,8 +244,7 @@ impl Engine {
             return;
         }
         if config.log_profiles {
-            let hints = Hints { agent: flow.agent.as_deref(), fingerprints: config.fingerprints };
-            let link = if config.guessing { guess(&lesson.snapshot, &hints) } else { Default::default() };
+            let link = lesson.guess;
             let evidence: Vec<&str> = Evidence::of(&lesson.snapshot).names().collect();
             info!(
                 client = ?flow.key.prefix, quality = quality.as_str(), rate = lesson.snapshot.rate,
@@ -252,13 +260,41 @@ impl Engine {
         self.profiles().learn(&flow.key, lesson, config.settings.gain, clock::now());
     }
 
+    /// Whether anything is learnt about clients.
+    #[must_use]
+    pub fn remembers(&self) -> bool {
+        self.config.load().profiling
+    }
+
+    /// What was learnt before this is as good as not learnt.
+    #[must_use]
+    pub fn oldest(&self) -> Timestamp {
+        oldest(&self.config.load())
+    }
+
+    /// Takes in what earlier processes learnt; returns how many clients are known then.
+    pub fn recall(&self, kept: Vec<(ProfileKey, Profile)>) -> usize {
+        self.profiles().recall(kept, self.oldest())
+    }
+
+    /// Hands over what was learnt since the last call, at most `limit` clients.
+    #[must_use]
+    pub fn changed(&self, limit: usize) -> Vec<(ProfileKey, Profile)> {
+        self.profiles().changed(limit)
+    }
+
+    /// What was handed over could not be kept: it comes again.
+    pub fn keep_later(&self, clients: Vec<ProfileKey>) {
+        self.profiles().keep_later(clients);
+    }
+
     #[cfg(test)]
-    pub(super) fn expected_of(&self, address: &str) -> Expected {
+    pub(crate) fn expected_of(&self, address: &str) -> Expected {
         let key = ProfileKey::new(None, address.parse().ok());
         self.expected(&self.config.load(), Arm::Adaptive, &key)
     }
 
-    fn profiles(&self) -> MutexGuard<'_, Profiles> {
+    pub(super) fn profiles(&self) -> MutexGuard<'_, Profiles> {
         self.profiles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,6 +11,8 @@ mod engine;
 mod memory;
 mod profiles;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod window;
 mod wire;
@@ -27,6 +29,7 @@ use crate::clock::Stopwatch;
 pub use body::{Ending, FileBody};
 pub use engine::{Begin, Engine, PaceConfig, Whose};
 use memory::Share;
+pub use profiles::MOST as MOST_PROFILES;
 pub use wire::Wire;
 
 /// A flow is reconsidered at least this often, or when this many full steps have moved.
@@ -219,8 +222,10 @@ impl Drop for Flow {
             let path = self.plan.sample_after.and(self.wire.as_ref()).and_then(Wire::sample);
             self.observe(now, path);
         }
+        let snapshot = self.controller.snapshot();
         let lesson = Lesson {
-            snapshot: self.controller.snapshot(),
+            snapshot,
+            guess: self.engine.guess(&snapshot, self.agent.as_deref()),
             plan: self.plan,
             direction: self.direction,
             elapsed: now,

@@ -3,14 +3,14 @@
 //! A profile names an owner (as the slot's proof does) and a network, never a single address; it is forgotten after
 //! `[performance] profile_persistence_duration`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use hfs_core::Timestamp;
 use hfs_core::pace::Expected;
 use hfs_core::profile::{Lesson, Profile, ProfileKey};
 
 /// Clients remembered: about 3 MiB.
-const MOST: usize = 10_000;
+pub const MOST: usize = 10_000;
 /// How many of the oldest go at once when there are too many.
 const BATCH: usize = MOST / 10;
 
@@ -18,6 +18,8 @@ const BATCH: usize = MOST / 10;
 #[derive(Debug, Default)]
 pub(super) struct Profiles {
     known: HashMap<ProfileKey, Profile>,
+    /// Those that have learnt something since they were last kept.
+    changed: HashSet<ProfileKey>,
 }
 
 impl Profiles {
@@ -37,10 +39,36 @@ impl Profiles {
         let network = ProfileKey { owner: None, prefix: key.prefix };
         for key in [Some(&network), Some(key).filter(|key| key.owner.is_some())].into_iter().flatten() {
             self.known.entry(key.clone()).or_default().learn(lesson, gain, now);
+            self.changed.insert(key.clone());
         }
         if self.known.len() > MOST {
             self.forget_oldest();
         }
+    }
+
+    /// Takes in what was kept, where nothing newer is known; returns how many are known then.
+    pub(super) fn recall(&mut self, kept: Vec<(ProfileKey, Profile)>, oldest: Timestamp) -> usize {
+        for (key, profile) in kept {
+            if profile.at >= oldest && self.known.len() < MOST {
+                self.known.entry(key).or_insert(profile);
+            }
+        }
+        self.known.len()
+    }
+
+    /// Hands over what has changed since it was last asked for, at most `limit`.
+    pub(super) fn changed(&mut self, limit: usize) -> Vec<(ProfileKey, Profile)> {
+        let keys: Vec<_> = self.changed.iter().take(limit).cloned().collect();
+        for key in &keys {
+            self.changed.remove(key);
+        }
+        // One that was forgotten meanwhile has nothing to keep.
+        keys.into_iter().filter_map(|key| self.known.get(&key).map(|profile| (key.clone(), *profile))).collect()
+    }
+
+    /// What was handed over could not be kept.
+    pub(super) fn keep_later(&mut self, keys: Vec<ProfileKey>) {
+        self.changed.extend(keys);
     }
 
     fn forget_oldest(&mut self) {
@@ -52,41 +80,19 @@ impl Profiles {
             left -= usize::from(goes);
             !goes
         });
+        self.changed.retain(|key| self.known.contains_key(key));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
-    use std::time::Duration;
-
-    use hfs_core::pace::{Arm, Carrier, Direction, Settings, Snapshot, Start, controller};
 
     use super::*;
+    use crate::flow::testing::lesson;
 
     fn key(owner: Option<&str>, n: u32) -> ProfileKey {
         ProfileKey::new(owner.map(str::to_owned), Some(Ipv4Addr::from(n << 8).into()))
-    }
-
-    fn lesson(rate: u64) -> Lesson {
-        let start = Start {
-            direction: Direction::Download,
-            size: None,
-            carrier: Carrier::Plain,
-            is_shared: false,
-            inherited: None,
-            expected: Expected::default(),
-        };
-        let plan = controller(Arm::Adaptive, &Settings::default(), &start).plan();
-        let elapsed = Duration::from_secs(1);
-        Lesson {
-            snapshot: Snapshot::default(),
-            plan,
-            direction: Direction::Download,
-            elapsed,
-            bytes: rate,
-            is_whole: true,
-        }
     }
 
     fn at(seconds: i64) -> Timestamp {
@@ -106,6 +112,21 @@ mod tests {
         assert_eq!(profiles.expected(&key(None, 1), at(11)).rate, None, "too old");
         profiles.learn(&ProfileKey::default(), &lesson(5), 0.2, at(10));
         assert_eq!(profiles.known.len(), 3, "nobody from nowhere is not a client");
+    }
+
+    #[test]
+    fn what_changed_is_handed_over_once_and_what_is_newer_stays() {
+        let mut profiles = Profiles::default();
+        profiles.learn(&key(Some("a@example"), 1), &lesson(100_000), 0.2, at(10));
+        assert_eq!(profiles.changed(1).len(), 1);
+        let kept = profiles.changed(9);
+        assert_eq!((kept.len(), profiles.changed(9).len()), (1, 0));
+        profiles.keep_later(kept.iter().map(|(key, _)| key.clone()).collect());
+        assert_eq!(profiles.changed(9), kept);
+        let old = Profile { at: at(5), ..Profile::default() };
+        let recalled = vec![(key(None, 1), old), (key(None, 2), old), (key(None, 3), Profile { at: at(1), ..old })];
+        assert_eq!(profiles.recall(recalled, at(5)), 3, "one is known better, one is too old");
+        assert_eq!(profiles.expected(&key(None, 1), at(0)).rate, Some(100_000));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What every [`MetaStore`] must do, as cases that each implementation runs against a fresh store of its own.
 
 use hfs_core::auth::{Owner, Proof};
+use hfs_core::profile::{Guess, Link, Profile, ProfileKey};
 use hfs_core::{BlobId, ByteSize, SlotPath, Timestamp};
 
 use super::{Entry, Farewell, Integrity, MetaError, MetaStore, Record, Recorded, Tombstone};
@@ -19,6 +20,8 @@ macro_rules! conformance_tests {
             the_expired_come_oldest_first,
             pages_walk_every_live_record_once_in_slot_order,
             notes_are_overwritten,
+            every_figure_of_a_profile_comes_back,
+            old_profiles_make_room,
         );
     };
     ($fresh:path: $($case:ident),* $(,)?) => {
@@ -54,6 +57,44 @@ pub(crate) fn sample(slot: &str, id: u64) -> Record {
 /// A tombstone of that second.
 pub(crate) fn tombstone(at: i64, reason: Farewell) -> Tombstone {
     Tombstone { at: Timestamp::from_unix(at), reason }
+}
+
+fn client(owner: Option<&str>, address: &str) -> ProfileKey {
+    ProfileKey::new(owner.map(str::to_owned), Some(address.parse().unwrap()))
+}
+
+pub(crate) async fn every_figure_of_a_profile_comes_back(store: &dyn MetaStore) {
+    let full = Profile {
+        rate: Some(1.5e6),
+        min_rtt: Some(0.04),
+        jitter: Some(0.001),
+        loss: Some(0.002),
+        breaks: 0.25,
+        rate_default: Some(1e6),
+        rate_bbr: Some(2e6),
+        step: Some(1 << 20),
+        class: Guess { link: Link::Lte, confidence: 0.75 },
+        transfers: 7,
+        at: Timestamp::from_unix(1_700_000_002),
+    };
+    let empty = Profile { at: Timestamp::from_unix(1_700_000_001), ..Profile::default() };
+    let known = vec![(client(Some("jü@example.org"), "2001:db8:1::7"), full), (client(None, "192.0.2.1"), empty)];
+    store.keep_profiles(known.clone(), Timestamp::from_unix(0), 10).await.unwrap();
+    assert_eq!(store.profiles(10).await.unwrap(), known);
+    let later = Profile { transfers: 8, at: Timestamp::from_unix(1_700_000_003), ..empty };
+    store.keep_profiles(vec![(client(None, "192.0.2.9"), later)], Timestamp::from_unix(0), 10).await.unwrap();
+    assert_eq!(store.profiles(1).await.unwrap(), [(client(None, "192.0.2.1"), later)]);
+    assert_eq!(store.profiles(10).await.unwrap().len(), 2);
+}
+
+pub(crate) async fn old_profiles_make_room(store: &dyn MetaStore) {
+    let profile = |at| Profile { at: Timestamp::from_unix(at), ..Profile::default() };
+    let known = (1..=9).map(|n| (client(None, &format!("192.0.{n}.0")), profile(n))).collect();
+    store.keep_profiles(known, Timestamp::from_unix(3), 5).await.unwrap();
+    let times = |known: Vec<(_, Profile)>| known.iter().map(|(_, profile)| profile.at.as_unix()).collect::<Vec<_>>();
+    assert_eq!(times(store.profiles(99).await.unwrap()), [9, 8, 7, 6, 5]);
+    store.keep_profiles(Vec::new(), Timestamp::from_unix(7), 5).await.unwrap();
+    assert_eq!(times(store.profiles(99).await.unwrap()), [9, 8, 7]);
 }
 
 pub(crate) async fn a_recorded_blob_is_found_by_slot_and_by_id(store: &dyn MetaStore) {

@@ -6,6 +6,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use futures_core::future::BoxFuture;
+use hfs_core::profile::{Profile, ProfileKey};
 use hfs_core::{BlobId, SlotPath, Timestamp};
 
 use super::{Entry, MetaError, MetaStore, Record, Recorded, Tombstone};
@@ -130,6 +131,19 @@ impl<M: MetaStore> MetaStore for FaultyMeta<M> {
 
     fn set_note<'a>(&'a self, key: &'a str, value: &'a str) -> BoxFuture<'a, Result<(), MetaError>> {
         Box::pin(self.write("write a note", self.inner.set_note(key, value)))
+    }
+
+    fn profiles(&self, limit: usize) -> BoxFuture<'_, Result<Vec<(ProfileKey, Profile)>, MetaError>> {
+        Box::pin(self.read(self.inner.profiles(limit)))
+    }
+
+    fn keep_profiles(
+        &self,
+        profiles: Vec<(ProfileKey, Profile)>,
+        oldest: Timestamp,
+        most: usize,
+    ) -> BoxFuture<'_, Result<(), MetaError>> {
+        Box::pin(self.write("keep profiles", self.inner.keep_profiles(profiles, oldest, most)))
     }
 }
 

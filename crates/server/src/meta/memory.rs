@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_core::future::BoxFuture;
+use hfs_core::profile::{Profile, ProfileKey};
 use hfs_core::{BlobId, SlotPath, Timestamp};
 
 use super::{Entry, MetaError, MetaStore, Record, Recorded, Tombstone};
@@ -18,6 +19,7 @@ pub struct MemoryMeta {
 struct Rows {
     entries: BTreeMap<SlotPath, Entry>,
     notes: BTreeMap<String, String>,
+    profiles: BTreeMap<ProfileKey, Profile>,
 }
 
 impl MemoryMeta {
@@ -68,6 +70,21 @@ impl Rows {
     }
 }
 
+impl Rows {
+    fn profiles(&self, limit: usize) -> Vec<(ProfileKey, Profile)> {
+        let mut all: Vec<_> = self.profiles.iter().map(|(key, profile)| (key.clone(), *profile)).collect();
+        all.sort_by_key(|(_, profile)| std::cmp::Reverse(profile.at));
+        all.truncate(limit);
+        all
+    }
+
+    fn keep_profiles(&mut self, profiles: Vec<(ProfileKey, Profile)>, oldest: Timestamp, most: usize) {
+        self.profiles.extend(profiles.into_iter().filter(|(key, _)| key.prefix.is_some()));
+        self.profiles.retain(|_, profile| profile.at >= oldest);
+        self.profiles = self.profiles(most).into_iter().collect();
+    }
+}
+
 impl MetaStore for MemoryMeta {
     fn lookup<'a>(&'a self, slot: &'a SlotPath) -> BoxFuture<'a, Result<Option<Entry>, MetaError>> {
         Box::pin(async move { Ok(self.rows().entries.get(slot).cloned()) })
@@ -112,6 +129,22 @@ impl MetaStore for MemoryMeta {
     fn set_note<'a>(&'a self, key: &'a str, value: &'a str) -> BoxFuture<'a, Result<(), MetaError>> {
         Box::pin(async move {
             self.rows().notes.insert(key.to_owned(), value.to_owned());
+            Ok(())
+        })
+    }
+
+    fn profiles(&self, limit: usize) -> BoxFuture<'_, Result<Vec<(ProfileKey, Profile)>, MetaError>> {
+        Box::pin(async move { Ok(self.rows().profiles(limit)) })
+    }
+
+    fn keep_profiles(
+        &self,
+        profiles: Vec<(ProfileKey, Profile)>,
+        oldest: Timestamp,
+        most: usize,
+    ) -> BoxFuture<'_, Result<(), MetaError>> {
+        Box::pin(async move {
+            self.rows().keep_profiles(profiles, oldest, most);
             Ok(())
         })
     }

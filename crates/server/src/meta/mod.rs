@@ -11,6 +11,7 @@ pub mod sqlite;
 
 use futures_core::future::BoxFuture;
 use hfs_core::auth::{Owner, Proof};
+use hfs_core::profile::{Profile, ProfileKey};
 use hfs_core::{BlobId, ByteSize, SlotPath, Timestamp};
 
 use crate::storage::Place;
@@ -122,6 +123,18 @@ pub trait MetaStore: std::fmt::Debug + Send + Sync + 'static {
 
     /// Writes such a note, durably.
     fn set_note<'a>(&'a self, key: &'a str, value: &'a str) -> BoxFuture<'a, Result<(), MetaError>>;
+
+    /// What was learnt about clients, the latest first, at most `limit`.
+    fn profiles(&self, limit: usize) -> BoxFuture<'_, Result<Vec<(ProfileKey, Profile)>, MetaError>>;
+
+    /// Keeps these in place of what was known of the same clients; forgets what is from before `oldest`, and the oldest
+    /// beyond `most`.
+    fn keep_profiles(
+        &self,
+        profiles: Vec<(ProfileKey, Profile)>,
+        oldest: Timestamp,
+        most: usize,
+    ) -> BoxFuture<'_, Result<(), MetaError>>;
 }
 
 /// What the rows could not do.

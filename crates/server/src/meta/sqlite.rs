@@ -1,9 +1,10 @@
 //! [`SqliteMeta`]: rows in one SQLite file, durable at every answer.
 //!
 //! One thread writes, with group commit ([`writer`]); a few connections read ([`readers`]); [`schema`] opens and
-//! migrates; [`rows`] has the statements. Two processes may have the file open at once, during a restart: every decision
+//! migrates; [`rows`] and [`profiles`] have the statements. Two processes may have the file open at once, during a restart: every decision
 //! is made under SQLite's write lock. Knows nothing of the files that rows speak of.
 
+mod profiles;
 mod readers;
 mod rows;
 mod schema;
@@ -15,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures_core::future::BoxFuture;
+use hfs_core::profile::{Profile, ProfileKey};
 use hfs_core::{BlobId, SlotPath, Timestamp};
 use prometheus_client::metrics::counter::Counter;
 use rusqlite::ErrorCode;
@@ -122,6 +124,20 @@ impl MetaStore for SqliteMeta {
     fn set_note<'a>(&'a self, key: &'a str, value: &'a str) -> BoxFuture<'a, Result<(), MetaError>> {
         let (key, value) = (key.to_owned(), value.to_owned());
         Box::pin(self.writer.run("write a note", move |connection| rows::set_note(connection, &key, &value)))
+    }
+
+    fn profiles(&self, limit: usize) -> BoxFuture<'_, Result<Vec<(ProfileKey, Profile)>, MetaError>> {
+        Box::pin(self.readers.run("list profiles", move |connection| profiles::all(connection, limit)))
+    }
+
+    fn keep_profiles(
+        &self,
+        profiles: Vec<(ProfileKey, Profile)>,
+        oldest: Timestamp,
+        most: usize,
+    ) -> BoxFuture<'_, Result<(), MetaError>> {
+        let keep = move |connection: &_| profiles::keep(connection, &profiles, oldest, most);
+        Box::pin(self.writer.run("keep profiles", keep))
     }
 }
 

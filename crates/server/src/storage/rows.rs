@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use futures_core::future::BoxFuture;
+use hfs_core::profile::{Profile, ProfileKey};
 use hfs_core::{BlobId, ByteSize, SlotPath, Timestamp};
 
 use super::Place;
@@ -17,6 +18,7 @@ pub(super) struct Rows(Arc<Mutex<State>>);
 struct State {
     entries: BTreeMap<SlotPath, Entry>,
     notes: BTreeMap<String, String>,
+    profiles: Vec<(ProfileKey, Profile)>,
     full_at: Option<usize>,
 }
 
@@ -126,5 +128,18 @@ impl MetaStore for Rows {
         self.with(|state| {
             state.notes.insert(key.to_owned(), value.to_owned());
         })
+    }
+
+    fn profiles(&self, limit: usize) -> BoxFuture<'_, Result<Vec<(ProfileKey, Profile)>, MetaError>> {
+        self.with(|state| state.profiles.iter().take(limit).cloned().collect())
+    }
+
+    fn keep_profiles(
+        &self,
+        profiles: Vec<(ProfileKey, Profile)>,
+        _oldest: Timestamp,
+        _most: usize,
+    ) -> BoxFuture<'_, Result<(), MetaError>> {
+        self.with(|state| state.profiles = profiles)
     }
 }

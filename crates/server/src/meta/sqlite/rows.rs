@@ -1,4 +1,4 @@
-//! The statements, and rows as values. Every SQL text of the running server stands here.
+//! The statements, and rows as values. Every SQL text of the running server stands here, but for those of profiles.
 //!
 //! Names in rows (`proof`, `reason`, ...) are part of the schema: a new one needs a new schema version, since an older
 //! server refuses a row that it cannot read.
@@ -185,11 +185,11 @@ fn farewell_name(reason: Farewell) -> &'static str {
     }
 }
 
-fn count(limit: usize) -> i64 {
+pub(super) fn count(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
-fn unreadable(column: &str, what: impl std::fmt::Display) -> rusqlite::Error {
+pub(super) fn unreadable(column: &str, what: impl std::fmt::Display) -> rusqlite::Error {
     let source: Box<dyn Error + Send + Sync> = format!("column {column} of a row is unreadable: {what}").into();
     rusqlite::Error::FromSqlConversionFailure(0, Type::Text, source)
 }
