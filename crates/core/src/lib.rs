@@ -12,6 +12,7 @@ pub mod pace;
 pub mod profile;
 pub mod progress;
 pub mod range;
+pub mod tune;
 
 mod blob;
 mod size;

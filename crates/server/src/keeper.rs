@@ -44,7 +44,10 @@ impl Keeper {
             return;
         }
         match self.app.meta().profiles(MOST_PROFILES).await {
-            Ok(profiles) => info!(clients = engine.recall(profiles), "What was learnt about clients is known again"),
+            Ok(profiles) => {
+                let clients = engine.recall(profiles);
+                info!(clients, "What was learnt about clients is known again");
+            }
             Err(failure) => self.give_up(&failure),
         }
     }

@@ -61,9 +61,7 @@ impl Adaptive {
     #[must_use]
     pub fn new(settings: &Settings, start: &Start) -> Self {
         let standard = Standard::new(settings, start).plan();
-        // On a connection that several clients share, nothing of the connection is moved for one of them.
-        let moves_congestion = settings.levers.congestion && start.direction == Direction::Download && !start.is_shared;
-        let chooser = moves_congestion.then(|| Chooser::new(settings, start));
+        let chooser = settings.may_bbr(start).then(|| Chooser::new(&start.expected));
         let mut adaptive = Self {
             settings: *settings,
             start: *start,
@@ -95,7 +93,7 @@ impl Adaptive {
             plan.write_back = true;
         }
         if levers.write {
-            plan.write = FIRST_WRITE.min(settings.max_step.max(settings.min_step));
+            plan.write = FIRST_WRITE.min(self.ceiling());
         }
         if levers.congestion {
             plan.congestion = self.chooser.as_ref().and_then(Chooser::chosen);
@@ -121,7 +119,13 @@ impl Adaptive {
     }
 
     fn within(&self, step: usize) -> usize {
-        step.clamp(self.settings.min_step.max(1), self.settings.max_step.max(self.settings.min_step).max(1))
+        step.clamp(self.settings.min_step.max(1), self.ceiling())
+    }
+
+    /// The largest step: the configuration's, or less where more is not worth it.
+    fn ceiling(&self) -> usize {
+        let (min, max) = (self.settings.min_step.max(1), self.settings.max_step);
+        self.start.expected.ceiling.unwrap_or(max).min(max).max(min)
     }
 
     /// Grows at once, shrinks only when a smaller step has been enough for a while: a reader that hesitates now and then
@@ -142,7 +146,7 @@ impl Adaptive {
     fn grow(&mut self) {
         let levers = self.settings.levers;
         let step = if levers.lane { self.within(self.plan.step.saturating_mul(GROWTH)) } else { self.plan.step };
-        let most = self.settings.max_step.max(FIRST_WRITE);
+        let most = self.ceiling().max(FIRST_WRITE.min(self.plan.write));
         let write = if levers.write { self.plan.write.saturating_mul(GROWTH).clamp(1, most) } else { self.plan.write };
         if self.has_shrunk && (step, write) != (self.plan.step, self.plan.write) {
             (self.patience, self.has_shrunk) = ((2 * self.patience).min(MOST_PATIENCE), false);

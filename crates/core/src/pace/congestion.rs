@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use super::estimate::Estimate;
-use super::{Congestion, Settings, Start};
+use super::{Congestion, Expected};
 
 /// Loss from which a path that is certainly not full is lossy: at 0.2 % cubic reaches a fifth of such a path.
 const LOSSY: f64 = 0.001;
@@ -36,7 +36,6 @@ const MOST_CHANGES: u32 = 4;
 /// What is chosen, and why.
 #[derive(Clone, Debug)]
 pub(super) struct Chooser {
-    can_bbr: bool,
     chosen: Option<Congestion>,
     since: Duration,
     changes: u32,
@@ -53,16 +52,12 @@ pub(super) struct Change {
 
 impl Chooser {
     /// Starts from what earlier transfers taught.
-    pub(super) fn new(settings: &Settings, start: &Start) -> Self {
-        let can_bbr = settings.available.contains(Congestion::Bbr) && start.inherited != Some(Congestion::Bbr);
-        let expected = &start.expected;
+    pub(super) fn new(expected: &Expected) -> Self {
         let is_lossy = expected.loss.is_some_and(|loss| loss > LOSSY);
         let is_long = expected.min_rtt.is_some_and(|rtt| rtt > LONG);
-        let is_better = expected.congestion.map(|congestion| congestion == Congestion::Bbr);
         // What served a client better is known better than what should.
-        let begins_with_bbr = can_bbr && is_better.unwrap_or(is_lossy || is_long);
+        let begins_with_bbr = expected.is_bbr_better.unwrap_or(is_lossy || is_long);
         Self {
-            can_bbr,
             chosen: begins_with_bbr.then_some(Congestion::Bbr),
             since: Duration::ZERO,
             changes: 0,
@@ -83,7 +78,7 @@ impl Chooser {
             return self.judge(before, estimate);
         }
         let held = now.saturating_sub(self.since);
-        if !self.can_bbr || self.changes >= MOST_CHANGES || (self.changes > 0 && held < DWELL) {
+        if self.changes >= MOST_CHANGES || (self.changes > 0 && held < DWELL) {
             return None;
         }
         match self.chosen {

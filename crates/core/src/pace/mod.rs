@@ -15,7 +15,7 @@ mod settings;
 mod shortest;
 mod standard;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod window;
 
 use std::time::Duration;
@@ -99,10 +99,12 @@ pub struct Expected {
     pub min_rtt: Option<Duration>,
     /// Share of the data segments that were sent again, 0 to 1.
     pub loss: Option<f64>,
-    /// The congestion control that served it best.
-    pub congestion: Option<Congestion>,
+    /// Whether BBR served it better than what the host has chosen, where both were tried.
+    pub is_bbr_better: Option<bool>,
     /// The gather or write step that served it best, in bytes.
     pub step: Option<usize>,
+    /// The largest step that is worth it; `None` leaves it to the configuration.
+    pub ceiling: Option<usize>,
 }
 
 /// How the bytes get from one side to the other.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Congestion;
+use super::{Congestion, Direction, Start};
 use crate::progress::StallLimits;
 
 /// Everything that controllers take from the configuration and from the machine.
@@ -34,6 +34,18 @@ pub struct Settings {
     pub levers: Levers,
     /// Whether controllers keep their decisions for the log.
     pub explain: bool,
+}
+
+impl Settings {
+    /// Whether BBR is this transfer's to choose.
+    #[must_use]
+    pub fn may_bbr(&self, start: &Start) -> bool {
+        // On a connection that several clients share, nothing of the connection is moved for one of them. An upload is
+        // governed by its client's sender.
+        let is_ours = start.direction == Direction::Download && !start.is_shared;
+        let is_news = self.available.contains(Congestion::Bbr) && start.inherited != Some(Congestion::Bbr);
+        self.levers.congestion && is_ours && is_news
+    }
 }
 
 impl Default for Settings {

@@ -1,7 +1,7 @@
 //! Controllers on a simulated link.
 
 mod invariants;
-mod link;
+pub(crate) mod link;
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use super::{
 };
 use crate::pace::Arm;
 
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings { available: Available { cubic: true, bbr: true }, explain: true, ..Settings::default() }
 }
 
-fn download(size: u64) -> Start {
+pub(crate) fn download(size: u64) -> Start {
     Start {
         direction: Direction::Download,
         size: Some(size),
@@ -229,6 +229,31 @@ fn a_new_path_is_looked_at_early_and_a_known_one_rarely() {
     assert_eq!(adaptive.plan().sample_after, Some(ms(250)));
     Link::default().run_on(&mut *adaptive, &mut course, ms(10_000));
     assert_eq!(adaptive.plan().sample_after, Some(settings().sample_every));
+}
+
+#[test]
+fn steps_grow_no_further_than_what_is_worth_it() {
+    let most = |ceiling| {
+        let expected = Expected { ceiling: Some(ceiling), ..Expected::default() };
+        let mut adaptive = controller(Arm::Adaptive, &settings(), &Start { expected, ..upload(1 << 30) });
+        for n in 1..20 {
+            let now = ms(n * 10);
+            adaptive.observe(&Observation { now, moved: 4096, filled: true, is_app_limited: false, path: None });
+        }
+        adaptive.plan().step
+    };
+    assert_eq!(most(256 << 10), 256 << 10);
+    assert_eq!((most(1), most(1 << 30)), (settings().min_step, settings().max_step), "within the configuration");
+}
+
+#[test]
+fn what_is_known_of_a_client_is_better_than_what_should_be() {
+    let first = |loss, is_bbr_better| {
+        let expected = Expected { loss: Some(loss), is_bbr_better, ..Expected::default() };
+        controller(Arm::Adaptive, &settings(), &Start { expected, ..download(1 << 20) }).plan().congestion
+    };
+    assert_eq!(first(0.02, Some(false)), None);
+    assert_eq!(first(0.0, Some(true)), Some(Congestion::Bbr));
 }
 
 #[test]

@@ -167,17 +167,19 @@ impl Profile {
     /// What the next transfer may expect.
     #[must_use]
     pub fn expected(&self) -> Expected {
-        // Only a clear gain makes BBR the better one: small differences are chance.
-        let bbr_is_better = match (self.rate_default, self.rate_bbr) {
-            (Some(other), Some(bbr)) => bbr > 1.2 * other,
-            _ => false,
+        // Only a clear difference counts: small ones are chance.
+        let is_bbr_better = match (self.rate_default, self.rate_bbr) {
+            (Some(other), Some(bbr)) if bbr > 1.2 * other => Some(true),
+            (Some(other), Some(bbr)) if bbr < 1.05 * other => Some(false),
+            _ => None,
         };
         Expected {
             rate: self.rate.map(|rate| rate as u64),
             min_rtt: self.min_rtt.and_then(|rtt| Duration::try_from_secs_f64(rtt).ok()),
             loss: self.loss,
-            congestion: bbr_is_better.then_some(Congestion::Bbr),
+            is_bbr_better,
             step: self.step.and_then(|step| usize::try_from(step).ok()),
+            ceiling: None,
         }
     }
 }

@@ -124,16 +124,20 @@ fn a_profile_expects_what_it_has_seen() {
     }
     let expected = profile.expected();
     assert!((900_000..1_100_000).contains(&expected.rate.unwrap()), "{expected:?}");
-    assert_eq!((expected.min_rtt, expected.congestion), (Some(ms(40)), None));
+    assert_eq!((expected.min_rtt, expected.is_bbr_better), (Some(ms(40)), None));
     for _ in 0..20 {
         profile.learn(&lesson(seen(ms(40), 0), 1_100_000, Some(Congestion::Bbr)), 0.3, now);
     }
-    assert_eq!(profile.expected().congestion, None, "a tenth more is chance");
+    assert_eq!(profile.expected().is_bbr_better, None, "a tenth more is chance");
     for _ in 0..20 {
         profile.learn(&lesson(seen(ms(40), 0), 5_000_000, Some(Congestion::Bbr)), 0.3, now);
     }
-    assert_eq!(profile.expected().congestion, Some(Congestion::Bbr));
-    assert_eq!((profile.transfers, profile.at), (60, now));
+    assert_eq!(profile.expected().is_bbr_better, Some(true));
+    for _ in 0..20 {
+        profile.learn(&lesson(seen(ms(40), 0), 1_000_000, Some(Congestion::Bbr)), 0.3, now);
+    }
+    assert_eq!(profile.expected().is_bbr_better, Some(false), "no faster is no better");
+    assert_eq!((profile.transfers, profile.at), (80, now));
 }
 
 #[test]

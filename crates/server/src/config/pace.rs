@@ -26,6 +26,7 @@ impl Resolver<'_, '_> {
             testing: self.or("performance.testing_mode", kind::bool, default.testing),
             profiling: self.profiling(),
             remember: self.or("performance.profile_persistence_duration", kind::duration, default.remember),
+            history: self.history(default.history),
             memory: self.memory(default.memory),
             thresholds: self.thresholds(),
             guessing: self.or("performance.connection_type_detection", kind::bool, default.guessing),
@@ -45,6 +46,15 @@ impl Resolver<'_, '_> {
             all &= self.or(path, kind::bool, true);
         }
         all
+    }
+
+    fn history(&mut self, default: u32) -> u32 {
+        const PATH: &str = "performance.performance_history_samples";
+        let samples = self.or(PATH, kind::int, u64::from(default));
+        u32::try_from(samples).ok().filter(|samples| (10..=100_000).contains(samples)).unwrap_or_else(|| {
+            self.notes.error(&self.place(PATH), format!("{samples} is not between 10 and 100000"));
+            default
+        })
     }
 
     fn memory(&mut self, default: ByteSize) -> ByteSize {
@@ -90,6 +100,7 @@ impl Resolver<'_, '_> {
             longest_stall: is_patient.then_some(longest),
             stall_factor: factor,
             sample_every: self.span("network_resilience.quality_check_interval", default.sample_every.as_secs()),
+            reconsider_every: self.span("performance.buffer_optimization_interval", default.reconsider_every.as_secs()),
             gain: match speed {
                 "slow" => 0.05,
                 "fast" => 0.5,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use hfs_core::pace::{self, Arm, Available, Carrier, Congestion, Direction, Expected, Settings, Snapshot, Start};
+use hfs_core::pace::{self, Arm, Available, Carrier, Congestion, Direction, Settings, Snapshot, Start};
 use hfs_core::profile::{
     Evidence, Guess, Hints, Lesson, Profile, ProfileKey, Quality, TELLING_BYTES, Thresholds, guess,
 };
@@ -15,6 +15,7 @@ use tracing::info;
 use super::assign::assign;
 use super::memory::Memory;
 use super::profiles::Profiles;
+use super::tuning::{Tuning, told};
 use super::wire::available;
 use super::{Flow, Wire};
 use crate::clock::{self, Stopwatch};
@@ -37,6 +38,8 @@ pub struct PaceConfig {
     pub profiling: bool,
     /// `profile_persistence_duration`.
     pub remember: Duration,
+    /// `performance_history_samples`: how many transfers count where options are compared.
+    pub history: u32,
     /// `max_memory_usage`.
     pub memory: ByteSize,
     /// `[streaming] quality_thresholds`.
@@ -64,6 +67,7 @@ impl Default for PaceConfig {
             testing: false,
             profiling: true,
             remember: Duration::from_secs(24 * 3600),
+            history: 100,
             memory: ByteSize::mib(512),
             thresholds: Thresholds::default(),
             guessing: true,
@@ -109,6 +113,7 @@ pub struct Engine {
     config: ArcSwap<PaceConfig>,
     machine: Available,
     profiles: Mutex<Profiles>,
+    tuning: Tuning,
     memory: Memory,
     metrics: Arc<Metrics>,
 }
@@ -122,6 +127,7 @@ impl Engine {
             config: ArcSwap::from_pointee(PaceConfig::default()),
             machine: available(),
             profiles: Mutex::default(),
+            tuning: Tuning::new(),
             memory,
             metrics,
         };
@@ -153,14 +159,16 @@ impl Engine {
         let Begin { direction, size, wire, whose, forced } = begin;
         let key = ProfileKey::new(whose.owner, whose.address);
         let arm = assign(&config, direction, &key, forced);
-        let start = Start {
+        let profile = self.profile(&config, arm, &key).unwrap_or_default();
+        let mut start = Start {
             direction,
             size,
             carrier: wire.as_ref().map_or(Carrier::Plain, Wire::carrier),
             is_shared: whose.is_proxied,
             inherited: inherited(arm, direction, wire.as_ref()),
-            expected: self.expected(&config, arm, &key),
+            expected: profile.expected(),
         };
+        let trial = self.tuning.choose(&config.settings, &config.thresholds, profile.class, &mut start);
         let controller = pace::controller(arm, &config.settings, &start);
         let plan = controller.plan();
         // The standard arm is what it is; the adaptive one can begin with less.
@@ -189,6 +197,7 @@ impl Engine {
             share,
             key,
             agent: whose.agent.filter(|_| config.agents),
+            trial,
             engine: Arc::clone(self),
             is_whole: false,
         };
@@ -196,11 +205,12 @@ impl Engine {
         flow
     }
 
-    fn expected(&self, config: &PaceConfig, arm: Arm, key: &ProfileKey) -> Expected {
+    /// What is known of the client of an adaptive transfer.
+    fn profile(&self, config: &PaceConfig, arm: Arm, key: &ProfileKey) -> Option<Profile> {
         if !config.profiling || arm == Arm::Standard || key.prefix.is_none() {
-            return Expected::default();
+            return None;
         }
-        self.profiles().expected(key, oldest(config))
+        self.profiles().of(key, oldest(config)).copied()
     }
 
     /// How good a path is, if enough moved to say.
@@ -240,7 +250,12 @@ impl Engine {
         if lesson.bytes >= TELLING_BYTES {
             self.metrics.flow_ended(flow.direction, flow.arm, quality);
         }
-        if !config.profiling || flow.arm == Arm::Standard {
+        let by_round_trip = config.thresholds.quality(None, lesson.snapshot.min_rtt);
+        if flow.arm == Arm::Standard {
+            return self.tuning.note_standard(by_round_trip, lesson, config.history);
+        }
+        self.compare(&config, flow, by_round_trip, lesson);
+        if !config.profiling {
             return;
         }
         if config.log_profiles {
@@ -253,11 +268,26 @@ impl Engine {
                 "Learnt about a client"
             );
         }
-        let known = self.profiles().expected(&flow.key, oldest(&config)).rate.filter(|&rate| rate > 0);
-        if let (Some(known), Some(rate)) = (known, lesson.rate()) {
-            self.metrics.adaptive_gains.observe(rate / known as f64);
-        }
         self.profiles().learn(&flow.key, lesson, config.settings.gain, clock::now());
+    }
+
+    /// Compares an adaptive transfer with the standard path's, and what it tried with what others did.
+    fn compare(&self, config: &PaceConfig, flow: &Flow, quality: Quality, lesson: &Lesson) {
+        let every = config.settings.reconsider_every;
+        let (adopted, gain) = self.tuning.learn(flow.trial, quality, lesson, config.history, every);
+        if let Some(gain) = gain {
+            self.metrics.adaptive_gains.observe(gain);
+        }
+        for adoption in adopted {
+            self.note_optimization();
+            if config.settings.explain {
+                let ([from, to], kind) = (told(&adoption, &config.settings), adoption.kind);
+                info!(
+                    lever = adoption.question, from, to, gain = adoption.gain, direction = ?kind.direction,
+                    quality = kind.quality.as_str(), link = kind.link.as_str(), "Transfers begin otherwise now"
+                );
+            }
+        }
     }
 
     /// Whether anything is learnt about clients.
@@ -289,9 +319,9 @@ impl Engine {
     }
 
     #[cfg(test)]
-    pub(crate) fn expected_of(&self, address: &str) -> Expected {
+    pub(crate) fn expected_of(&self, address: &str) -> pace::Expected {
         let key = ProfileKey::new(None, address.parse().ok());
-        self.expected(&self.config.load(), Arm::Adaptive, &key)
+        self.profile(&self.config.load(), Arm::Adaptive, &key).unwrap_or_default().expected()
     }
 
     pub(super) fn profiles(&self) -> MutexGuard<'_, Profiles> {

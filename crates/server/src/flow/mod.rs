@@ -14,6 +14,7 @@ mod profiles;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod tuning;
 mod window;
 mod wire;
 
@@ -30,6 +31,7 @@ pub use body::{Ending, FileBody};
 pub use engine::{Begin, Engine, PaceConfig, Whose};
 use memory::Share;
 pub use profiles::MOST as MOST_PROFILES;
+use tuning::Trial;
 pub use wire::Wire;
 
 /// A flow is reconsidered at least this often, or when this many full steps have moved.
@@ -59,6 +61,7 @@ pub struct Flow {
     share: Share,
     key: ProfileKey,
     agent: Option<String>,
+    trial: Option<Trial>,
     engine: Arc<Engine>,
     is_whole: bool,
 }
@@ -122,6 +125,7 @@ impl Flow {
     fn begin(&mut self) {
         self.fit();
         self.act();
+        debug!(plan = ?self.plan, "Plan");
         self.explain();
     }
 
@@ -160,6 +164,7 @@ impl Flow {
                 self.engine.note_optimization();
             }
             self.act();
+            debug!(plan = ?self.plan, "Plan");
         }
         self.explain();
     }
@@ -194,7 +199,6 @@ impl Flow {
                 client = ?self.key.prefix, "Plan changed"
             );
         }
-        debug!(plan = ?self.plan, "Plan");
     }
 }
 
@@ -222,7 +226,10 @@ impl Drop for Flow {
             let path = self.plan.sample_after.and(self.wire.as_ref()).and_then(Wire::sample);
             self.observe(now, path);
         }
-        let snapshot = self.controller.snapshot();
+        let mut snapshot = self.controller.snapshot();
+        // The standard path measures nothing while it runs; without its round trip it could not be compared.
+        let round_trip = || self.wire.as_ref().and_then(Wire::sample).and_then(|path| path.min_rtt);
+        snapshot.min_rtt = snapshot.min_rtt.or_else(round_trip);
         let lesson = Lesson {
             snapshot,
             guess: self.engine.guess(&snapshot, self.agent.as_deref()),

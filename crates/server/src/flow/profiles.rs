@@ -6,7 +6,6 @@
 use std::collections::{HashMap, HashSet};
 
 use hfs_core::Timestamp;
-use hfs_core::pace::Expected;
 use hfs_core::profile::{Lesson, Profile, ProfileKey};
 
 /// Clients remembered: about 3 MiB.
@@ -23,12 +22,11 @@ pub(super) struct Profiles {
 }
 
 impl Profiles {
-    /// What to expect of `key`: what is known of it, else of everybody on its network. A profile from before `oldest`
-    /// is as good as none.
-    pub(super) fn expected(&self, key: &ProfileKey, oldest: Timestamp) -> Expected {
+    /// What is known of `key`, else of everybody on its network. A profile from before `oldest` is as good as none.
+    pub(super) fn of(&self, key: &ProfileKey, oldest: Timestamp) -> Option<&Profile> {
         let network = ProfileKey { owner: None, prefix: key.prefix };
         let known = |key: &ProfileKey| self.known.get(key).filter(|profile| profile.at >= oldest);
-        known(key).or_else(|| known(&network)).map(Profile::expected).unwrap_or_default()
+        known(key).or_else(|| known(&network))
     }
 
     /// Learns from a transfer: about the client, and about its network.
@@ -95,6 +93,10 @@ mod tests {
         ProfileKey::new(owner.map(str::to_owned), Some(Ipv4Addr::from(n << 8).into()))
     }
 
+    fn rate(profiles: &Profiles, key: &ProfileKey, oldest: Timestamp) -> Option<u64> {
+        profiles.of(key, oldest).and_then(|profile| profile.expected().rate)
+    }
+
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_unix(seconds)
     }
@@ -104,12 +106,12 @@ mod tests {
         let mut profiles = Profiles::default();
         profiles.learn(&key(Some("a@example"), 1), &lesson(100_000), 0.2, at(10));
         profiles.learn(&key(Some("b@example"), 1), &lesson(200_000), 0.2, at(10));
-        let rate = |owner: Option<&str>, n| profiles.expected(&key(owner, n), at(0)).rate;
+        let rate = |owner: Option<&str>, n| rate(&profiles, &key(owner, n), at(0));
         assert_eq!(rate(Some("a@example"), 1), Some(100_000));
         assert_eq!(rate(Some("c@example"), 1), Some(120_000));
         assert_eq!(rate(None, 1), Some(120_000));
         assert_eq!(rate(Some("a@example"), 2), None, "another network is another path");
-        assert_eq!(profiles.expected(&key(None, 1), at(11)).rate, None, "too old");
+        assert_eq!(self::rate(&profiles, &key(None, 1), at(11)), None, "too old");
         profiles.learn(&ProfileKey::default(), &lesson(5), 0.2, at(10));
         assert_eq!(profiles.known.len(), 3, "nobody from nowhere is not a client");
     }
@@ -126,7 +128,7 @@ mod tests {
         let old = Profile { at: at(5), ..Profile::default() };
         let recalled = vec![(key(None, 1), old), (key(None, 2), old), (key(None, 3), Profile { at: at(1), ..old })];
         assert_eq!(profiles.recall(recalled, at(5)), 3, "one is known better, one is too old");
-        assert_eq!(profiles.expected(&key(None, 1), at(0)).rate, Some(100_000));
+        assert_eq!(rate(&profiles, &key(None, 1), at(0)), Some(100_000));
     }
 
     #[test]
@@ -137,7 +139,7 @@ mod tests {
             assert!(profiles.known.len() <= MOST);
         }
         assert_eq!(profiles.known.len(), MOST + 1 - BATCH);
-        assert_eq!(profiles.expected(&key(None, 3), at(0)).rate, None);
-        assert_eq!(profiles.expected(&key(None, MOST as u32), at(0)).rate, Some(100_000));
+        assert_eq!(rate(&profiles, &key(None, 3), at(0)), None);
+        assert_eq!(rate(&profiles, &key(None, MOST as u32), at(0)), Some(100_000));
     }
 }

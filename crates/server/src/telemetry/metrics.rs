@@ -111,7 +111,8 @@ pub struct Metrics {
     pub adaptive_download_errors: Counter,
     /// Changes of a step or write size (the mission's name).
     pub adaptive_optimizations: Counter,
-    /// Rate of an adaptive transfer over what its client's earlier ones reached (the mission's name).
+    /// Rate of an adaptive transfer over that of the standard path's like it, where those are known (the mission's
+    /// name).
     pub adaptive_gains: Histogram,
     /// Changes of a connection's congestion control.
     pub congestion_switches: Counter,
@@ -259,12 +260,12 @@ impl Metrics {
             adaptive_optimizations: add(
                 &mut r,
                 "adaptive_buffer_optimizations",
-                "Changes of a transfer's step or write size",
+                "Changes of a transfer's step or write size, and of what transfers begin with",
             ),
             adaptive_gains: histogram(
                 &mut r,
                 "adaptive_performance_gains",
-                "Rate of an adaptive transfer over the rate that its client's earlier transfers reached",
+                "Rate of an adaptive transfer over that of the standard path's of the same direction, quality and size",
                 &GAINS,
             ),
             congestion_switches: add(&mut r, "hfs_congestion_switches", "Changes of a connection's congestion control"),

@@ -43,11 +43,12 @@ fn any_start() -> impl Strategy<Value = Start> {
     let expected =
         (proptest::option::of(any::<u64>()), proptest::option::of(0.0f64..1.0), proptest::option::of(any::<usize>()))
             .prop_map(|(rate, loss, step)| Expected {
+                ceiling: step.map(|step| step / 3),
                 rate,
                 loss,
                 step,
                 min_rtt: rate.map(|_| ms(300)),
-                congestion: None,
+                is_bbr_better: loss.map(|loss| loss > 0.5),
             });
     let carrier = prop_oneof![Just(Carrier::Plain), Just(Carrier::Tls), Just(Carrier::H2)];
     let direction = prop_oneof![Just(Direction::Upload), Just(Direction::Download)];

@@ -6,20 +6,20 @@ use crate::pace::{Congestion, Controller, Observation, PathSample};
 
 /// The path from the server to a client, as the formulas have it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Link {
+pub(crate) struct Link {
     /// Bytes per second.
-    pub(super) rate: u64,
-    pub(super) rtt: Duration,
+    pub(crate) rate: u64,
+    pub(crate) rtt: Duration,
     /// Share of the segments that are lost.
-    pub(super) loss: f64,
+    pub(crate) loss: f64,
     /// What stands in the bottleneck's queue.
-    pub(super) queue: Duration,
+    pub(crate) queue: Duration,
     /// Whether that loss is the queue's: then no congestion control gets more out of it.
-    pub(super) is_full: bool,
+    pub(crate) is_full: bool,
     /// Segments that slow start loses when it finds the path's rate, after a second.
-    pub(super) overshoot: u64,
+    pub(crate) overshoot: u64,
     /// Bytes per second that the reader takes, if fewer.
-    pub(super) reader: u64,
+    pub(crate) reader: u64,
 }
 
 impl Default for Link {
@@ -39,8 +39,8 @@ impl Default for Link {
 
 /// One connection on its way through one or several links.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Course {
-    pub(super) at: Duration,
+pub(crate) struct Course {
+    pub(crate) at: Duration,
     segments: f64,
     lost: f64,
     sampled: Duration,
@@ -48,7 +48,7 @@ pub(super) struct Course {
     shortest: Option<(Duration, Duration)>,
 }
 
-pub(super) fn ms(millis: u64) -> Duration {
+pub(crate) fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
@@ -69,12 +69,12 @@ impl Link {
     }
 
     /// Drives `controller` for `span`; returns the bytes that moved.
-    pub(super) fn run(&self, controller: &mut dyn Controller, span: Duration) -> u64 {
+    pub(crate) fn run(&self, controller: &mut dyn Controller, span: Duration) -> u64 {
         self.run_on(controller, &mut Course::default(), span)
     }
 
     /// The same on a connection that goes on.
-    pub(super) fn run_on(&self, controller: &mut dyn Controller, course: &mut Course, span: Duration) -> u64 {
+    pub(crate) fn run_on(&self, controller: &mut dyn Controller, course: &mut Course, span: Duration) -> u64 {
         let end = course.at + span;
         let mut total = 0;
         while course.at < end {

@@ -37,7 +37,12 @@ pub(super) const KEYS: &[Key] = &[
         "",
         "For experiments: the only levers that the adaptive path moves, of `lane`, `write_back`, `write`, `congestion`, `unsent`, `window`, `stall`. An empty list measures and changes nothing.",
     ),
-    Key::later("performance.buffer_optimization_interval", Duration, "How often steps are reconsidered."),
+    Key::active(
+        "performance.buffer_optimization_interval",
+        Duration,
+        "\"30s\"",
+        "How often it is reconsidered what transfers begin with: how large steps may grow, and BBR from the first byte or not. Four per cent of the transfers of known clients try something else; another value comes into force on a clear gain (10 %, and beyond chance), by quality and link.",
+    ),
     Key::active(
         "performance.client_profiling",
         Bool,
@@ -51,7 +56,12 @@ pub(super) const KEYS: &[Key] = &[
         "true",
         "Guess the kind of a client's link, with a confidence.",
     ),
-    Key::later("performance.performance_history_samples", Int, "How many measurements are kept."),
+    Key::active(
+        "performance.performance_history_samples",
+        Int,
+        "100",
+        "How many transfers count where values are compared: those that try something else, and those of the standard path for `adaptive_performance_gains`. Older ones fade.",
+    ),
     Key::active(
         "performance.max_memory_usage",
         Size,

@@ -67,7 +67,7 @@ fn the_missions_files_load_once_secret_and_path_are_set() {
     let loaded = with_env(adaptive, &env).unwrap();
     let named = said(&loaded);
     for key in [
-        "buffer_optimization_interval",
+        "circuit_breaker",
         "chunked_uploads_enabled",
         "compression_negotiation",
         "`timeout_multiplier`",

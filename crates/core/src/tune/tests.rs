@@ -1,0 +1,165 @@
+//! Contests over simulated links.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::contest::Contest;
+use super::*;
+use crate::pace::tests::link::Link as Path;
+use crate::pace::tests::{download, settings};
+use crate::pace::{Arm, Expected, Start, controller};
+
+const KIND: Kind = Kind { direction: Direction::Download, quality: Quality::Excellent, link: Link::Unknown };
+
+/// Reproducible chance (xorshift): the same tests everywhere.
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> f64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// Transfers over `path`, whose rate swings by half and twice; returns what came into force, and when.
+fn transfers(path: &Path, tuner: &mut Tuner, chance: &mut Chance, count: u32) -> Vec<(u32, Adoption)> {
+    let span = Duration::from_secs(5);
+    let reach = |choice: Choice, chance: &mut Chance| {
+        let expected = Expected { is_bbr_better: choice.congestion().map(|_| true), ..Expected::default() };
+        let start = Start { expected, ..download(1 << 30) };
+        let moved = path.run(&mut *controller(Arm::Adaptive, &settings(), &start), span);
+        moved as f64 * (0.5 + 1.5 * chance.next())
+    };
+    let usual = reach(Choice::default(), chance);
+    let mut adopted = Vec::new();
+    for n in 0..count {
+        let choice = tuner.choose(&KIND, [chance.next(), chance.next()]);
+        let ratio = reach(choice, chance) / usual;
+        tuner.learn(KIND, choice, ratio, 100);
+        let now = Duration::from_secs(u64::from(n) * 10);
+        adopted.extend(tuner.settle(now, Duration::from_secs(30)).into_iter().map(|adoption| (n, adoption)));
+    }
+    adopted
+}
+
+/// Losses below what one transfer can be sure of, which cubic suffers from all the same.
+const SUBTLE: f64 = 0.0005;
+
+#[test]
+fn the_better_option_comes_into_force_and_stays() {
+    let lossy = Path { loss: SUBTLE, ..Path::default() };
+    for seed in 1..=8 {
+        let (mut tuner, mut chance) = (Tuner::default(), Chance(seed));
+        let adopted = transfers(&lossy, &mut tuner, &mut chance, 3000);
+        let [(n, adoption)] = adopted[..] else { panic!("seed {seed}: one change, and no other: {adopted:?}") };
+        assert_eq!((adoption.question, adoption.to.congestion()), (CONGESTION, Some(Congestion::Bbr)));
+        assert!(adoption.gain > 3.0 && n < 1500, "seed {seed}: {adoption:?} after {n}");
+        assert_eq!(tuner.choose(&KIND, [0.9, 0.9]).congestion(), Some(Congestion::Bbr));
+    }
+}
+
+#[test]
+fn where_nothing_is_better_nothing_changes() {
+    for seed in 1..=8 {
+        let (mut tuner, mut chance) = (Tuner::default(), Chance(seed));
+        assert_eq!(transfers(&Path::default(), &mut tuner, &mut chance, 5000), [], "seed {seed}");
+        assert_eq!(tuner.choose(&KIND, [0.9, 0.9]).without_congestion(), Choice::default());
+    }
+}
+
+#[test]
+fn what_changes_for_all_makes_none_look_better() {
+    let (mut contest, mut chance) = (Contest::new(3), Chance(5));
+    for n in 0..20_000u32 {
+        // Evenings are four times slower.
+        let of_day = if n / 2_000 % 2 == 0 { 0.0 } else { -1.4 };
+        contest.learn(contest.pick(chance.next()), of_day + chance.next() - 0.5, 100);
+        assert_eq!(contest.settle(), None, "after {n}");
+    }
+}
+
+#[test]
+fn a_path_that_changes_is_found_out_again() {
+    let (mut tuner, mut chance) = (Tuner::default(), Chance(3));
+    let lossy = Path { loss: SUBTLE, ..Path::default() };
+    assert_eq!(transfers(&lossy, &mut tuner, &mut chance, 3000).len(), 1);
+    // Now BBR gets only half of it.
+    let mut contest = tuner.contests[&KIND].congestion.clone();
+    let mut changes = 0;
+    for _ in 0..20_000 {
+        let option = contest.pick(chance.next());
+        contest.learn(option, if option == 1 { 0.5f64.ln() } else { 0.0 } + chance.next() - 0.5, 100);
+        changes += u32::from(contest.settle().is_some());
+    }
+    assert_eq!((contest.in_force(), changes), (0, 1));
+}
+
+#[test]
+fn a_choice_is_within_the_configuration() {
+    let choice = |ceiling| Choice { ceiling, congestion: None };
+    assert_eq!([0, 1, 2].map(|option| choice(option).ceiling(1 << 20)), [1 << 20, 256 << 10, 64 << 10]);
+    assert_eq!(Choice { ceiling: 0, congestion: Some(1) }.without_congestion().congestion(), None);
+}
+
+#[test]
+fn a_comparison_needs_enough_of_the_standard_path() {
+    let sort = |bytes| Sort { direction: Direction::Download, quality: Quality::Good, size: SizeClass::of(bytes) };
+    let (mut baseline, mut chance) = (Baseline::default(), Chance(5));
+    for n in 0..200 {
+        assert_eq!(baseline.gain(&sort(100_000), 3e6).is_some(), n >= 13, "after {n}");
+        baseline.learn(sort(100_000), 1e6 * (0.8 + 0.4 * chance.next()), 100);
+    }
+    let gain = baseline.gain(&sort(100_000), 3e6).unwrap();
+    assert!((2.8..3.3).contains(&gain), "{gain}");
+    assert_eq!(baseline.gain(&sort(2 << 20), 3e6), None, "other sizes are another sort");
+    for n in 0..100 {
+        baseline.learn(sort(20 << 20), if n % 2 == 0 { 1e3 } else { 1e9 }, 100);
+    }
+    assert_eq!(baseline.gain(&sort(20 << 20), 3e6), None, "what swings is not known");
+}
+
+#[test]
+fn settling_waits_for_its_time() {
+    let mut tuner = Tuner::default();
+    for _ in 0..40 {
+        for (chances, ratio) in [([0.9, 0.9], 1.0), ([0.9, 0.0], 3.0)] {
+            tuner.learn(KIND, tuner.choose(&KIND, chances), ratio, 100);
+        }
+    }
+    let every = Duration::from_secs(30);
+    assert_eq!(tuner.settle(Duration::from_secs(29), every), []);
+    assert_eq!(tuner.settle(Duration::from_secs(30), every).len(), 1);
+}
+
+proptest! {
+    #[test]
+    fn a_few_per_cent_try_something_else(seed in 1u64.., options in 1usize..6) {
+        let (mut contest, mut chance) = (Contest::new(options), Chance(seed));
+        let mut tried = 0;
+        for _ in 0..2000 {
+            let option = contest.pick(chance.next());
+            tried += u32::from(option != contest.in_force());
+            contest.learn(option, 0.0, 100);
+        }
+        prop_assert!(if options == 1 { tried == 0 } else { (30..150).contains(&tried) }, "{tried} of 2000");
+    }
+
+    #[test]
+    fn absurd_rewards_break_nothing(
+        seen in prop::collection::vec((0usize..5, any::<f64>(), 0u32..200), 0..200),
+        chance in 0.0f64..1.0,
+    ) {
+        let mut contest = Contest::new(3);
+        for (option, reward, memory) in seen {
+            contest.learn(option, reward, memory);
+            let before = contest.in_force();
+            let gain = contest.settle();
+            prop_assert!(contest.pick(chance) < 3);
+            prop_assert_eq!(gain.is_some(), contest.in_force() != before);
+            prop_assert!(gain.is_none_or(|gain| gain.is_finite() && gain > 1.09));
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! [`Tuning`]: what transfers on a sort of path begin with, learnt from all of them; and how the paths compare.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hfs_core::pace::{Expected, Settings, Start};
+use hfs_core::profile::{Guess, Lesson, Link, Quality, Thresholds};
+use hfs_core::tune::{self, Adoption, Baseline, Choice, Kind, SizeClass, Sort, Tuner};
+
+use crate::clock::Stopwatch;
+use crate::random::random;
+
+/// A guess below this is not used to tell paths apart.
+const SURE: f64 = 0.8;
+
+/// Shared by all flows of a server.
+#[derive(Debug)]
+pub(super) struct Tuning {
+    started: Stopwatch,
+    learnt: Mutex<Learnt>,
+}
+
+#[derive(Debug, Default)]
+struct Learnt {
+    tuner: Tuner,
+    baseline: Baseline,
+}
+
+/// What one transfer of a known client takes part in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trial {
+    kind: Kind,
+    choice: Choice,
+    /// Bytes per second that its client reached before.
+    known: u64,
+}
+
+impl Tuning {
+    pub(super) fn new() -> Self {
+        Self { started: Stopwatch::start(), learnt: Mutex::default() }
+    }
+
+    /// Completes what a transfer may expect by what is best on such paths; nothing for a stranger, whose rate cannot
+    /// be compared with anything.
+    pub(super) fn choose(
+        &self,
+        settings: &Settings,
+        thresholds: &Thresholds,
+        class: Guess,
+        start: &mut Start,
+    ) -> Option<Trial> {
+        let known = start.expected.rate.filter(|&rate| rate > 0)?;
+        let kind = Kind {
+            direction: start.direction,
+            quality: thresholds.quality(None, start.expected.min_rtt),
+            link: if class.confidence >= SURE { class.link } else { Link::Unknown },
+        };
+        let choice = self.learnt().tuner.choose(&kind, chances());
+        let choice = if settings.may_bbr(start) { choice } else { choice.without_congestion() };
+        apply(choice, settings, &mut start.expected);
+        Some(Trial { kind, choice, known })
+    }
+
+    /// Learns from a transfer of the adaptive path; returns what came into force, and the transfer's rate over that
+    /// of the standard path's transfers like it, where enough of those are known.
+    pub(super) fn learn(
+        &self,
+        trial: Option<Trial>,
+        quality: Quality,
+        lesson: &Lesson,
+        memory: u32,
+        every: Duration,
+    ) -> (Vec<Adoption>, Option<f64>) {
+        let Some(rate) = lesson.rate() else { return Default::default() };
+        let mut learnt = self.learnt();
+        if let Some(trial) = trial.filter(|_| lesson.bytes >= tune::TELLING_BYTES) {
+            learnt.tuner.learn(trial.kind, trial.choice, rate / trial.known as f64, memory);
+        }
+        let adopted = learnt.tuner.settle(self.started.elapsed(), every);
+        (adopted, learnt.baseline.gain(&sort(lesson, quality), rate))
+    }
+
+    /// Learns from a transfer of the standard path, for the comparison only.
+    pub(super) fn note_standard(&self, quality: Quality, lesson: &Lesson, memory: u32) {
+        if let Some(rate) = lesson.rate() {
+            self.learnt().baseline.learn(sort(lesson, quality), rate, memory);
+        }
+    }
+
+    fn learnt(&self) -> MutexGuard<'_, Learnt> {
+        self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn apply(choice: Choice, settings: &Settings, expected: &mut Expected) {
+    expected.ceiling = Some(choice.ceiling(settings.max_step));
+    // What is known of a client is better than what is known of its kind.
+    expected.is_bbr_better = expected.is_bbr_better.or(choice.congestion().map(|_| true));
+}
+
+fn sort(lesson: &Lesson, quality: Quality) -> Sort {
+    Sort { direction: lesson.direction, quality, size: SizeClass::of(lesson.bytes) }
+}
+
+/// Two numbers in [0, 1).
+fn chances() -> [f64; 2] {
+    let bytes: [u8; 8] = random();
+    let [a, b, c, d, e, f, g, h] = bytes;
+    [[a, b, c, d], [e, f, g, h]].map(|half| f64::from(u32::from_ne_bytes(half)) / (f64::from(u32::MAX) + 1.0))
+}
+
+/// For the log: what an adoption changes, and to what.
+pub(super) fn told(adoption: &Adoption, settings: &Settings) -> [String; 2] {
+    let told = |choice: Choice| match adoption.question {
+        tune::CEILING => choice.ceiling(settings.max_step).to_string(),
+        _ => choice.congestion().map_or("as it seems best", |congestion| congestion.as_str()).to_owned(),
+    };
+    [told(adoption.from), told(adoption.to)]
+}
+
+#[cfg(test)]
+mod tests {
+    use hfs_core::pace::Direction;
+
+    use super::*;
+    use crate::flow::testing::lesson;
+
+    fn known(rate: u64) -> Start {
+        let expected = Expected { rate: Some(rate), ..Expected::default() };
+        Start {
+            direction: Direction::Download,
+            size: None,
+            carrier: hfs_core::pace::Carrier::Plain,
+            is_shared: false,
+            inherited: None,
+            expected,
+        }
+    }
+
+    #[test]
+    fn a_stranger_takes_no_part_and_a_known_client_does() {
+        let (tuning, settings) = (Tuning::new(), Settings::default());
+        let choose = |start: &mut Start| tuning.choose(&settings, &Thresholds::default(), Guess::default(), start);
+        let mut stranger = Start { expected: Expected::default(), ..known(0) };
+        assert!(choose(&mut stranger).is_none() && stranger.expected == Expected::default());
+        let mut client = known(1_000_000);
+        let trial = choose(&mut client).unwrap();
+        assert!(client.expected.ceiling.is_some_and(|ceiling| ceiling <= settings.max_step));
+        assert_eq!(trial.choice.congestion(), None, "this machine's settings offer no BBR");
+    }
+
+    #[test]
+    fn a_gain_is_said_once_the_standard_path_is_known() {
+        let tuning = Tuning::new();
+        let gain = |rate| tuning.learn(None, Quality::Good, &lesson(rate), 100, Duration::ZERO).1;
+        assert_eq!(gain(3_000_000), None);
+        for _ in 0..20 {
+            tuning.note_standard(Quality::Good, &lesson(1_500_000), 100);
+        }
+        assert!(gain(3_000_000).is_some_and(|gain| (1.9..2.1).contains(&gain)));
+        assert_eq!(gain(300_000), None, "another size");
+    }
+}
