@@ -135,13 +135,12 @@ mod tests {
     use std::fs::File;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use bytes::Bytes;
     use futures_core::future::BoxFuture;
     use hfs_core::{BlobId, ByteSize};
 
     use super::*;
     use crate::meta::{Integrity, Record};
-    use crate::storage::{Place, StoreError};
+    use crate::storage::{Place, Scratch, StoreError};
 
     #[derive(Debug)]
     struct Touchable(AtomicBool);
@@ -161,8 +160,8 @@ mod tests {
             ByteSize::ZERO
         }
 
-        fn read_at(&self, _: u64, _: usize) -> BoxFuture<'_, Result<Bytes, StoreError>> {
-            Box::pin(std::future::ready(Ok(Bytes::new())))
+        fn refill<'a>(&'a self, _: u64, _: usize, _: &'a mut Scratch) -> BoxFuture<'a, Result<(), StoreError>> {
+            Box::pin(std::future::ready(Ok(())))
         }
 
         fn file(&self) -> Option<&File> {

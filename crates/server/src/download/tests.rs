@@ -1,6 +1,5 @@
 //! The path of one GET or HEAD over memory, from the request to the last byte.
 
-use bytes::Bytes;
 use hfs_core::ByteSize;
 use http::header::{ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RANGE};
 use http::{HeaderName, Method, Request};
@@ -8,7 +7,7 @@ use http::{HeaderName, Method, Request};
 use crate::http::exchange::{Incoming, Outgoing};
 use crate::http::testing::{Answer, Rig, ask, get, listen, put};
 use crate::storage::faulty::{Fault, Operation};
-use crate::storage::{BlobStore, Place};
+use crate::storage::{BlobStore, Place, Scratch};
 
 const BYTES: &[u8] = b"0123456789";
 
@@ -162,7 +161,9 @@ async fn a_client_that_leaves_during_a_download_is_counted_as_broken_off() {
     let log = listen();
     let mut response = rig.call(get("a/b")).await;
     let Outgoing::File(file) = response.body_mut() else { panic!("no file") };
-    assert_eq!(file.next(4).await.unwrap(), Some(Bytes::from_static(b"0123")));
+    let mut scratch = Scratch::default();
+    file.refill(4, &mut scratch).await.unwrap();
+    assert_eq!(scratch.filled(), b"0123");
     drop(response);
     assert_eq!((rig.metric("downloads_total"), rig.metric("download_errors_total")), (0.0, 1.0));
     assert_eq!(rig.metric("hfs_sent_bytes_total"), 4.0);
@@ -175,8 +176,8 @@ async fn a_read_that_fails_ends_the_body_early() {
     rig.faults.fail(Operation::Read, 2, Fault::Io);
     let mut response = rig.call(get("a/b")).await;
     let Outgoing::File(file) = response.body_mut() else { panic!("no file") };
-    assert!(file.next(4).await.is_ok());
-    file.next(4).await.unwrap_err();
+    assert!(file.refill(4, &mut Scratch::default()).await.is_ok());
+    file.refill(4, &mut Scratch::default()).await.unwrap_err();
     assert_eq!(file.remaining(), 6);
     drop(response);
     assert_eq!(rig.metric("hfs_transfers_total{direction=\"download\",outcome=\"aborted\"}"), 1.0);

@@ -4,11 +4,9 @@ use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::Flow;
 use crate::clock::Stopwatch;
-use crate::storage::{Blob, StoreError};
+use crate::storage::{Blob, Scratch, StoreError};
 
 /// How a transfer ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -55,27 +53,25 @@ impl FileBody {
         self.rest.end.saturating_sub(self.rest.start)
     }
 
-    /// Reads the next piece, at most `max` bytes; `None` at the end. A blob that shrank is an error: the adapter must
-    /// abort the connection, since the announced length can no longer be kept.
+    /// Reads the next piece, at most `max` bytes, into `scratch`; nothing at the end. A blob that shrank is an error: the
+    /// adapter must abort the connection, since the announced length can no longer be kept.
     ///
     /// # Errors
     /// The store failed, or the blob is shorter than its record.
-    pub async fn next(&mut self, max: usize) -> Result<Option<Bytes>, StoreError> {
-        if self.remaining() == 0 {
-            return Ok(None);
-        }
+    pub async fn refill(&mut self, max: usize, scratch: &mut Scratch) -> Result<(), StoreError> {
         let length = usize::try_from(self.remaining()).unwrap_or(usize::MAX).min(max);
         let asked = Stopwatch::start();
-        let bytes = self.blob.read_at(self.rest.start, length).await?;
+        self.blob.refill(self.rest.start, length, scratch).await?;
         self.flow.held(asked.elapsed());
-        if bytes.is_empty() {
+        let read = scratch.filled().len();
+        if read == 0 && length > 0 {
             return Err(StoreError::Io {
                 action: "read a blob to its end",
                 source: std::io::ErrorKind::UnexpectedEof.into(),
             });
         }
-        self.advance(bytes.len() as u64);
-        Ok(Some(bytes))
+        self.advance(read as u64);
+        Ok(())
     }
 
     /// The file and the offset of the next byte, where the store has files: for sendfile.

@@ -24,7 +24,7 @@ use crate::meta::{Entry, Integrity, MetaStore, Record};
 use crate::net::h2::Body;
 use crate::storage::faulty::{Faults, Faulty};
 use crate::storage::memory::MemoryStore;
-use crate::storage::{BlobStore, Hints, Published};
+use crate::storage::{BlobStore, Hints, Published, Scratch};
 use crate::telemetry::metrics::Metrics;
 
 /// The origin that every request of [`get`] and [`put`] names.
@@ -158,9 +158,10 @@ impl Answer {
         let body = match body {
             Outgoing::Full(bytes) => bytes,
             Outgoing::File(mut file) => {
-                let mut all = BytesMut::new();
-                while let Some(piece) = file.next(7).await.unwrap() {
-                    all.extend_from_slice(&piece);
+                let (mut all, mut scratch) = (BytesMut::new(), Scratch::default());
+                while file.remaining() > 0 {
+                    file.refill(7, &mut scratch).await.unwrap();
+                    all.extend_from_slice(scratch.filled());
                 }
                 all.freeze()
             }

@@ -254,11 +254,12 @@ pub(super) async fn connection<S: HttpService>(socket: Socket, mut link: Box<Lin
         Some(Protocol::H1(io, buffer)) => h1::serve(io, buffer, link).await,
         Some(Protocol::H2(socket)) => {
             link.peer.wire = shared_wire(&socket);
-            Box::pin(h2::serve(socket, link)).await;
+            Box::pin(h2::serve(socket, None, link)).await;
         }
         Some(Protocol::H2OverTls(stream)) => {
             link.peer.wire = shared_wire(stream.get_ref().0);
-            Box::pin(h2::serve(stream, link)).await;
+            let batch = h2::Batch::from(*stream);
+            Box::pin(h2::serve(batch.clone(), Some(batch), link)).await;
         }
         None => {}
     }

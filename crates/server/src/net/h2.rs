@@ -3,8 +3,10 @@
 //! Owns windows, flood limits, what a valid authority is, and the life of a connection. It gives the service the same
 //! requests as HTTP/1.1 does: the target is a path, the authority is in `Host`.
 
+mod batch;
 mod body;
 mod inflow;
+mod queue;
 mod send;
 
 use bytes::Bytes;
@@ -13,6 +15,8 @@ use h2::server::{Connection, SendResponse};
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, EXPECT, HOST, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use std::future::poll_fn;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
@@ -20,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info};
 
+pub(super) use batch::Batch;
 pub use body::Body;
 
 use self::inflow::{Arrived, Inflow};
@@ -28,8 +33,9 @@ use super::accept::{HttpService, Link};
 use super::drain::Phase;
 use crate::http::exchange::{Incoming, Outgoing};
 
-/// What one stream may have queued to send. Times the streams, it is what a client that reads nothing can hold.
-const SEND_BUFFER: usize = 64 << 10;
+/// What one stream may have queued to send, at most: plans allow a reader that keeps up this much, others less (see
+/// [`queue`]).
+const SEND_BUFFER: usize = 1 << 20;
 const MAX_STREAMS: u32 = 32;
 /// A stream that the client resets no longer counts as open, but its handler may still run: a client with this many
 /// handlers is flooding us.
@@ -42,8 +48,11 @@ const CONTINUE: &[u8] = b"100-continue";
 /// After GOAWAY, an idle connection stays for this long: requests that crossed it on the way still get through.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// Serves the connection until it ends.
-pub(super) async fn serve<T, S>(io: T, mut link: Box<Link<S>>)
+/// A request, and the way to answer it.
+type Accepted = (Request<h2::RecvStream>, SendResponse<Bytes>);
+
+/// Serves the connection until it ends. `held` is `io` again, where it holds back what is written.
+pub(super) async fn serve<T, S>(io: T, held: Option<Batch>, mut link: Box<Link<S>>)
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     S: HttpService,
@@ -63,8 +72,11 @@ where
         Ok(Err(error)) => return debug!(client = %link.peer, %error, "HTTP/2 handshake failed"),
         Err(_) => return debug!(client = %link.peer, "HTTP/2 handshake took too long"),
     };
+    if let Some(batch) = &held {
+        batch.defer();
+    }
     let mut streams = JoinSet::new();
-    if let Err(error) = run(&mut connection, &mut streams, &mut link).await {
+    if let Err(error) = run(&mut connection, held.as_ref(), &mut streams, &mut link).await {
         debug!(client = %link.peer, %error, "HTTP/2 connection failed");
     }
     // Ends whatever still waits for this connection; handlers finish what they are doing.
@@ -74,6 +86,7 @@ where
 
 async fn run<T, S>(
     connection: &mut Connection<T, Bytes>,
+    held: Option<&Batch>,
     streams: &mut JoinSet<()>,
     link: &mut Link<S>,
 ) -> Result<(), h2::Error>
@@ -89,7 +102,7 @@ where
     loop {
         let patience = if told { FAREWELL } else { link.config.idle_timeout };
         tokio::select! {
-            accepted = connection.accept() => match accepted {
+            accepted = poll_fn(|cx| poll_request(connection, held, cx)) => match accepted {
                 Some(accepted) => {
                     let (request, respond) = accepted?;
                     if streams.len() >= MAX_HANDLERS {
@@ -127,6 +140,22 @@ where
             }
         }
     }
+}
+
+/// The next request. Before this waits, what the connection wrote meanwhile leaves.
+fn poll_request<T: AsyncRead + AsyncWrite + Unpin>(
+    connection: &mut Connection<T, Bytes>,
+    held: Option<&Batch>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Accepted, h2::Error>>> {
+    let accepted = connection.poll_accept(cx);
+    if let (Poll::Pending, Some(batch)) = (&accepted, held)
+        && let Poll::Ready(Err(error)) = batch.poll_release(cx)
+    {
+        debug!(%error, "HTTP/2 connection cannot be written to");
+        return Poll::Ready(None);
+    }
+    accepted
 }
 
 async fn exchange<S: HttpService>(
@@ -172,7 +201,7 @@ async fn answer<S: HttpService>(
     respond: &mut SendResponse<Bytes>,
     link: &mut Link<S>,
 ) -> Response<Outgoing> {
-    let Ok(()) = std::future::poll_fn(|cx| link.service.poll_ready(cx)).await;
+    let Ok(()) = poll_fn(|cx| link.service.poll_ready(cx)).await;
     let mut answering = Box::pin(link.service.call(request));
     if let Some(asked) = asked {
         tokio::select! {

@@ -14,6 +14,7 @@ pub mod h2;
 pub mod listen;
 pub mod proxy;
 pub mod tls;
+mod uptake;
 
 mod bound;
 mod date;

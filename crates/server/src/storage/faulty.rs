@@ -14,7 +14,7 @@ use futures_core::future::BoxFuture;
 use hfs_core::{BlobId, ByteSize, SlotPath};
 use hfs_sock::Tap;
 
-use super::{Blob, BlobStore, BlobWriter, Claim, Hints, Place, Published, Pump, Pumped, StoreError};
+use super::{Blob, BlobStore, BlobWriter, Claim, Hints, Place, Published, Pump, Pumped, Scratch, StoreError};
 
 /// A kind of operation that can fail.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -40,7 +40,7 @@ pub enum Operation {
     Publish,
     /// [`BlobWriter::publish`], after it gave the name: as when the sync of a directory fails.
     PublishLate,
-    /// [`Blob::read_at`].
+    /// [`Blob::refill`].
     Read,
 }
 
@@ -288,10 +288,15 @@ impl Blob for FaultyBlob {
         self.blob.size()
     }
 
-    fn read_at(&self, offset: u64, length: usize) -> BoxFuture<'_, Result<Bytes, StoreError>> {
+    fn refill<'a>(
+        &'a self,
+        offset: u64,
+        length: usize,
+        scratch: &'a mut Scratch,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(async move {
             self.faults.pass(Operation::Read)?;
-            self.blob.read_at(offset, length).await
+            self.blob.refill(offset, length, scratch).await
         })
     }
 

@@ -13,7 +13,9 @@ use hfs_sock::Tap;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::{Aftermath, Blob, BlobStore, BlobWriter, Claim, Hints, Place, Published, Pump, Pumped, StoreError};
+use super::{
+    Aftermath, Blob, BlobStore, BlobWriter, Claim, Hints, Place, Published, Pump, Pumped, Scratch, StoreError,
+};
 
 /// Blobs in memory. Cheap to clone: all clones are one store. It never fails and never fills.
 #[derive(Clone, Debug, Default)]
@@ -226,10 +228,19 @@ impl Blob for MemoryBlob {
         ByteSize::bytes(self.0.len() as u64)
     }
 
-    fn read_at(&self, offset: u64, length: usize) -> BoxFuture<'_, Result<Bytes, StoreError>> {
+    fn refill<'a>(
+        &'a self,
+        offset: u64,
+        length: usize,
+        scratch: &'a mut Scratch,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
         let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.0.len());
-        let end = start.saturating_add(length).min(self.0.len());
-        Box::pin(std::future::ready(Ok(self.0.slice(start..end))))
+        let found = &self.0[start..start.saturating_add(length).min(self.0.len())];
+        let done = scratch.refill(found.len(), |room| {
+            room.copy_from_slice(found);
+            Ok(room.len())
+        });
+        Box::pin(std::future::ready(done.map(|_| ())))
     }
 
     fn file(&self) -> Option<&File> {

@@ -13,6 +13,7 @@ pub mod local;
 pub mod memory;
 #[cfg(test)]
 mod rows;
+mod scratch;
 pub mod sweep;
 
 use std::io;
@@ -23,6 +24,8 @@ use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use hfs_core::{BlobId, ByteSize, SlotPath};
 use hfs_sock::Tap;
+
+pub use scratch::Scratch;
 
 /// Where a blob lies: its path relative to the store's root, as its row remembers it. Usually the slot path itself
 /// (the layout of the original server); a name that the file system cannot hold lies below `.hfs/blobs/`.
@@ -232,8 +235,14 @@ pub trait Blob: std::fmt::Debug + Send + Sync {
     /// Length in bytes when it was opened.
     fn size(&self) -> ByteSize;
 
-    /// Reads `length` bytes at `offset`; fewer only at the end of a blob that shrank.
-    fn read_at(&self, offset: u64, length: usize) -> BoxFuture<'_, Result<Bytes, StoreError>>;
+    /// Fills `scratch` with `length` bytes at `offset`; fewer only at the end of a blob that shrank. On an error, or when
+    /// the future is dropped, nothing is in it.
+    fn refill<'a>(
+        &'a self,
+        offset: u64,
+        length: usize,
+        scratch: &'a mut Scratch,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
 
     /// The file itself, where there is one, for zero-copy delivery.
     fn file(&self) -> Option<&std::fs::File>;
@@ -242,6 +251,18 @@ pub trait Blob: std::fmt::Debug + Send + Sync {
     /// changed. Every removal shows here before its tombstone is written, whichever process removes
     /// ([`BlobStore::condemn`]). Never waits; a store that cannot tell says no.
     fn is_untouched(&self) -> bool;
+}
+
+impl dyn Blob + '_ {
+    /// Reads into memory of its own; see [`Blob::refill`].
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn read_at(&self, offset: u64, length: usize) -> Result<Bytes, StoreError> {
+        let mut scratch = Scratch::default();
+        self.refill(offset, length, &mut scratch).await?;
+        Ok(scratch.into_bytes())
+    }
 }
 
 /// What a store could not do, by what the caller can do about it.

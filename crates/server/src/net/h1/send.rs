@@ -19,7 +19,8 @@ use super::io::Io;
 use crate::flow::FileBody;
 use crate::http::exchange::Outgoing;
 use crate::net::socket::Socket;
-use crate::storage::StoreError;
+use crate::net::uptake::SOON;
+use crate::storage::{Scratch, StoreError};
 
 /// Bodies up to this are copied behind their head: one system call instead of two.
 const APPEND: usize = 16 << 10;
@@ -45,7 +46,7 @@ pub(super) struct Sender<'a> {
     io: &'a Io,
     progress: Progress,
     clock: Instant,
-    /// Whether a write had to wait since this was last cleared.
+    /// Whether the reader kept a write waiting since this was last cleared.
     waited: bool,
 }
 
@@ -112,6 +113,7 @@ impl<'a> Sender<'a> {
     }
 
     async fn file(&mut self, body: &mut FileBody) -> Result<(), SendError> {
+        let mut scratch = Scratch::default();
         while body.remaining() > 0 {
             let window = body.remaining().min(WINDOW);
             let zero_copy = body.flow().plan().lane == Lane::ZeroCopy;
@@ -123,7 +125,7 @@ impl<'a> Sender<'a> {
                         tokio::task::yield_now().await;
                     }
                 }
-                _ => self.piece(body).await?,
+                _ => self.piece(body, &mut scratch).await?,
             }
         }
         Ok(())
@@ -152,16 +154,18 @@ impl<'a> Sender<'a> {
     }
 
     /// One piece, read by the store.
-    async fn piece(&mut self, body: &mut FileBody) -> Result<(), SendError> {
-        self.waited = false;
+    async fn piece(&mut self, body: &mut FileBody, scratch: &mut Scratch) -> Result<(), SendError> {
         let asked = Instant::now();
         let size =
             if self.io.plain().is_some() { body.flow().plan().step } else { self.io.widen(body.flow().plan().write) };
-        let Some(bytes) = body.next(size).await? else { return Ok(()) };
+        body.refill(size, scratch).await?;
         // A slow disk is not a slow reader: its time does not count.
         self.clock += asked.elapsed();
-        self.bytes(&bytes, body.remaining() > 0).await?;
-        self.follow(body, bytes.len());
+        let handed = Instant::now();
+        self.bytes(scratch.filled(), body.remaining() > 0).await?;
+        // That a socket was full now and then says nothing about a write of a megabyte.
+        self.waited = handed.elapsed() > SOON;
+        self.follow(body, scratch.filled().len());
         Ok(())
     }
 

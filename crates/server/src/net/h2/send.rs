@@ -1,6 +1,7 @@
 //! One HTTP/2 response on its way out, cut when its reader stalls.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,8 +12,11 @@ use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING, UPGRADE}
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
+use super::queue::{Queue, piece_of};
+use crate::flow::FileBody;
 use crate::http::exchange::Outgoing;
 use crate::net::date;
+use crate::net::uptake::Uptake;
 use crate::storage::StoreError;
 
 /// Headers that mean something to one HTTP/1.1 connection and are errors in HTTP/2.
@@ -23,6 +27,12 @@ const HOP_BY_HOP: [HeaderName; 5] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
 ];
+
+/// Most readers take this at once, and few notice what it costs.
+const LEAST: usize = 64 << 10;
+/// What a frame may hold besides its head, so that both fill one TLS record: a frame of 16 KiB leaves nine bytes for a
+/// record of their own.
+pub(super) const FRAME: usize = (16 << 10) - 9;
 
 /// Why a response was cut.
 #[derive(Debug, thiserror::Error)]
@@ -70,21 +80,7 @@ pub(super) async fn response(
                 writer.send(piece, bytes.is_empty())?;
             }
         }
-        Outgoing::File(mut body) => {
-            while body.remaining() > 0 {
-                let want = usize::try_from(body.remaining()).unwrap_or(usize::MAX).min(body.flow().plan().write);
-                let room = writer.room(want).await?;
-                let asked = Instant::now();
-                let Some(piece) = body.next(room).await? else { break };
-                // A slow disk is not a slow reader: its time does not count.
-                writer.clock += asked.elapsed();
-                let sent = piece.len();
-                writer.send(piece, body.remaining() == 0)?;
-                let flow = body.flow();
-                flow.moved(sent as u64, sent == want);
-                writer.progress.set_limits(flow.plan().stall);
-            }
-        }
+        Outgoing::File(mut body) => writer.file(&mut body).await?,
     }
     Ok(())
 }
@@ -112,6 +108,40 @@ struct Writer {
 }
 
 impl Writer {
+    async fn file(&mut self, body: &mut FileBody) -> Result<(), SendError> {
+        let (queue, mut uptake) = (Arc::new(Queue::default()), Uptake::new());
+        while body.remaining() > 0 {
+            let write = body.flow().plan().write.max(LEAST);
+            let want = usize::try_from(body.remaining()).unwrap_or(usize::MAX).min(piece_of(write));
+            let mut scratch = self.before_the_stall(queue.spare(want, write)).await?;
+            let room = self.room(want).await?;
+            let asked = Instant::now();
+            body.refill(room, &mut scratch).await?;
+            // A slow disk is not a slow reader: its time does not count.
+            self.clock += asked.elapsed();
+            uptake.excuse(asked.elapsed());
+            let sent = scratch.filled().len();
+            self.send_framed(queue.lend(scratch), body.remaining() == 0)?;
+            let flow = body.flow();
+            flow.moved(sent as u64, uptake.is_quick(sent, write));
+            self.progress.set_limits(flow.plan().stall);
+        }
+        Ok(())
+    }
+
+    /// Sends a piece in frames that fill one TLS record each.
+    fn send_framed(&mut self, mut piece: Bytes, end: bool) -> Result<(), SendError> {
+        while !piece.is_empty() {
+            let frame = piece.split_to(piece.len().min(FRAME));
+            self.send(frame, end && piece.is_empty())?;
+        }
+        Ok(())
+    }
+
+    async fn before_the_stall<R>(&self, done: impl Future<Output = R>) -> Result<R, SendError> {
+        timeout_at(self.clock + self.progress.deadline(), done).await.map_err(|_| SendError::Stalled)
+    }
+
     /// Waits until at least one byte may be sent; at most `want`.
     async fn room(&mut self, want: usize) -> Result<usize, SendError> {
         self.stream.reserve_capacity(want);

@@ -39,7 +39,7 @@ use super::{
 };
 use crate::flow::{Begin, Ending, Engine, FileBody, Flow, PaceConfig, Whose};
 use crate::http::exchange::{Incoming, Outgoing, Peer};
-use crate::storage::{Blob, StoreError};
+use crate::storage::{Blob, Scratch, StoreError};
 use crate::telemetry::metrics::Metrics;
 use hfs_core::pace::{Direction, Settings};
 
@@ -351,13 +351,14 @@ impl Blob for FileBlob {
         ByteSize::bytes(self.0.metadata().unwrap().len())
     }
 
-    fn read_at(&self, offset: u64, length: usize) -> BoxFuture<'_, Result<Bytes, StoreError>> {
-        Box::pin(async move {
-            let mut bytes = vec![0; length];
-            let read = self.0.read_at(&mut bytes, offset).unwrap();
-            bytes.truncate(read);
-            Ok(bytes.into())
-        })
+    fn refill<'a>(
+        &'a self,
+        offset: u64,
+        length: usize,
+        scratch: &'a mut Scratch,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        scratch.refill(length, |room| self.0.read_at(room, offset)).unwrap();
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn file(&self) -> Option<&File> {

@@ -53,7 +53,7 @@ fn serve(config: PaceConfig) -> DuplexStream {
     let ((near_out, near_in), (far_out, far_in)) = (split(near), split(far));
     carry(near_out, far_in);
     carry(far_out, near_in);
-    tokio::spawn(h2::serve(server, Box::new(link)));
+    tokio::spawn(h2::serve(server, None, Box::new(link)));
     client
 }
 

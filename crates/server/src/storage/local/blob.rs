@@ -5,7 +5,6 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use hfs_core::ByteSize;
 use rustix::fd::OwnedFd;
@@ -13,6 +12,7 @@ use rustix::fs::{FileType, OFlags, Stat, fstat};
 use rustix::io::Errno;
 
 use super::{Blob, Inner, Place, StoreError, failed};
+use crate::storage::Scratch;
 
 const OPEN: &str = "open a blob";
 const READ: &str = "read a blob";
@@ -54,18 +54,21 @@ impl LocalBlob {
         Ok(Self { file: Arc::new(File::from(fd)), size, status, inner: Arc::clone(inner) })
     }
 
-    async fn read(&self, offset: u64, length: usize) -> Result<Bytes, StoreError> {
+    async fn read(&self, offset: u64, length: usize, scratch: &mut Scratch) -> Result<(), StoreError> {
         let length = usize::try_from(self.size.saturating_sub(offset)).map_or(length, |left| left.min(length));
-        if length == 0 {
-            return Ok(Bytes::new());
+        // What the page cache has is copied on the spot: cheaper than a change of threads.
+        let cached = scratch
+            .refill(length, |room| if length == 0 { Ok(0) } else { hfs_sock::read_cached(&self.file, room, offset) });
+        if cached.is_ok_and(|read| read == length) {
+            return Ok(());
         }
-        let mut buffer = vec![0; length];
-        if hfs_sock::read_cached(&self.file, &mut buffer, offset).is_ok_and(|read| read == length) {
-            return Ok(buffer.into());
-        }
-        let file = Arc::clone(&self.file);
-        let read = move || read_full(&file, buffer, offset).map_err(failed(READ));
-        Ok(self.inner.reads.run(READ, read).await?.into())
+        let (file, mut lent) = (Arc::clone(&self.file), std::mem::take(scratch));
+        let read = move || {
+            lent.refill(length, |room| read_full(&file, room, offset)).map_err(failed(READ))?;
+            Ok(lent)
+        };
+        *scratch = self.inner.reads.run(READ, read).await?;
+        Ok(())
     }
 }
 
@@ -74,8 +77,13 @@ impl Blob for LocalBlob {
         ByteSize::bytes(self.size)
     }
 
-    fn read_at(&self, offset: u64, length: usize) -> BoxFuture<'_, Result<Bytes, StoreError>> {
-        Box::pin(self.read(offset, length))
+    fn refill<'a>(
+        &'a self,
+        offset: u64,
+        length: usize,
+        scratch: &'a mut Scratch,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.read(offset, length, scratch))
     }
 
     fn file(&self) -> Option<&File> {
@@ -89,8 +97,8 @@ impl Blob for LocalBlob {
     }
 }
 
-/// Fills `buffer` from `offset` on; shorter only at the end of the file. Blocking.
-pub(super) fn read_full(file: &File, mut buffer: Vec<u8>, offset: u64) -> io::Result<Vec<u8>> {
+/// Fills `buffer` from `offset` on; less only at the end of the file. Blocking.
+pub(super) fn read_full(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match file.read_at(&mut buffer[filled..], offset + filled as u64) {
@@ -100,6 +108,5 @@ pub(super) fn read_full(file: &File, mut buffer: Vec<u8>, offset: u64) -> io::Re
             Err(error) => return Err(error),
         }
     }
-    buffer.truncate(filled);
-    Ok(buffer)
+    Ok(filled)
 }

@@ -20,7 +20,7 @@ use super::pump::Job;
 use super::seam::Call;
 use super::temporary::Temporary;
 use super::{Blob, BlobWriter, Claim, Inner, StoreError, failed};
-use crate::storage::{Hints, Published, Pump, Pumped};
+use crate::storage::{Hints, Published, Pump, Pumped, Scratch};
 
 const WRITE: &str = "write";
 /// Write-back starts for each part of this size, and waits for the one two parts before: that hides the disk behind
@@ -119,14 +119,19 @@ impl LocalWriter {
         if blob.size().as_u64() != self.flushed {
             return Ok(false);
         }
+        let (mut ours, mut theirs) = (Scratch::default(), Scratch::default());
         let mut offset = 0;
         while offset < self.flushed {
             let length = STEP.min(usize::try_from(self.flushed - offset).unwrap_or(STEP));
             let temporary = Arc::clone(&self.temporary);
-            let read = move || read_full(temporary.file(), vec![0; length], offset).map_err(failed("read back"));
-            let ours = self.inner.writes.run("read back", read).await?;
-            let theirs = blob.read_at(offset, length).await?;
-            if ours.len() != length || ours != theirs {
+            let mut lent = std::mem::take(&mut ours);
+            let read = move || {
+                lent.refill(length, |room| read_full(temporary.file(), room, offset)).map_err(failed("read back"))?;
+                Ok(lent)
+            };
+            ours = self.inner.writes.run("read back", read).await?;
+            blob.refill(offset, length, &mut theirs).await?;
+            if ours.filled().len() != length || ours.filled() != theirs.filled() {
                 return Ok(false);
             }
             offset += length as u64;
