@@ -13,6 +13,7 @@
 
 mod blob;
 mod claim;
+mod durable;
 mod gather;
 mod lane;
 mod layout;

@@ -230,6 +230,28 @@ async fn every_system_call_of_an_upload_may_fail_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_directory_of_unknown_durability_is_synced_once() {
+    let root = Root::new();
+    // By a process that was killed before it synced them.
+    fs::create_dir_all(root.path().join("a/b")).unwrap();
+    let store = root.open();
+    let syncs_of = async |path: &str| {
+        store.0.seam.arm(None);
+        let place = settle(put(&store, path, b"x").await).await;
+        let seen = store.0.seam.seen();
+        (place, seen.into_iter().filter(|call| *call == SyncDirectory).count())
+    };
+    let (first, syncs) = syncs_of("a/b/1").await;
+    assert_eq!(syncs, 3, "the root has a, a has b, b has the file");
+    let (second, syncs) = syncs_of("a/b/2").await;
+    assert_eq!(syncs, 1, "b has the file");
+    for place in [first, second] {
+        store.remove(&place).await.unwrap();
+    }
+    assert_eq!(syncs_of("a/b/3").await.1, 3, "these are other directories");
+}
+
+#[tokio::test]
 async fn every_system_call_of_a_replacement_may_fail() {
     let root = Root::new();
     let store = root.open();

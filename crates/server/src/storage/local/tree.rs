@@ -1,9 +1,9 @@
 //! [`Tree`]: paths below the root that no symlink, `..` or mount leads out of, and directories that last.
 //!
 //! Blocking; called on a lane. Invariant: a published name is durable only when every directory on its way is, so
-//! whoever passes through a directory whose own entry is not yet synced syncs it too.
+//! whoever passes through a directory whose own entry is not known to be synced syncs it too. That it exists says
+//! nothing: a process that was killed may have made it.
 
-use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::Path;
@@ -14,6 +14,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat, fstat, fsync, mkdirat, openat, openat2, statat, unlinkat};
 use rustix::io::{Errno, Result, retry_on_intr};
 
+use super::durable::Durable;
 use super::layout::split;
 use super::lock;
 use super::seam::{Call, Seam};
@@ -27,25 +28,25 @@ pub(super) struct Tree {
     root: OwnedFd,
     /// Kernels before 5.6 and some sandboxes lack openat2.
     has_openat2: bool,
-    /// Directories made by this process whose entry in their parent is not yet synced.
-    nascent: Mutex<HashSet<String>>,
+    /// Directories whose entry in their parent this process has synced.
+    durable: Mutex<Durable>,
 }
 
-/// An open directory to publish in, and the directories above it that gained an entry.
+/// An open directory to publish in, and those above it with an entry on the way that may not be durable.
 pub(super) struct Way {
     pub(super) parent: OwnedFd,
-    gained: Vec<(OwnedFd, String)>,
+    unsynced: Vec<(OwnedFd, String)>,
 }
 
 impl Tree {
     pub(super) fn new(root: OwnedFd) -> Self {
         let probe = openat2(&root, ".", DIRECTORY | SAFE, Mode::empty(), BENEATH);
-        Self { root, has_openat2: probe.is_ok(), nascent: Mutex::default() }
+        Self { root, has_openat2: probe.is_ok(), durable: Mutex::default() }
     }
 
     #[cfg(test)]
     pub(super) fn without_openat2(root: OwnedFd) -> Self {
-        Self { root, has_openat2: false, nascent: Mutex::default() }
+        Self { root, has_openat2: false, durable: Mutex::default() }
     }
 
     /// Opens what lies at a relative path; the empty path is the root.
@@ -77,43 +78,40 @@ impl Tree {
 
     /// Opens a directory, making what is missing. `NOENT` when one was pruned on the way: try again.
     pub(super) fn way(&self, directory: &str, seam: &Seam) -> std::io::Result<Way> {
-        let mut way = Way { parent: self.open("", DIRECTORY)?, gained: Vec::new() };
+        let mut way = Way { parent: self.open("", DIRECTORY)?, unsynced: Vec::new() };
         let mut end = 0;
         while end < directory.len() {
             let start = if end == 0 { 0 } else { end + 1 };
             end = directory[start..].find('/').map_or(directory.len(), |at| start + at);
             let path = &directory[..end];
-            let (next, is_new) = self.step(&way.parent, &directory[start..end], path, seam)?;
+            let (next, is_durable) = self.step(&way.parent, &directory[start..end], path, seam)?;
             let above = std::mem::replace(&mut way.parent, next);
-            if is_new {
-                way.gained.push((above, path.to_owned()));
+            if !is_durable {
+                way.unsynced.push((above, path.to_owned()));
             }
         }
         Ok(way)
     }
 
-    /// One directory further down, and whether its entry still has to be synced.
+    /// One directory further down, and whether its entry is durable.
     fn step(&self, parent: &OwnedFd, name: &str, path: &str, seam: &Seam) -> std::io::Result<(OwnedFd, bool)> {
         match open_step(parent, name, DIRECTORY) {
-            Ok(directory) => return Ok((directory, lock(&self.nascent).contains(path))),
+            Ok(directory) => return Ok((directory, lock(&self.durable).contains(path))),
             Err(Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
         }
         seam.pass(Call::MakeDirectory)?;
-        // Noted before it exists: a rival that finds it must know.
-        lock(&self.nascent).insert(path.to_owned());
+        // Forgotten before it exists again: a rival that finds it must not take it for the one that was pruned.
+        lock(&self.durable).remove(path);
         match mkdirat(parent, name, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => Ok((open_step(parent, name, DIRECTORY)?, true)),
-            Err(error) => {
-                lock(&self.nascent).remove(path);
-                Err(error.into())
-            }
+            Ok(()) | Err(Errno::EXIST) => Ok((open_step(parent, name, DIRECTORY)?, false)),
+            Err(error) => Err(error.into()),
         }
     }
 
-    /// Makes a new name durable: syncs its directory and all that gained an entry for it.
+    /// Makes a new name durable: syncs its directory and all that may have gained an entry for it.
     pub(super) fn sync(&self, way: &Way, seam: &Seam) -> std::io::Result<()> {
-        for directory in way.gained.iter().map(|(above, _)| above).chain([&way.parent]) {
+        for directory in way.unsynced.iter().map(|(above, _)| above).chain([&way.parent]) {
             seam.pass(Call::SyncDirectory)?;
             match retry_on_intr(|| fsync(directory)) {
                 // A file system that syncs no directories.
@@ -121,11 +119,9 @@ impl Tree {
                 Err(error) => return Err(error.into()),
             }
         }
-        if !way.gained.is_empty() {
-            let mut nascent = lock(&self.nascent);
-            for (_, path) in &way.gained {
-                nascent.remove(path);
-            }
+        // The new name keeps them from being pruned, so these still are the directories that were synced.
+        for (_, path) in &way.unsynced {
+            lock(&self.durable).insert(path.clone());
         }
         Ok(())
     }
@@ -168,7 +164,7 @@ impl Tree {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(_) => return,
             }
-            lock(&self.nascent).remove(path);
+            lock(&self.durable).remove(path);
             path = above;
         }
     }
