@@ -65,6 +65,7 @@ struct State {
     seen: HashMap<Operation, usize>,
     planned: Vec<(Operation, usize, Fault)>,
     chance: Option<Chance>,
+    struck: Vec<Operation>,
 }
 
 #[derive(Debug)]
@@ -101,6 +102,11 @@ impl Faults {
         self.state().seen.get(&operation).copied().unwrap_or(0)
     }
 
+    /// What has failed since this was asked last, in order.
+    pub fn take_struck(&self) -> Vec<Operation> {
+        std::mem::take(&mut self.state().struck)
+    }
+
     fn pass(&self, operation: Operation) -> Result<(), StoreError> {
         let mut state = self.state();
         let seen = state.seen.entry(operation).or_default();
@@ -109,7 +115,10 @@ impl Faults {
         let planned =
             state.planned.iter().find(|(of, at, _)| (*of, *at) == (operation, nth)).map(|(_, _, fault)| *fault);
         match planned.or_else(|| state.chance.as_mut().and_then(Chance::draw)) {
-            Some(fault) => Err(fault.error()),
+            Some(fault) => {
+                state.struck.push(operation);
+                Err(fault.error())
+            }
             None => Ok(()),
         }
     }
@@ -330,6 +339,8 @@ mod tests {
         assert!(matches!(store.create(None, Hints::default()).await, Err(StoreError::Full { .. })));
         store.create(None, Hints::default()).await.unwrap();
         assert_eq!(faults.seen(Operation::Create), 4);
+        assert_eq!(faults.take_struck(), [Operation::Create]);
+        assert_eq!(faults.take_struck(), []);
     }
 
     #[tokio::test]
