@@ -4,9 +4,14 @@
 //! A file is invisible from the moment it expires; the janitor only gives the space back, slowly, so that uploads and
 //! downloads do not feel it (ext4 creates files several times slower right after many removals).
 
-use std::sync::Arc;
+mod trust;
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use hfs_core::Timestamp;
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
 
@@ -14,7 +19,8 @@ use crate::app::{App, BuryError};
 use crate::clock::{self, Stopwatch};
 use crate::download;
 use crate::http::context::Chain;
-use crate::meta::Farewell;
+use crate::meta::{Farewell, MetaStore};
+use trust::{Past, Trust};
 
 /// Between two looks at whether the storage works again, and holds back what it should.
 const ROUND: Duration = Duration::from_secs(60);
@@ -24,21 +30,21 @@ const SWEEP_PERIOD: Duration = Duration::from_secs(3600);
 const PAGE: usize = 1000;
 /// Between two removals.
 const PACE: Duration = Duration::from_millis(5);
-/// A wall clock that moved this much against the monotonic one since the last look is not believed for one more look.
-const JUMP: i64 = 3600;
+/// The note that says when the clock was last believed.
+const NOTE: &str = "clock";
 
 /// Runs until it is dropped.
 pub async fn run(app: Arc<App>) {
-    tokio::join!(expire(&app), make_rounds(&app), sweep(&app), clear_shelf(&app));
+    let clock = Clock::begin(&app).await;
+    tokio::join!(expire(&app, &clock), make_rounds(&app, &clock), sweep(&app, &clock), clear_shelf(&app));
 }
 
 /// `cleanup_interval` is read each time: a reload counts from the next look on.
-async fn expire(app: &App) {
-    let mut drift = Drift::new(Stopwatch::start(), clock::now().as_unix());
+async fn expire(app: &App, clock: &Clock) {
     loop {
         sleep(app.config().storage.cleanup_interval).await;
-        if drift.jumped(clock::now().as_unix()) {
-            warn!("The clock jumped by more than an hour: nothing expires until the next look");
+        if !clock.is_believed() {
+            debug!("Nothing expires by a clock that is not believed");
             continue;
         }
         match remove_expired(app).await {
@@ -49,16 +55,18 @@ async fn expire(app: &App) {
     }
 }
 
-async fn make_rounds(app: &App) {
+async fn make_rounds(app: &App, clock: &Clock) {
     loop {
         sleep(ROUND).await;
         app.probe().await;
         app.take_reserve().await;
+        clock.is_believed();
     }
 }
 
-async fn sweep(app: &App) {
+async fn sweep(app: &App, clock: &Clock) {
     loop {
+        clock.remember(app).await;
         sleep(SWEEP_PERIOD).await;
         app.sweep().await;
     }
@@ -91,32 +99,58 @@ pub async fn remove_expired(app: &App) -> Result<usize, BuryError> {
     }
 }
 
-/// Compares the wall clock with the monotonic one.
-#[derive(Debug)]
-struct Drift {
+/// The wall clock, and what is thought of it.
+struct Clock {
     watch: Stopwatch,
-    /// Wall minus monotonic, in seconds, at the last look.
-    offset: i64,
+    trust: Mutex<Trust>,
+    /// What the log says.
+    is_said_believed: AtomicBool,
 }
 
-impl Drift {
-    fn new(watch: Stopwatch, wall: i64) -> Self {
-        Self { watch, offset: wall }
+impl Clock {
+    async fn begin(app: &App) -> Self {
+        let trust = Trust::begin(past(app.meta()).await, clock::now());
+        Self { watch: Stopwatch::start(), trust: Mutex::new(trust), is_said_believed: AtomicBool::new(true) }
     }
 
-    fn jumped(&mut self, wall: i64) -> bool {
-        let monotonic = i64::try_from(self.watch.elapsed().as_secs()).unwrap_or(i64::MAX);
-        let offset = wall.saturating_sub(monotonic);
-        let moved = offset.saturating_sub(self.offset).saturating_abs();
-        self.offset = offset;
-        moved > JUMP
+    fn is_believed(&self) -> bool {
+        // Each change inside is one assignment: a panic leaves nothing half done.
+        let mut trust = self.trust.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_believed = trust.look(clock::now(), self.watch.elapsed());
+        if self.is_said_believed.swap(is_believed, Relaxed) != is_believed {
+            if is_believed {
+                info!("The clock is believed again: what has expired is removed");
+            } else {
+                warn!(
+                    "The clock is far from where it was: nothing is removed until it is back, or was steady for a day"
+                );
+            }
+        }
+        is_believed
+    }
+
+    /// For the next process.
+    async fn remember(&self, app: &App) {
+        if !self.is_believed() {
+            return;
+        }
+        if let Err(failure) = app.meta().set_note(NOTE, &clock::now().as_unix().to_string()).await {
+            warn!(error = %Chain(&failure), "The time could not be noted");
+        }
+    }
+}
+
+async fn past(meta: &dyn MetaStore) -> Past {
+    let noted = meta.note(NOTE).await.ok().flatten().and_then(|note| note.parse().ok());
+    match noted {
+        Some(at) => Past::Believed(Timestamp::from_unix(at)),
+        None if meta.page(None, 1).await.is_ok_and(|page| page.is_empty()) => Past::Nothing,
+        None => Past::Forgotten,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use hfs_core::Timestamp;
-
     use super::*;
     use crate::http::testing::{Rig, get, listen, until};
     use crate::meta::Entry;
@@ -132,6 +166,11 @@ mod tests {
             rig.fill(slot, b"bytes", |record| record.expires = expires).await;
         }
         rig
+    }
+
+    /// As a process that ended just now.
+    async fn note_the_time(rig: &Rig) {
+        rig.app.meta().set_note(NOTE, &clock::now().as_unix().to_string()).await.unwrap();
     }
 
     fn is_buried(entry: Option<&Entry>, since: Timestamp) -> bool {
@@ -184,7 +223,9 @@ mod tests {
     async fn it_looks_every_cleanup_interval_and_survives_a_failure() {
         let period = Duration::from_secs(60);
         let rig = expiring(&[("a/1", Some(-1))]).await;
-        rig.meta.fail_read(1);
+        note_the_time(&rig).await;
+        // The first one reads when the clock was last believed.
+        rig.meta.fail_read(2);
         let log = listen();
         let janitor = tokio::spawn(run(Arc::clone(&rig.app)));
         tokio::task::yield_now().await;
@@ -196,12 +237,31 @@ mod tests {
         janitor.abort();
     }
 
-    #[test]
-    fn a_jump_is_believed_at_the_second_look() {
-        let mut drift = Drift::new(Stopwatch::start(), 1_000_000);
-        assert!(!drift.jumped(1_000_030));
-        assert!(drift.jumped(1_000_000 + 86_400));
-        assert!(!drift.jumped(1_000_000 + 86_460));
-        assert!(drift.jumped(1_000_000), "also when it jumps back");
+    #[tokio::test]
+    async fn the_clock_of_a_store_with_files_is_remembered_from_process_to_process() {
+        let rig = expiring(&[("a/1", Some(-1))]).await;
+        assert_eq!(past(rig.app.meta()).await, Past::Forgotten);
+        Clock::begin(&rig.app).await.remember(&rig.app).await;
+        assert_eq!(past(rig.app.meta()).await, Past::Forgotten, "what is not believed is not remembered");
+        note_the_time(&rig).await;
+        let clock = Clock::begin(&rig.app).await;
+        assert!(clock.is_believed());
+        clock.remember(&rig.app).await;
+        assert!(matches!(past(rig.app.meta()).await, Past::Believed(at) if clock::now().as_unix() - at.as_unix() < 60));
+    }
+
+    #[tokio::test]
+    async fn the_clock_of_an_empty_store_is_believed() {
+        assert_eq!(past(Rig::new().app.meta()).await, Past::Nothing);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn by_a_clock_that_is_not_believed_nothing_expires() {
+        let rig = expiring(&[("a/1", Some(-1))]).await;
+        let log = listen();
+        let janitor = tokio::spawn(run(Arc::clone(&rig.app)));
+        sleep(Duration::from_secs(600)).await;
+        assert_eq!((rig.store.places().len(), log.lines_with("nothing is removed").len()), (1, 1));
+        janitor.abort();
     }
 }

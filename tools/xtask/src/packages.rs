@@ -48,6 +48,7 @@ pub(crate) const PACKAGES: &[Package] = &[
     program("e2fsprogs", "mkfs.ext4", "disk_full, powercut", "small file systems"),
     program("eatmydata", "eatmydata", "powercut", "shows that the test bites: fsync does nothing"),
     program("ejabberd", "ejabberdctl", "ejabberd", "signs slots"),
+    program("faketime", "faketime", "clock", "a server whose clock jumps"),
     program("haproxy", "haproxy", "documents", "runs the manual's HAProxy block"),
     program("iproute2", "ip", "netlab, links, share", "addresses in network namespaces"),
     program("lua5.4", "luac", "documents", "reads the manual's blocks for Prosody and Metronome"),

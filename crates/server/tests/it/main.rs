@@ -6,6 +6,7 @@
 
 mod adoption;
 mod arms;
+mod clock;
 mod commands;
 mod crash;
 mod dialects;
