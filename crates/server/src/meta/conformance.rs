@@ -15,6 +15,7 @@ macro_rules! conformance_tests {
             every_field_comes_back_as_it_was_recorded,
             a_taken_slot_keeps_its_first_entry,
             an_id_in_use_changes_nothing,
+            a_live_row_is_replaced_by_another_of_its_slot,
             a_buried_blob_leaves_a_tombstone,
             only_a_live_blob_can_be_buried,
             the_expired_come_oldest_first,
@@ -150,6 +151,22 @@ pub(crate) async fn an_id_in_use_changes_nothing(store: &dyn MetaStore) {
     assert!(matches!(store.record(second.clone()).await, Err(MetaError::Backend { .. })));
     assert_eq!(store.lookup(&second.slot).await.unwrap(), None);
     assert_eq!(store.find(first.id).await.unwrap(), Some(first));
+}
+
+pub(crate) async fn a_live_row_is_replaced_by_another_of_its_slot(store: &dyn MetaStore) {
+    let (old, new) = (sample("s", 1), sample("s", 2));
+    store.replace(old.id, new.clone()).await.expect_err("a slot that was never filled");
+    assert_eq!(store.lookup(&old.slot).await.unwrap(), None);
+    store.record(old.clone()).await.unwrap();
+    assert_eq!(store.replace(old.id, new.clone()).await.unwrap(), Recorded::Inserted);
+    assert_eq!(store.lookup(&old.slot).await.unwrap(), Some(Entry::Live(new.clone())));
+    assert_eq!((store.find(old.id).await.unwrap(), store.find(new.id).await.unwrap()), (None, Some(new.clone())));
+
+    let late = sample("s", 3);
+    assert_eq!(store.replace(old.id, late.clone()).await.unwrap(), Recorded::Taken(Entry::Live(new.clone())));
+    let gone = tombstone(1, Farewell::Deleted);
+    store.bury(&old.slot, gone.clone()).await.unwrap();
+    assert_eq!(store.replace(new.id, late).await.unwrap(), Recorded::Taken(Entry::Gone(gone)));
 }
 
 pub(crate) async fn a_buried_blob_leaves_a_tombstone(store: &dyn MetaStore) {

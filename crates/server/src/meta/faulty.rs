@@ -109,6 +109,10 @@ impl<M: MetaStore> MetaStore for FaultyMeta<M> {
         Box::pin(self.write("record a blob", self.inner.record(record)))
     }
 
+    fn replace(&self, old: BlobId, record: Record) -> BoxFuture<'_, Result<Recorded, MetaError>> {
+        Box::pin(self.write("replace a blob", self.inner.replace(old, record)))
+    }
+
     fn bury<'a>(
         &'a self,
         slot: &'a SlotPath,

@@ -54,6 +54,17 @@ impl Rows {
         Ok(Recorded::Inserted)
     }
 
+    fn replace(&mut self, old: BlobId, record: Record) -> Result<Recorded, MetaError> {
+        match self.entries.get(&record.slot) {
+            Some(Entry::Live(live)) if live.id == old => {
+                self.entries.insert(record.slot.clone(), Entry::Live(record));
+                Ok(Recorded::Inserted)
+            }
+            Some(entry) => Ok(Recorded::Taken(entry.clone())),
+            None => Err(MetaError::Backend { action: "replace a blob", source: "its slot was never filled".into() }),
+        }
+    }
+
     fn bury(&mut self, slot: &SlotPath, tombstone: Tombstone) -> Option<Record> {
         let entry = self.entries.get_mut(slot)?;
         let Entry::Live(record) = entry.clone() else { return None };
@@ -96,6 +107,10 @@ impl MetaStore for MemoryMeta {
 
     fn record(&self, record: Record) -> BoxFuture<'_, Result<Recorded, MetaError>> {
         Box::pin(async move { self.rows().record(record) })
+    }
+
+    fn replace(&self, old: BlobId, record: Record) -> BoxFuture<'_, Result<Recorded, MetaError>> {
+        Box::pin(async move { self.rows().replace(old, record) })
     }
 
     fn bury<'a>(

@@ -107,6 +107,10 @@ pub trait MetaStore: std::fmt::Debug + Send + Sync + 'static {
     /// may or may not have written its row.
     fn record(&self, record: Record) -> BoxFuture<'_, Result<Recorded, MetaError>>;
 
+    /// Replaces the live row of the blob `old` by one of another blob in the same slot, durably; [`Recorded::Taken`]
+    /// when the slot has another entry by now, which stays. Not cancel-safe, as [`MetaStore::record`].
+    fn replace(&self, old: BlobId, record: Record) -> BoxFuture<'_, Result<Recorded, MetaError>>;
+
     /// Replaces a live row by a tombstone, durably; returns the record that was live. The file is removed after. A slot
     /// that is not live is left as it is: an older tombstone stays, a slot that was never filled gets none.
     fn bury<'a>(&'a self, slot: &'a SlotPath, tombstone: Tombstone)

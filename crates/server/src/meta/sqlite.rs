@@ -94,6 +94,10 @@ impl MetaStore for SqliteMeta {
         Box::pin(self.writer.run("record a blob", move |connection| rows::insert(connection, &record)))
     }
 
+    fn replace(&self, old: BlobId, record: Record) -> BoxFuture<'_, Result<Recorded, MetaError>> {
+        Box::pin(self.writer.run("replace a blob", move |connection| rows::replace(connection, old, &record)))
+    }
+
     fn bury<'a>(
         &'a self,
         slot: &'a SlotPath,

@@ -22,6 +22,7 @@ pub(super) async fn conforms(make: impl Fn() -> Arc<dyn BlobStore>) {
     a_claim_excludes_until_it_is_dropped(&*make()).await;
     racing_claims_have_one_holder_at_a_time(make()).await;
     a_leftover_is_replaced(&*make()).await;
+    a_blob_that_is_published_apart_has_a_place_of_its_own(&*make()).await;
     a_retracted_blob_is_gone_but_not_its_successor(&*make()).await;
     removal_is_final_and_idempotent_and_spares_readers(&*make()).await;
     a_directory_pruned_under_a_publication_is_made_again(make()).await;
@@ -175,6 +176,24 @@ async fn a_leftover_is_replaced(store: &dyn BlobStore) {
     drop(put(store, "a/b", b"leftover").await);
     let place = settle(put(store, "a/b", b"new").await).await;
     assert_eq!(read(store, &place).await, b"new");
+}
+
+async fn a_blob_that_is_published_apart_has_a_place_of_its_own(store: &dyn BlobStore) {
+    let old = settle(put(store, "a/b", b"old").await).await;
+    let apart = async |bytes: &'static [u8]| {
+        let mut writer = store.create(None, Hints::default()).await.unwrap();
+        writer.write(Bytes::from_static(bytes)).await.unwrap();
+        let claim = store.claim(&slot("a/b"), PATIENCE).await.unwrap();
+        let published = writer.publish_apart(&claim).await.unwrap();
+        (published, claim)
+    };
+    let new = settle(apart(b"new").await.0).await;
+    let (unwanted, claim) = apart(b"unwanted").await;
+    let place = unwanted.place.clone();
+    unwanted.aftermath.retract(claim).await;
+    assert_eq!(read(store, &old).await, b"old");
+    assert_eq!(read(store, &new).await, b"new");
+    assert!(matches!(store.open(&place).await, Err(StoreError::Missing { .. })));
 }
 
 async fn a_retracted_blob_is_gone_but_not_its_successor(store: &dyn BlobStore) {

@@ -283,6 +283,15 @@ impl BlobWriter for FaultyWriter {
             Ok(published)
         })
     }
+
+    fn publish_apart(self: Box<Self>, claim: &Claim) -> BoxFuture<'_, Result<Published, StoreError>> {
+        Box::pin(async move {
+            self.faults.pass(Operation::Publish)?;
+            let published = self.writer.publish_apart(claim).await?;
+            self.faults.pass(Operation::PublishLate)?;
+            Ok(published)
+        })
+    }
 }
 
 #[derive(Debug)]

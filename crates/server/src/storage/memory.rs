@@ -189,13 +189,22 @@ impl BlobWriter for MemoryWriter {
     }
 
     fn publish(self: Box<Self>, claim: &Claim) -> BoxFuture<'_, Result<Published, StoreError>> {
-        Box::pin(async move {
-            let place = Place::new(claim.slot().as_str());
-            let shared = Arc::clone(&self.temporary.0);
-            lock(&shared.blobs).insert(place.clone(), (self.id, self.bytes.freeze()));
-            let aftermath = MemoryAftermath { id: self.id, place: place.clone(), shared };
-            Ok(Published { place, aftermath: Box::new(aftermath) })
-        })
+        let published = self.publish_at(Place::new(claim.slot().as_str()));
+        Box::pin(std::future::ready(Ok(published)))
+    }
+
+    fn publish_apart(self: Box<Self>, _claim: &Claim) -> BoxFuture<'_, Result<Published, StoreError>> {
+        let place = Place::new(format!(".hfs/blobs/{}", self.id));
+        Box::pin(std::future::ready(Ok(self.publish_at(place))))
+    }
+}
+
+impl MemoryWriter {
+    fn publish_at(self, place: Place) -> Published {
+        let shared = Arc::clone(&self.temporary.0);
+        lock(&shared.blobs).insert(place.clone(), (self.id, self.bytes.freeze()));
+        let aftermath = MemoryAftermath { id: self.id, place: place.clone(), shared };
+        Published { place, aftermath: Box::new(aftermath) }
     }
 }
 

@@ -168,6 +168,10 @@ pub trait BlobWriter: std::fmt::Debug + Send {
     /// entry. A file that already has the name has no row (the caller looked, holding the claim): it is the leftover
     /// of a crash and is replaced.
     fn publish(self: Box<Self>, claim: &Claim) -> BoxFuture<'_, Result<Published, StoreError>>;
+
+    /// The same at a place that nothing else ever had: for a slot whose row still names another one. Whoever reads by
+    /// that row must not get these bytes.
+    fn publish_apart(self: Box<Self>, claim: &Claim) -> BoxFuture<'_, Result<Published, StoreError>>;
 }
 
 /// A published blob that has no row yet. [`Published::settle`] it once its row is committed; dropped before, it stays

@@ -15,7 +15,7 @@ use tracing::warn;
 
 use super::local::{Dead, Lease, LocalStore, Step};
 use super::{BlobStore, Place, StoreError};
-use crate::meta::{MetaError, MetaStore};
+use crate::meta::{MetaError, MetaStore, Record};
 
 /// How long a row whose fate nobody knows may still be committed by a slow metadata store.
 const UNRESOLVED: Duration = Duration::from_secs(300);
@@ -85,10 +85,7 @@ pub async fn sweep(store: &LocalStore, meta: &dyn MetaStore) -> Result<Swept, Sw
             Verdict::Unrecorded => {
                 unrecorded.insert(dead.file.inode, dead);
             }
-            Verdict::LastCopy(place) => {
-                warn!(temporary = dead.name, %place, "A recorded blob is missing; its bytes are kept in the temporary");
-                swept.failed += 1;
-            }
+            Verdict::LastCopy(record) => restore(store, dead, &record, &mut swept).await,
         }
     }
     retract(store, unrecorded, &mut swept).await;
@@ -114,17 +111,37 @@ enum Verdict {
     Settled,
     Unrecorded,
     /// Recorded, but nothing else has the bytes: someone removed the published file.
-    LastCopy(Place),
+    LastCopy(Box<Record>),
 }
 
 async fn verdict(dead: &Dead, meta: &dyn MetaStore) -> Result<Verdict, MetaError> {
     let Ok(id) = dead.name.parse::<BlobId>() else { return Ok(Verdict::Orphan) };
     Ok(match (meta.find(id).await?, dead.file.is_linked) {
         (Some(_), true) => Verdict::Settled,
-        (Some(record), false) => Verdict::LastCopy(record.place),
+        (Some(record), false) => Verdict::LastCopy(Box::new(record)),
         (None, false) => Verdict::Orphan,
         (None, true) => Verdict::Unrecorded,
     })
+}
+
+/// Gives a recorded blob its published name back, if nothing else has that.
+async fn restore(store: &LocalStore, dead: Dead, record: &Record, swept: &mut Swept) {
+    let (slot, place) = (&record.slot, &record.place);
+    let restored = match store.claim(slot, PATIENCE).await {
+        Ok(claim) => store.restore(&dead, place.clone(), &claim).await,
+        Err(error) => Err(error),
+    };
+    match restored {
+        Ok(true) => {
+            warn!(%slot, %place, "A recorded blob was missing; it has its name back");
+            swept.count(store.discard(dead).await, |swept| &mut swept.settled);
+        }
+        Ok(false) => {
+            warn!(temporary = dead.name, %place, "Another file lies in a blob's place; its bytes are kept in the temporary");
+            swept.failed += 1;
+        }
+        Err(error) => swept.fail(&error),
+    }
 }
 
 /// Removes the published names of blobs that have no row, in one walk for all of them, then their temporary names.
@@ -356,7 +373,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_last_copy_of_a_recorded_blob_is_kept() {
+    async fn the_last_copy_of_a_recorded_blob_gets_its_name_back() {
         let fixture = Fixture::new();
         let store = fixture.root.open();
         let mut writer = store.create(None, Hints::default()).await.unwrap();
@@ -365,8 +382,25 @@ mod tests {
         drop(publish(&store, writer, "a/b").await);
         fixture.rows.insert(record(id, "a/b", "a/b", 8));
         drop(store);
+        fs::remove_dir_all(fixture.root.path().join("a")).unwrap();
+        assert_eq!(fixture.sweep().await, Swept { settled: 1, ..Swept::default() });
+        assert_eq!(fixture.temporaries(), [""; 0]);
+        assert_eq!(read(&fixture.root.open(), &Place::new("a/b")).await, b"precious");
+    }
+
+    #[tokio::test]
+    async fn the_last_copy_of_a_recorded_blob_is_kept_where_another_file_has_its_place() {
+        let fixture = Fixture::new();
+        let store = fixture.root.open();
+        let writer = store.create(None, Hints::default()).await.unwrap();
+        let id = writer.id();
+        drop(publish(&store, writer, "a/b").await);
+        fixture.rows.insert(record(id, "a/b", "a/b", 0));
+        drop(store);
         fs::remove_file(fixture.root.path().join("a/b")).unwrap();
+        fs::write(fixture.root.path().join("a/b"), b"someone's").unwrap();
         assert_eq!(fixture.sweep().await, Swept { failed: 1, ..Swept::default() });
         assert_eq!(fixture.temporaries(), [id.to_string()]);
+        assert_eq!(fs::read(fixture.root.path().join("a/b")).unwrap(), b"someone's");
     }
 }

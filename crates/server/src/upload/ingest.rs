@@ -8,7 +8,7 @@ use hfs_core::auth::{Grant, Proof};
 use hfs_core::media;
 use hfs_core::{BlobId, ByteSize};
 use tokio::task::JoinError;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::PutError;
 use super::receive::Receiver;
@@ -94,12 +94,20 @@ fn check_length(admission: &Admission, received: ByteSize, done: bool) -> Result
 async fn commit(app: Arc<App>, admission: Admission, mut writer: Box<dyn BlobWriter>) -> Result<Stored, PutError> {
     let grant = admission.grant();
     let claim = app.store().claim(grant.slot(), CLAIM_PATIENCE).await?;
-    if let Some(entry) = app.meta().lookup(grant.slot()).await? {
-        return against(&app, entry, &mut *writer).await;
-    }
+    let lost = match app.meta().lookup(grant.slot()).await? {
+        None => None,
+        Some(entry) => match against(&app, entry, &mut *writer).await? {
+            Rival::Equal(stored) => return Ok(stored),
+            Rival::Lost(record) => Some(record),
+        },
+    };
     let (id, size) = (writer.id(), writer.written());
-    let published = writer.publish(&claim).await?;
-    let record = Record {
+    let published = match &lost {
+        None => writer.publish(&claim).await?,
+        Some(_) => writer.publish_apart(&claim).await?,
+    };
+    let replaced = lost.as_ref().map(|lost| lost.id);
+    let fresh = Record {
         id,
         slot: grant.slot().clone(),
         place: published.place.clone(),
@@ -112,20 +120,43 @@ async fn commit(app: Arc<App>, admission: Admission, mut writer: Box<dyn BlobWri
         // Rows have no name for it: one would keep an older server from reading them.
         proof: Some(grant.proof()).filter(|proof| *proof != Proof::XSignature),
     };
+    let record = match lost {
+        None => fresh,
+        Some(lost) => healed(lost, fresh),
+    };
     // On a hung disk the client hears 503 after the deadline, while the row may still be written: so a task of its own
     // keeps the claim until the row's fate is known, and a rival waits instead of replacing the file.
     let deadline = app.config().storage.io_deadline;
-    let recording = tokio::spawn(make_visible(app, claim, published, record));
+    let recording = tokio::spawn(make_visible(app, claim, published, record, replaced));
     match tokio::time::timeout(deadline, recording).await {
         Ok(joined) => finish(joined),
         Err(_) => Err(StoreError::Slow { action: "record the upload", deadline }.into()),
     }
 }
 
-/// Writes the row and ends the publication accordingly. The claim is held until then.
-async fn make_visible(app: Arc<App>, claim: Claim, published: Published, record: Record) -> Result<Stored, PutError> {
+/// What a record promised (its type, whose it is, how long it lasts) holds for the bytes that take the place of those
+/// that were lost. Their id is another: nobody can tell whether they are the same.
+fn healed(lost: Record, fresh: Record) -> Record {
+    let Record { id, place, stored_at, integrity, proof, .. } = fresh;
+    warn!(slot = %lost.slot, lost = %lost.id, blob = %id, "A file that was missing is stored again");
+    Record { id, place, stored_at, integrity, proof, ..lost }
+}
+
+/// Writes the row, in the place of another where that is given, and ends the publication accordingly. The claim is held
+/// until then.
+async fn make_visible(
+    app: Arc<App>,
+    claim: Claim,
+    published: Published,
+    record: Record,
+    replaced: Option<BlobId>,
+) -> Result<Stored, PutError> {
     let stored = Stored { id: record.id, size: record.size, fresh: true };
-    match app.meta().record(record).await {
+    let recorded = match replaced {
+        None => app.meta().record(record).await,
+        Some(old) => app.meta().replace(old, record).await,
+    };
+    match recorded {
         Ok(Recorded::Inserted) => {
             published.aftermath.settle().await;
             Ok(stored)
@@ -153,21 +184,32 @@ fn media_type(grant: &Grant) -> String {
     grant.media_type().unwrap_or_else(|| media::type_of_name(grant.slot().file_name())).to_owned()
 }
 
-/// A rival was first: the same bytes are a success, others a conflict.
-async fn against(app: &App, entry: Entry, writer: &mut dyn BlobWriter) -> Result<Stored, PutError> {
+/// What an upload meets when its slot has a row already.
+enum Rival {
+    /// A rival was first, with the same bytes: a success. (Others are a conflict.)
+    Equal(Stored),
+    /// The row's file is missing, and these bytes may be what it was.
+    Lost(Record),
+}
+
+async fn against(app: &App, entry: Entry, writer: &mut dyn BlobWriter) -> Result<Rival, PutError> {
     let record = match entry {
         Entry::Live(record) if !record.expired(clock::now()) => record,
         Entry::Live(_) | Entry::Gone(_) => return Err(PutError::Gone),
     };
-    let blob = open_whole(app, &record).await?;
+    if writer.written() != record.size {
+        return Err(PutError::Taken);
+    }
+    let Some(blob) = open_whole(app, &record).await? else { return Ok(Rival::Lost(record)) };
     if writer.equals(&*blob).await? {
-        Ok(Stored { id: record.id, size: record.size, fresh: false })
+        Ok(Rival::Equal(Stored { id: record.id, size: record.size, fresh: false }))
     } else {
         Err(PutError::Taken)
     }
 }
 
-/// Compares a repeated PUT with what the slot holds, while it arrives and without writing anything.
+/// Compares a repeated PUT with what the slot holds, while it arrives and without writing anything. `None`, with nothing
+/// read yet: the slot's file is missing, so an upload of its size may take its place.
 ///
 /// 201 for equal bytes: HTTP libraries replay a PUT whose 201 was lost on the way. Other bytes are a conflict: what
 /// others already link to must not change.
@@ -176,11 +218,11 @@ pub(super) async fn repeat_of(
     record: &Record,
     announced: Option<ByteSize>,
     body: &mut Receiver,
-) -> Result<Stored, PutError> {
+) -> Result<Option<Stored>, PutError> {
     if announced.is_some_and(|announced| announced != record.size) {
         return Err(PutError::Taken);
     }
-    let blob = open_whole(app, record).await?;
+    let Some(blob) = open_whole(app, record).await? else { return Ok(None) };
     let mut offset = 0;
     while let Some(piece) = body.next().await? {
         let mut theirs = &piece[..];
@@ -194,16 +236,18 @@ pub(super) async fn repeat_of(
         }
     }
     if offset == record.size.as_u64() {
-        return Ok(Stored { id: record.id, size: record.size, fresh: false });
+        return Ok(Some(Stored { id: record.id, size: record.size, fresh: false }));
     }
     Err(PutError::Taken)
 }
 
-/// Opens what a slot holds, to compare with. A damaged file says nothing about the bytes that were promised.
-async fn open_whole(app: &App, record: &Record) -> Result<Arc<dyn Blob>, PutError> {
+/// Opens what a slot holds, to compare with; `None` when it is missing. A file of another length says nothing about the
+/// bytes that were promised, and may be all that is left of them: it stays as it is.
+async fn open_whole(app: &App, record: &Record) -> Result<Option<Arc<dyn Blob>>, PutError> {
     match app.store().open(&record.place).await {
-        Ok(blob) if blob.size() == record.size => Ok(blob),
-        Ok(_) | Err(StoreError::Missing { .. }) => Err(PutError::Damaged),
+        Ok(blob) if blob.size() == record.size => Ok(Some(blob)),
+        Ok(_) => Err(PutError::Damaged),
+        Err(StoreError::Missing { .. }) => Ok(None),
         Err(failure) => Err(failure.into()),
     }
 }

@@ -55,7 +55,7 @@ pub enum PutError {
     /// The slot held a file that was deleted or has expired.
     #[error("the slot's file is gone and cannot be replaced")]
     Gone,
-    /// What the slot holds is missing or has another length than its record.
+    /// What the slot holds has another length than its record.
     #[error("the stored file does not match its record")]
     Damaged,
     /// Nothing, or too little, came for too long.

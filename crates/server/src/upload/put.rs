@@ -55,12 +55,15 @@ async fn store(
 ) -> Result<Stored, PutError> {
     let announced = content_length(headers);
     if let Some(entry) = app.meta().lookup(grant.slot()).await? {
-        return match entry {
+        let repeated = match entry {
             Entry::Live(record) if !record.expired(clock::now()) => {
-                ingest::repeat_of(app, &record, announced, body).await
+                ingest::repeat_of(app, &record, announced, body).await?
             }
-            Entry::Live(_) | Entry::Gone(_) => Err(PutError::Gone),
+            Entry::Live(_) | Entry::Gone(_) => return Err(PutError::Gone),
         };
+        if let Some(stored) = repeated {
+            return Ok(stored);
+        }
     }
     let Some(_try) = app.begin_try(grant.slot()) else {
         return Err(PutError::Crowded);

@@ -3,6 +3,7 @@
 mod body;
 mod delete;
 mod faults;
+mod lost;
 mod rivals;
 
 use hfs_core::auth::{Dialect, Owner, Proof, SlotRequest};
@@ -13,7 +14,6 @@ use crate::clock;
 use crate::http::exchange::Incoming;
 use crate::http::testing::{Rig, get, path, proven, put, slot_of};
 use crate::meta::{Entry, Farewell, Tombstone};
-use crate::storage::{BlobStore, Place};
 
 const BYTES: &[u8] = b"forty-two";
 /// As long as [`BYTES`].
@@ -205,8 +205,4 @@ async fn a_damaged_file_is_no_proof_of_other_bytes() {
         let answer = rig.send(put("a/b", sent)).await;
         assert_eq!((answer.status, answer.text()), (500, "The stored file is damaged (damaged)\n"));
     }
-    let rig = Rig::new();
-    rig.fill("a/b", BYTES, |_| {}).await;
-    rig.store.remove(&Place::new("a/b")).await.unwrap();
-    assert_eq!(rig.send(put("a/b", BYTES)).await.status, 500);
 }

@@ -69,6 +69,29 @@ fn an_interrupted_upload_leaves_nothing() {
 }
 
 #[test]
+fn a_file_that_was_lost_is_stored_again_under_another_etag() {
+    let mut server = TestServer::start();
+    let body = noise(0);
+    assert_eq!(server.put("s/file.bin", &body).status, 201);
+    let etag = |server: &TestServer| server.get("s/file.bin").header("etag").map(str::to_owned);
+    let before = etag(&server);
+    std::fs::remove_file(server.storage().join("s/file.bin")).expect("file");
+    assert_eq!(server.get("s/file.bin").status, 500);
+    assert_eq!(server.put("s/file.bin", &body[1..]).status, 409, "another size was never this slot's");
+
+    assert_eq!(server.put("s/file.bin", &body).status, 201);
+    let after = etag(&server);
+    assert!(before.is_some() && after.is_some() && before != after, "{before:?}, {after:?}");
+    server.kill();
+    server.restart();
+    assert!(server.get("s/file.bin").body == body);
+    assert_eq!(etag(&server), after);
+    assert!(server.temporaries().is_empty(), "{:?}", server.temporaries());
+    server.terminate();
+    server.assert_whole();
+}
+
+#[test]
 fn a_silent_upload_is_told_and_removed() {
     let server =
         TestServer::builder().set("timeouts.readtimeout", "\"1s\"").set("timeouts.writetimeout", "\"1s\"").start();

@@ -73,6 +73,22 @@ pub(super) fn insert(connection: &Connection, record: &Record) -> Result<Recorde
     if let Some(entry) = entry(connection, record.slot.as_str())? {
         return Ok(Recorded::Taken(entry));
     }
+    insert_new(connection, record)
+}
+
+/// Puts the row in the place of that of `old`, if the slot still has that. Runs inside the writer's transaction.
+pub(super) fn replace(connection: &Connection, old: BlobId, record: &Record) -> Result<Recorded> {
+    let slot = record.slot.as_str();
+    match entry(connection, slot)? {
+        Some(Entry::Live(live)) if live.id == old => {}
+        Some(entry) => return Ok(Recorded::Taken(entry)),
+        None => return Err(rusqlite::Error::QueryReturnedNoRows),
+    }
+    connection.prepare_cached("DELETE FROM blob WHERE slot = ?1")?.execute([slot])?;
+    insert_new(connection, record)
+}
+
+fn insert_new(connection: &Connection, record: &Record) -> Result<Recorded> {
     let (owner_kind, owner) = match &record.owner {
         None => (None, None),
         Some(Owner::Jid(jid)) => (Some("jid"), Some(jid)),

@@ -38,6 +38,8 @@ pub(super) struct Landing {
     pub(super) length: u64,
     /// More was allocated than came.
     pub(super) shrink: bool,
+    /// Not by the slot's name, which a row has already.
+    pub(super) apart: bool,
 }
 
 impl Landing {
@@ -46,7 +48,7 @@ impl Landing {
         if abandoned.load(Ordering::Acquire) {
             return Err(failed(PUBLISH)(std::io::Error::other("the request has ended")));
         }
-        let by_name = layout::by_name(&self.slot).filter(|_| self.inner.exact_names);
+        let by_name = layout::by_name(&self.slot).filter(|_| self.inner.exact_names && !self.apart);
         let place = match by_name {
             Some(place) => match self.name(&place) {
                 Ok(()) => place,

@@ -4,11 +4,11 @@ use std::fs::{File, TryLockError};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, fsync, openat, statat, unlinkat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, fsync, linkat, openat, statat, unlinkat};
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
-use super::layout::{ADOPTION_DUE, BY_ID, OURS};
+use super::layout::{ADOPTION_DUE, BY_ID, OURS, split};
 use super::walk::{FileStatus, Step, walk};
 use super::{LocalStore, Place, StoreError, failed};
 use crate::storage::Claim;
@@ -87,6 +87,28 @@ impl LocalStore {
             Err(error) => Err(failed(ACTION)(error)),
         };
         self.0.writes.run(ACTION, unlink).await
+    }
+
+    /// Gives a dead temporary a published name, durably, under the claim of its slot; false when something has that name.
+    pub(in crate::storage) async fn restore(
+        &self,
+        dead: &Dead,
+        place: Place,
+        claim: &Claim,
+    ) -> Result<bool, StoreError> {
+        const ACTION: &str = "restore a blob";
+        let (inner, own, hold) = (Arc::clone(&self.0), dead.name.clone(), claim.hold());
+        let link = move || {
+            let _hold = hold;
+            let (directory, name) = split(place.as_str());
+            let way = inner.tree.way(directory, &inner.seam).map_err(failed(ACTION))?;
+            match linkat(&*inner.temporaries, own, &way.parent, name, AtFlags::empty()) {
+                Ok(()) => inner.tree.sync(&way, &inner.seam).map_err(failed(ACTION)).map(|()| true),
+                Err(Errno::EXIST) => Ok(false),
+                Err(error) => Err(failed(ACTION)(error)),
+            }
+        };
+        self.0.writes.run(ACTION, link).await
     }
 
     /// Ends the leases of publications that have waited this long for someone to say what became of their rows.

@@ -139,7 +139,7 @@ impl LocalWriter {
         Ok(true)
     }
 
-    async fn land(mut self, claim: &Claim) -> Result<Published, StoreError> {
+    async fn land(mut self, claim: &Claim, apart: bool) -> Result<Published, StoreError> {
         self.check()?;
         let length = self.length();
         let landing = Landing {
@@ -150,6 +150,7 @@ impl LocalWriter {
             rest_at: self.flushed,
             length,
             shrink: self.allocated > length,
+            apart,
         };
         let abandoned = Abandoned::default();
         let (flag, hold) = (abandoned.flag(), claim.hold());
@@ -200,7 +201,11 @@ impl BlobWriter for LocalWriter {
     }
 
     fn publish(self: Box<Self>, claim: &Claim) -> BoxFuture<'_, Result<Published, StoreError>> {
-        Box::pin(self.land(claim))
+        Box::pin(self.land(claim, false))
+    }
+
+    fn publish_apart(self: Box<Self>, claim: &Claim) -> BoxFuture<'_, Result<Published, StoreError>> {
+        Box::pin(self.land(claim, true))
     }
 }
 
