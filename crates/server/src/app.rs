@@ -283,7 +283,8 @@ impl App {
         }
     }
 
-    /// Gives rows to the files of a tree that another server wrote, at the first start on it.
+    /// Gives rows to the files of a tree that another server wrote, at the first start on it; later, to those that were
+    /// unreadable then.
     ///
     /// # Errors
     /// The tree could not be walked or the rows not be written; the next start goes on where this one stopped.

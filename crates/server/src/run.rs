@@ -136,8 +136,9 @@ fn raise_descriptor_limit() {
 
 /// Puts the store in order before anything is served.
 async fn prepare(app: &App) -> anyhow::Result<()> {
-    app.adopt().await.context("Could not adopt the existing files")?;
+    // First the sweep: what a crash left of our own uploads must not be taken for the files of another server.
     app.sweep().await;
+    app.adopt().await.context("Could not adopt the existing files")?;
     app.take_reserve().await;
     Ok(())
 }

@@ -2,7 +2,8 @@
 //!
 //! One recorded pass, at the first start on a folder that was not ours, or by command. Nothing is moved or changed.
 //! Running it again is safe: what has a row, or had one, keeps it. Files that appear later without a row are never
-//! adopted silently: they are leftovers.
+//! adopted silently: they are leftovers. Parts that were unreadable are noted and looked at again at each start, as they
+//! were at the time of that pass: what changed since then may be a leftover of our own.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,8 +16,14 @@ use super::local::{Found, LocalStore, Step};
 use super::{Place, StoreError};
 use crate::meta::{Integrity, MetaError, MetaStore, Record, Recorded};
 
-/// The note that says when a tree was adopted.
+/// The note that says when a tree was adopted, in seconds since 1970.
 const NOTE: &str = "adopted";
+/// The note of the parts that were unreadable then.
+const LEFT: &str = "adoption-left";
+/// Parts the notes of one adoption.
+const SEPARATOR: &str = "//";
+/// More parts than this are noted as one: the whole tree.
+const MOST_LEFT: usize = 1000;
 /// Files that changed within this time may still be written by the other server.
 const SETTLED_SECONDS: i64 = 120;
 /// Rows on their way at once, so that they share commits.
@@ -40,7 +47,7 @@ pub struct Adopted {
 #[non_exhaustive]
 pub enum Skipped {
     /// Adopt again later.
-    #[error("{} changed within the last {SETTLED_SECONDS} s: adopt again to pick it up", .0.display())]
+    #[error("{} changed less than {SETTLED_SECONDS} s before the adoption, or since: adopt again to pick it up", .0.display())]
     Fresh(PathBuf),
     /// No URL leads to it.
     #[error("{} cannot be a slot", path.display())]
@@ -90,12 +97,11 @@ pub async fn adopt_if_due(
     if !store.is_adoption_due().await? {
         return Ok(None);
     }
-    if meta.note(NOTE).await?.is_some() {
-        // The last one ended between its note and its mark.
-        store.adoption_done().await?;
-        return Ok(None);
-    }
-    adopt(store, meta, now, report).await.map(Some)
+    let Some(noted) = meta.note(NOTE).await? else { return adopt(store, meta, now, report).await.map(Some) };
+    // A mark with a note: something was left, or the last one ended between its note and the removal of its mark.
+    let then = noted.parse().map_or(now, Timestamp::from_unix);
+    let left = parts(meta.note(LEFT).await?);
+    pass(store, meta, then, left, report).await.map(Some)
 }
 
 /// Gives every file below the root that has none a row, with what its name and its inode tell.
@@ -108,9 +114,48 @@ pub async fn adopt(
     now: Timestamp,
     report: &mut (dyn FnMut(Skipped) + Send),
 ) -> Result<Adopted, AdoptError> {
+    pass(store, meta, now, vec![PathBuf::new()], report).await
+}
+
+/// Adopts what lies below these paths (the empty one is the root), and notes what of it was unreadable.
+async fn pass(
+    store: &LocalStore,
+    meta: &Arc<dyn MetaStore>,
+    now: Timestamp,
+    below: Vec<PathBuf>,
+    report: &mut (dyn FnMut(Skipped) + Send),
+) -> Result<Adopted, AdoptError> {
     let mut adopted = Adopted::default();
+    let mut left = Vec::new();
+    for path in below {
+        adopt_below(store, meta, now, path, &mut adopted, &mut |skipped| {
+            if let Skipped::Unreadable { path, .. } = &skipped {
+                left.push(path.clone());
+            }
+            report(skipped);
+        })
+        .await?;
+    }
+    meta.set_note(LEFT, &note_of(&left)).await?;
+    meta.set_note(NOTE, &now.as_unix().to_string()).await?;
+    if left.is_empty() {
+        store.adoption_done().await?;
+    } else {
+        store.adoption_is_due().await?;
+    }
+    Ok(adopted)
+}
+
+async fn adopt_below(
+    store: &LocalStore,
+    meta: &Arc<dyn MetaStore>,
+    now: Timestamp,
+    path: PathBuf,
+    adopted: &mut Adopted,
+    report: &mut (dyn FnMut(Skipped) + Send),
+) -> Result<(), AdoptError> {
     let mut rows = JoinSet::new();
-    let mut steps = store.walk();
+    let mut steps = store.walk_below(path);
     while let Some(step) = steps.recv().await {
         match candidate(store, step, now).await? {
             Candidate::Adopt(record) => {
@@ -135,9 +180,24 @@ pub async fn adopt(
     while let Some(done) = rows.join_next().await {
         adopted.count(done)?;
     }
-    meta.set_note(NOTE, &now.to_string()).await?;
-    store.adoption_done().await?;
-    Ok(adopted)
+    Ok(())
+}
+
+/// No path has an empty element, so two slashes keep them apart. What is not UTF-8 has no slot below it.
+fn note_of(left: &[PathBuf]) -> String {
+    if left.len() > MOST_LEFT {
+        return SEPARATOR.to_owned();
+    }
+    let paths: Vec<&str> = left.iter().filter_map(|path| path.to_str()).collect();
+    paths.join(SEPARATOR)
+}
+
+fn parts(note: Option<String>) -> Vec<PathBuf> {
+    match note.as_deref() {
+        None | Some("") => Vec::new(),
+        Some(SEPARATOR) => vec![PathBuf::new()],
+        Some(note) => note.split(SEPARATOR).map(PathBuf::from).collect(),
+    }
 }
 
 type Row = Result<Result<(Recorded, ByteSize), MetaError>, tokio::task::JoinError>;
@@ -156,6 +216,9 @@ impl Adopted {
     }
 }
 
+/// Only root may look into this one, and nobody puts files there.
+const FILE_SYSTEMS_OWN: &str = "lost+found";
+
 enum Candidate {
     Adopt(Box<Record>),
     Skip(Skipped),
@@ -167,6 +230,7 @@ async fn candidate(store: &LocalStore, step: Step, now: Timestamp) -> Result<Can
     let Found { path, file } = match step {
         Step::File(found) => found,
         Step::Special(path) => return Ok(Candidate::Skip(Skipped::Special(path))),
+        Step::Unreadable(path, _) if path == Path::new(FILE_SYSTEMS_OWN) => return Ok(Candidate::Ignore),
         Step::Unreadable(path, source) => return Ok(Candidate::Skip(Skipped::Unreadable { path, source })),
     };
     let slot = match slot_of(&path) {
@@ -217,7 +281,7 @@ mod tests {
 
     use super::*;
     use crate::meta::{Entry, Farewell, Tombstone};
-    use crate::storage::conformance::{put, slot};
+    use crate::storage::conformance::{put, settle, slot};
     use crate::storage::local::testing::Root;
     use crate::storage::rows::Rows;
 
@@ -294,10 +358,43 @@ mod tests {
             skipped,
             [
                 "a/etc is not a regular file",
-                "a/fresh changed within the last 120 s: adopt again to pick it up",
+                "a/fresh changed less than 120 s before the adoption, or since: adopt again to pick it up",
                 "latin-\u{fffd} cannot be a slot"
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn what_was_left_is_adopted_later_as_it_was_then() {
+        let (root, rows) = (Root::new(), Rows::default());
+        write(&root, "a/known", b"x");
+        assert_eq!(run(&root, &rows).await.0.unwrap().files, 1);
+        // As if these could not be read then; something else came since.
+        for path in ["left/old", "left/deep/old", "file"] {
+            write(&root, path, b"x");
+        }
+        let store = root.open();
+        settle(put(&store, "left/leftover", b"ours, from a crash").await).await;
+        write(&root, "other/later", b"never silently");
+        rows.set_note(LEFT, &note_of(&["left".into(), "file".into(), "gone".into()])).await.unwrap();
+        store.adoption_is_due().await.unwrap();
+
+        let (adopted, skipped) = run(&root, &rows).await;
+        assert_eq!(adopted, Some(Adopted { files: 3, size: ByteSize::bytes(3), known: 0, skipped: 1 }));
+        assert!(skipped[0].starts_with("left/leftover changed"), "{skipped:?}");
+        for absent in ["left/leftover", "other/later"] {
+            assert_eq!(rows.lookup(&slot(absent)).await.unwrap(), None, "{absent}");
+        }
+        assert_eq!(run(&root, &rows).await.0, None, "nothing is left");
+    }
+
+    #[test]
+    fn what_is_left_is_noted_by_path() {
+        let left: Vec<PathBuf> = ["a/b", "new\nline", "c"].map(PathBuf::from).to_vec();
+        assert_eq!(parts(Some(note_of(&left))), left);
+        assert_eq!(parts(Some(note_of(&[]))), [""; 0].map(PathBuf::from));
+        let many = vec![PathBuf::from("x"); MOST_LEFT + 1];
+        assert_eq!(parts(Some(note_of(&many))), [PathBuf::new()], "the whole tree again");
     }
 
     #[tokio::test]

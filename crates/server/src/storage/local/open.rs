@@ -191,7 +191,7 @@ fn directory(parent: &OwnedFd, name: &str) -> rustix::io::Result<OwnedFd> {
     openat(parent, name, DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
 }
 
-fn touch(parent: &OwnedFd, name: &str) -> rustix::io::Result<OwnedFd> {
+pub(super) fn touch(parent: &OwnedFd, name: &str) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     openat(parent, name, flags, Mode::RUSR | Mode::WUSR)
 }

@@ -1,6 +1,7 @@
 //! What sweep, adoption and audit need of a [`LocalStore`] beyond [`BlobStore`](super::BlobStore).
 
 use std::fs::{File, TryLockError};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use rustix::io::Errno;
 use tokio::sync::mpsc;
 
 use super::layout::{ADOPTION_DUE, BY_ID, OURS, split};
+use super::open::touch;
 use super::walk::{FileStatus, Step, walk};
 use super::{LocalStore, Place, StoreError, failed};
 use crate::storage::Claim;
@@ -118,12 +120,17 @@ impl LocalStore {
 
     /// All files below the root but ours.
     pub(in crate::storage) fn walk(&self) -> mpsc::Receiver<Step> {
-        walk(&self.0, "")
+        walk(&self.0, PathBuf::new())
+    }
+
+    /// The files below a path, or the file there.
+    pub(in crate::storage) fn walk_below(&self, path: PathBuf) -> mpsc::Receiver<Step> {
+        walk(&self.0, path)
     }
 
     /// All published blobs that lie by id.
     pub(in crate::storage) fn walk_by_id(&self) -> mpsc::Receiver<Step> {
-        walk(&self.0, BY_ID)
+        walk(&self.0, PathBuf::from(BY_ID))
     }
 
     /// The regular files at these places.
@@ -185,7 +192,7 @@ impl LocalStore {
         self.0.writes.run(ACTION, remove).await
     }
 
-    /// Whether this root was a foreign tree when the store was founded, and has not been adopted since.
+    /// Whether this root was a foreign tree when the store was founded, and has not been adopted whole since.
     pub(in crate::storage) async fn is_adoption_due(&self) -> Result<bool, StoreError> {
         let inner = Arc::clone(&self.0);
         let look = move || match inner.tree.stat(&format!("{OURS}/{ADOPTION_DUE}")) {
@@ -194,6 +201,17 @@ impl LocalStore {
             Err(error) => Err(failed("look for a foreign tree")(error)),
         };
         self.0.reads.run("look for a foreign tree", look).await
+    }
+
+    /// Remembers that a part of the tree still has to be adopted.
+    pub(in crate::storage) async fn adoption_is_due(&self) -> Result<(), StoreError> {
+        const ACTION: &str = "note the adoption";
+        let inner = Arc::clone(&self.0);
+        let mark = move || {
+            let ours = inner.tree.open(OURS, super::tree::DIRECTORY).map_err(failed(ACTION))?;
+            touch(&ours, ADOPTION_DUE).and_then(|_| fsync(&ours)).map_err(failed(ACTION))
+        };
+        self.0.writes.run(ACTION, mark).await
     }
 
     /// Remembers that the tree is adopted.

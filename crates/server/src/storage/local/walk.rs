@@ -61,10 +61,11 @@ impl FileStatus {
     }
 }
 
-/// Walks everything below `base` (empty: the root), but not our own folder inside it. Dropping the receiver ends it.
-pub(super) fn walk(inner: &Arc<Inner>, base: &str) -> mpsc::Receiver<Step> {
+/// Walks everything below `base` (empty: the root), but not our own folder inside it; a file there is the only step.
+/// Dropping the receiver ends it.
+pub(super) fn walk(inner: &Arc<Inner>, base: PathBuf) -> mpsc::Receiver<Step> {
     let (steps, receiver) = mpsc::channel(256);
-    let (inner, base) = (Arc::clone(inner), PathBuf::from(base));
+    let inner = Arc::clone(inner);
     // Not on a lane: it may take minutes, and it is one thread.
     tokio::task::spawn_blocking(move || Walk { inner, steps, later: vec![base] }.run());
     receiver
@@ -143,9 +144,22 @@ impl Walk {
         match self.open(&path) {
             Ok(directory) => open.push((directory, path)),
             Err(Errno::NOENT) => {}
+            Err(Errno::NOTDIR) => self.file(path)?,
             Err(error) => self.tell(Step::Unreadable(path, error.into()))?,
         }
         Ok(())
+    }
+
+    /// What was taken for a directory, or was one a moment ago.
+    fn file(&self, path: PathBuf) -> Result<(), Unwanted> {
+        let status = path.to_str().ok_or(Errno::ILSEQ).and_then(|path| self.inner.tree.stat(path));
+        match status {
+            Ok(status) if FileType::from_raw_mode(status.st_mode).is_file() => {
+                self.tell(Step::File(Found { path, file: FileStatus::of(&status) }))
+            }
+            Ok(_) => self.tell(Step::Special(path)),
+            Err(error) => self.tell(Step::Unreadable(path, error.into())),
+        }
     }
 
     fn open(&self, path: &Path) -> rustix::io::Result<Dir> {
