@@ -1,7 +1,7 @@
 //! [`MemoryMeta`]: rows in memory, for tests and for trying things out. Nothing survives the process.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_core::future::BoxFuture;
 use hfs_core::profile::{Profile, ProfileKey};
@@ -9,10 +9,10 @@ use hfs_core::{BlobId, SlotPath, Timestamp};
 
 use super::{Entry, MetaError, MetaStore, Record, Recorded, Tombstone};
 
-/// Rows that live as long as the process.
-#[derive(Debug, Default)]
+/// Rows that live as long as the process. Cheap to clone: all clones are one store.
+#[derive(Clone, Debug, Default)]
 pub struct MemoryMeta {
-    rows: Mutex<Rows>,
+    rows: Arc<Mutex<Rows>>,
 }
 
 #[derive(Debug, Default)]
@@ -32,6 +32,19 @@ impl MemoryMeta {
     // No caller's code runs under the lock and each change is one map operation, so a poisoned lock is still whole.
     fn rows(&self) -> MutexGuard<'_, Rows> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+impl MemoryMeta {
+    /// Makes it the slot's entry, whatever that was.
+    pub(crate) fn put(&self, slot: &SlotPath, entry: Entry) {
+        self.rows().entries.insert(slot.clone(), entry);
+    }
+
+    /// Forgets a slot, as a restored backup does.
+    pub(crate) fn forget(&self, slot: &SlotPath) -> Option<Entry> {
+        self.rows().entries.remove(slot)
     }
 }
 

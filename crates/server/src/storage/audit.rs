@@ -266,22 +266,22 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::meta::memory::MemoryMeta;
     use crate::storage::BlobStore as _;
     use crate::storage::Hints;
-    use crate::storage::conformance::{publish, put, settle, slot};
+    use crate::storage::conformance::{publish, put, record, settle, slot};
     use crate::storage::local::testing::Root;
-    use crate::storage::rows::{Rows, record};
 
-    async fn store_recorded(store: &LocalStore, rows: &Rows, path: &str, bytes: &'static [u8]) {
+    async fn store_recorded(store: &LocalStore, rows: &MemoryMeta, path: &str, bytes: &'static [u8]) {
         let mut writer = store.create(None, Hints::default()).await.unwrap();
         writer.write(Bytes::from_static(bytes)).await.unwrap();
         let id = writer.id();
         let published = publish(store, writer, path).await;
-        rows.insert(record(id, path, published.place.as_str(), bytes.len() as u64));
+        rows.put(&slot(path), Entry::Live(record(id, path, published.place.as_str(), bytes.len() as u64)));
         settle(published).await;
     }
 
-    async fn findings(store: &LocalStore, rows: &Rows) -> (Audited, Vec<String>) {
+    async fn findings(store: &LocalStore, rows: &MemoryMeta) -> (Audited, Vec<String>) {
         let mut found = Vec::new();
         let audited = audit(store, rows, &mut |finding| found.push(finding.to_string())).await.unwrap();
         found.sort();
@@ -290,7 +290,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_store_in_use_is_whole() {
-        let (root, rows) = (Root::new(), Rows::default());
+        let (root, rows) = (Root::new(), MemoryMeta::new());
         let store = root.open();
         let long = format!("a/{}", "n".repeat(300));
         for path in ["a/b", "c", &long] {
@@ -309,7 +309,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_disagreement_is_reported() {
-        let (root, rows) = (Root::new(), Rows::default());
+        let (root, rows) = (Root::new(), MemoryMeta::new());
         let store = root.open();
         for path in ["a/whole", "a/missing", "a/short"] {
             store_recorded(&store, &rows, path, b"bytes").await;
@@ -340,7 +340,7 @@ mod tests {
 
     #[tokio::test]
     async fn uploads_and_removals_meanwhile_are_no_findings() {
-        let (root, rows) = (Root::new(), Rows::default());
+        let (root, rows) = (Root::new(), MemoryMeta::new());
         let store = root.open();
         let stop = std::sync::Arc::new(AtomicBool::new(false));
         let traffic = tokio::spawn({
@@ -352,11 +352,11 @@ mod tests {
                     }
                     let path = format!("d{}/f{round}", round % 7);
                     store_recorded(&store, &rows, &path, b"bytes").await;
-                    let removed = rows.remove(&slot(&path));
+                    let Some(Entry::Live(removed)) = rows.forget(&slot(&path)) else { panic!("{path} has a row") };
                     if round % 2 == 0 {
                         store.remove(&removed.place).await.unwrap();
                     } else {
-                        rows.insert(removed);
+                        rows.put(&slot(&path), Entry::Live(removed));
                     }
                 }
                 unreachable!("the range has no end")

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hfs_core::{ByteSize, SlotPath};
+use hfs_core::{BlobId, ByteSize, SlotPath, Timestamp};
 
 use super::{BlobStore, BlobWriter, Hints, Place, Published, StoreError};
+use crate::meta::{Integrity, Record};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -269,6 +270,22 @@ pub(super) async fn put(store: &dyn BlobStore, path: &str, bytes: &[u8]) -> Publ
     let mut writer = store.create(None, Hints::default()).await.unwrap();
     writer.write(Bytes::copy_from_slice(bytes)).await.unwrap();
     publish(store, writer, path).await
+}
+
+/// The plain row of a blob.
+pub(super) fn record(id: BlobId, slot: &str, place: &str, size: u64) -> Record {
+    Record {
+        id,
+        slot: SlotPath::parse(slot).unwrap(),
+        place: Place::new(place),
+        size: ByteSize::bytes(size),
+        media_type: "text/plain".to_owned(),
+        owner: None,
+        stored_at: Timestamp::from_unix(1),
+        expires: None,
+        integrity: Integrity::Written,
+        proof: None,
+    }
 }
 
 /// As if the row were committed.

@@ -11,8 +11,6 @@ mod conformance;
 pub mod faulty;
 pub mod local;
 pub mod memory;
-#[cfg(test)]
-mod rows;
 mod scratch;
 pub mod sweep;
 

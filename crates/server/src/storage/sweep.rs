@@ -215,20 +215,25 @@ mod tests {
     use hfs_core::ByteSize;
 
     use super::*;
+    use crate::meta::Entry;
+    use crate::meta::memory::MemoryMeta;
     use crate::storage::Hints;
-    use crate::storage::conformance::{publish, put, read, settle};
+    use crate::storage::conformance::{publish, put, read, record, settle};
     use crate::storage::local::testing::{Root, files_below};
-    use crate::storage::rows::{Rows, record};
 
     /// What a process does before it dies: dropping the store ends its leases, as its death would.
     struct Fixture {
         root: Root,
-        rows: Rows,
+        rows: MemoryMeta,
     }
 
     impl Fixture {
         fn new() -> Self {
-            Self { root: Root::new(), rows: Rows::default() }
+            Self { root: Root::new(), rows: MemoryMeta::new() }
+        }
+
+        fn record(&self, record: Record) {
+            self.rows.put(&record.slot.clone(), Entry::Live(record));
         }
 
         async fn sweep(&self) -> Swept {
@@ -291,12 +296,12 @@ mod tests {
         store.quiesce().await;
 
         store.condemn(&place, id).await.unwrap();
-        fixture.rows.insert(record(id, "a/b", place.as_str(), 7));
+        fixture.record(record(id, "a/b", place.as_str(), 7));
         assert_eq!(fixture.sweep().await, Swept { settled: 1, ..Swept::default() }, "with its row, it stays");
         assert_eq!(read(&store, &place).await, b"deleted");
 
         store.condemn(&place, id).await.unwrap();
-        fixture.rows.remove(&SlotPath::parse("a/b").unwrap());
+        fixture.rows.forget(&SlotPath::parse("a/b").unwrap()).expect("a row");
         assert_eq!(fixture.sweep().await, Swept { retracted: 1, ..Swept::default() }, "without, it goes");
         assert!(matches!(store.open(&place).await, Err(StoreError::Missing { .. })));
         assert_eq!(fixture.temporaries(), [""; 0]);
@@ -310,7 +315,7 @@ mod tests {
         writer.write(Bytes::from_static(b"safe")).await.unwrap();
         let id = writer.id();
         let published = publish(&store, writer, "a/b").await;
-        fixture.rows.insert(record(id, "a/b", published.place.as_str(), 4));
+        fixture.record(record(id, "a/b", published.place.as_str(), 4));
         drop(published);
         drop(store);
         assert_eq!(fixture.sweep().await, Swept { settled: 1, ..Swept::default() });
@@ -380,7 +385,7 @@ mod tests {
         writer.write(Bytes::from_static(b"precious")).await.unwrap();
         let id = writer.id();
         drop(publish(&store, writer, "a/b").await);
-        fixture.rows.insert(record(id, "a/b", "a/b", 8));
+        fixture.record(record(id, "a/b", "a/b", 8));
         drop(store);
         fs::remove_dir_all(fixture.root.path().join("a")).unwrap();
         assert_eq!(fixture.sweep().await, Swept { settled: 1, ..Swept::default() });
@@ -395,7 +400,7 @@ mod tests {
         let writer = store.create(None, Hints::default()).await.unwrap();
         let id = writer.id();
         drop(publish(&store, writer, "a/b").await);
-        fixture.rows.insert(record(id, "a/b", "a/b", 0));
+        fixture.record(record(id, "a/b", "a/b", 0));
         drop(store);
         fs::remove_file(fixture.root.path().join("a/b")).unwrap();
         fs::write(fixture.root.path().join("a/b"), b"someone's").unwrap();
