@@ -96,13 +96,13 @@ impl Mounted {
         &self.folder
     }
 
-    /// Takes every byte that is left, as another program would: the file that holds them.
+    /// Takes every block that is left, as another program would: the file that holds them.
     #[track_caller]
     pub(crate) fn fill(&self) -> PathBuf {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let path = self.folder.join(format!("filler-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
         let mut filler = fs::File::create(&path).expect("filler");
-        for step in [1 << 20, 4 << 10, 1] {
+        for step in [1 << 20, 4 << 10, 1 << 10] {
             // Synced each time: what is only promised to the file can still be refused to it.
             while filler.write_all(&vec![1; step]).and_then(|()| filler.sync_all()).is_ok() {}
         }
