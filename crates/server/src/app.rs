@@ -1,7 +1,8 @@
 //! [`App`]: the parts, put together. The only place that names concrete backends.
 
+pub mod offline;
+
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -24,7 +25,7 @@ use crate::meta::{Farewell, MetaError, MetaStore, Record, Tombstone};
 use crate::storage::adopt::Adopted;
 use crate::storage::local::LocalStore;
 use crate::storage::sweep::SweepError;
-use crate::storage::{BlobStore, StoreError, adopt, audit, sweep};
+use crate::storage::{BlobStore, StoreError, adopt, sweep};
 use crate::telemetry::metrics::Metrics;
 
 /// What every request needs.
@@ -297,52 +298,6 @@ impl App {
         }
         Ok(())
     }
-}
-
-/// `adopt`: gives rows to whatever files of the store have none, now.
-///
-/// # Errors
-/// As [`App::adopt`].
-pub async fn adopt_now(config: &Config, out: &mut dyn Write) -> anyhow::Result<()> {
-    let (tree, meta) = open(config)?;
-    let mut said = Vec::new();
-    let mut report = |skipped| said.push(Chain(&skipped).to_string());
-    let adopted = adopt::adopt(&tree, &meta, clock::now(), &mut report).await?;
-    for line in said {
-        writeln!(out, "not adopted: {line}")?;
-    }
-    let Adopted { files, size, known, skipped } = adopted;
-    writeln!(out, "{files} files adopted ({size}), {known} known already, {skipped} skipped")?;
-    tree.take_reserve().await?;
-    Ok(())
-}
-
-/// `check --storage`: compares files and rows, both ways, and looks into the database; true when all is whole.
-///
-/// # Errors
-/// The store or its rows could not be read.
-pub async fn audit(config: &Config, out: &mut dyn Write) -> anyhow::Result<bool> {
-    anyhow::ensure!(database(&config.storage.path).is_file(), "no store in {}", config.storage.path.display());
-    let tree = LocalStore::open(&config.storage)?;
-    let meta = open_rows(&tree, Counter::default())?;
-    let mut said = Vec::new();
-    let mut report = |finding| said.push(format!("{finding}"));
-    let audited = audit::audit(&tree, &meta, &mut report).await?;
-    let damages = meta.verify().await?;
-    let is_whole = audited.is_whole() && damages.is_empty();
-    said.extend(damages.into_iter().map(|damage| format!("the database: {damage}")));
-    for line in said {
-        writeln!(out, "{line}")?;
-    }
-    let audit::Audited { rows, files, running, findings, .. } = audited;
-    writeln!(out, "{rows} rows, {files} files, {running} running uploads, {findings} findings")?;
-    Ok(is_whole)
-}
-
-fn open(config: &Config) -> anyhow::Result<(LocalStore, Arc<dyn MetaStore>)> {
-    let tree = LocalStore::open(&config.storage)?;
-    let meta = open_rows(&tree, Counter::default())?;
-    Ok((tree, Arc::new(meta)))
 }
 
 /// Opens the database of a tree. It needs room for its log and its shared memory: on a full disk, that which the tree

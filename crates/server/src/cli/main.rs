@@ -13,10 +13,11 @@ use anyhow::Context as _;
 
 use super::start::{self, Start, StartError, Surroundings};
 use super::{Command, GetArgs, PutArgs, Settings, SignCommand, check, get, put, sign};
+use crate::app::offline;
 use crate::config::{self, Config, Loaded};
 use crate::net::ListenAddress;
 use crate::net::tls::TlsError;
-use crate::{app, clock, random, run, telemetry};
+use crate::{clock, random, run, telemetry};
 
 /// Runs the program; `args` starts with its name.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
@@ -146,12 +147,12 @@ fn get(args: GetArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
 
 fn adopt(settings: &Settings, around: &Surroundings, out: &mut dyn Write) -> anyhow::Result<u8> {
     let config = start::load(settings, around)?.1.config;
-    runtime()?.block_on(app::adopt_now(&config, out))?;
+    runtime()?.block_on(offline::adopt(&config, out))?;
     Ok(0)
 }
 
 fn audit(config: &Config, out: &mut dyn Write) -> anyhow::Result<bool> {
-    runtime()?.block_on(app::audit(config, out))
+    runtime()?.block_on(offline::audit(config, out))
 }
 
 /// Where clients see the server: the public URL, else the first TCP listener by an address that a client can use.

@@ -4,17 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hfs_core::admit::{Admission, Refusal};
-use hfs_core::auth::{Grant, Proof};
-use hfs_core::media;
 use hfs_core::{BlobId, ByteSize};
 use tokio::task::JoinError;
-use tracing::{error, warn};
+use tracing::error;
 
 use super::PutError;
 use super::receive::Receiver;
+use super::row::Row;
 use crate::app::App;
 use crate::clock;
-use crate::meta::{Entry, Integrity, MetaError, Record, Recorded};
+use crate::meta::{Entry, MetaError, Record, Recorded};
 use crate::storage::{Blob, BlobWriter, Claim, Published, StoreError};
 
 /// How long an upload waits for a rival that is publishing the same slot. A rival needs a few syncs, so seconds mean a
@@ -101,62 +100,35 @@ async fn commit(app: Arc<App>, admission: Admission, mut writer: Box<dyn BlobWri
             Rival::Lost(record) => Some(record),
         },
     };
-    let (id, size) = (writer.id(), writer.written());
+    let stored = Stored { id: writer.id(), size: writer.written(), fresh: true };
     let published = match &lost {
         None => writer.publish(&claim).await?,
         Some(_) => writer.publish_apart(&claim).await?,
     };
-    let replaced = lost.as_ref().map(|lost| lost.id);
-    let fresh = Record {
-        id,
-        slot: grant.slot().clone(),
-        place: published.place.clone(),
-        size,
-        media_type: media_type(grant),
-        owner: grant.owner().cloned(),
-        stored_at: clock::now(),
-        expires: grant.expires(),
-        integrity: Integrity::Written,
-        // Rows have no name for it: one would keep an older server from reading them.
-        proof: Some(grant.proof()).filter(|proof| *proof != Proof::XSignature),
-    };
-    let record = match lost {
-        None => fresh,
-        Some(lost) => healed(lost, fresh),
+    let row = Row::new(grant, stored, published.place.clone(), clock::now());
+    let row = match lost {
+        None => row,
+        Some(lost) => row.instead_of(lost),
     };
     // On a hung disk the client hears 503 after the deadline, while the row may still be written: so a task of its own
     // keeps the claim until the row's fate is known, and a rival waits instead of replacing the file.
     let deadline = app.config().storage.io_deadline;
-    let recording = tokio::spawn(make_visible(app, claim, published, record, replaced));
+    let recording = tokio::spawn(make_visible(app, claim, published, row, stored));
     match tokio::time::timeout(deadline, recording).await {
         Ok(joined) => finish(joined),
         Err(_) => Err(StoreError::Slow { action: "record the upload", deadline }.into()),
     }
 }
 
-/// What a record promised (its type, whose it is, how long it lasts) holds for the bytes that take the place of those
-/// that were lost. Their id is another: nobody can tell whether they are the same.
-fn healed(lost: Record, fresh: Record) -> Record {
-    let Record { id, place, stored_at, integrity, proof, .. } = fresh;
-    warn!(slot = %lost.slot, lost = %lost.id, blob = %id, "A file that was missing is stored again");
-    Record { id, place, stored_at, integrity, proof, ..lost }
-}
-
-/// Writes the row, in the place of another where that is given, and ends the publication accordingly. The claim is held
-/// until then.
+/// Writes the row and ends the publication accordingly. The claim is held until then.
 async fn make_visible(
     app: Arc<App>,
     claim: Claim,
     published: Published,
-    record: Record,
-    replaced: Option<BlobId>,
+    row: Row,
+    stored: Stored,
 ) -> Result<Stored, PutError> {
-    let stored = Stored { id: record.id, size: record.size, fresh: true };
-    let recorded = match replaced {
-        None => app.meta().record(record).await,
-        Some(old) => app.meta().replace(old, record).await,
-    };
-    match recorded {
+    match row.write(app.meta()).await {
         Ok(Recorded::Inserted) => {
             published.aftermath.settle().await;
             Ok(stored)
@@ -177,11 +149,6 @@ async fn make_visible(
         // The row may be on disk or not: the file stays, and the next sweep decides by the row.
         Err(unknown) => Err(unknown.into()),
     }
-}
-
-/// The signed or declared type that the grant found fit to keep, else what the name says.
-fn media_type(grant: &Grant) -> String {
-    grant.media_type().unwrap_or_else(|| media::type_of_name(grant.slot().file_name())).to_owned()
 }
 
 /// What an upload meets when its slot has a row already.

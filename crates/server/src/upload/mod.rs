@@ -8,6 +8,7 @@ mod form;
 mod ingest;
 mod put;
 mod receive;
+mod row;
 #[cfg(test)]
 mod tests;
 

@@ -1,0 +1,202 @@
+//! What processes leave when they die at each point of an upload, and what a sweep makes of it.
+
+use std::fs;
+use std::path::Path;
+
+use bytes::Bytes;
+use hfs_core::ByteSize;
+
+use super::*;
+use crate::meta::Entry;
+use crate::meta::memory::MemoryMeta;
+use crate::storage::Hints;
+use crate::storage::conformance::{publish, put, read, record, settle};
+use crate::storage::local::testing::{Root, files_below};
+
+/// What a process does before it dies: dropping the store ends its leases, as its death would.
+struct Fixture {
+    root: Root,
+    rows: MemoryMeta,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self { root: Root::new(), rows: MemoryMeta::new() }
+    }
+
+    fn record(&self, record: Record) {
+        self.rows.put(&record.slot.clone(), Entry::Live(record));
+    }
+
+    async fn sweep(&self) -> Swept {
+        sweep(&self.root.open(), &self.rows).await.unwrap()
+    }
+
+    fn temporaries(&self) -> Vec<String> {
+        files_below(&self.root.path().join(".hfs/tmp"))
+    }
+}
+
+/// A second name of a temporary: what is left when its writer dies without a chance to clean up.
+fn die(root: &Path, id: BlobId) {
+    let own = root.join(format!(".hfs/tmp/{id}"));
+    let kept = root.join("kept");
+    fs::hard_link(&own, &kept).unwrap();
+    fs::write(root.join("kept-name"), id.to_string()).unwrap();
+}
+
+fn revive(root: &Path) {
+    let name = fs::read_to_string(root.join("kept-name")).unwrap();
+    fs::rename(root.join("kept"), root.join(".hfs/tmp").join(name)).unwrap();
+    fs::remove_file(root.join("kept-name")).unwrap();
+}
+
+#[tokio::test]
+async fn running_uploads_are_left_alone() {
+    let fixture = Fixture::new();
+    let store = fixture.root.open();
+    let mut writer = store.create(Some(ByteSize::kib(1)), Hints::default()).await.unwrap();
+    writer.write(Bytes::from_static(b"half")).await.unwrap();
+    assert_eq!(fixture.sweep().await, Swept { living: 1, ..Swept::default() });
+    let place = settle(publish(&store, writer, "a/b").await).await;
+    assert_eq!(read(&store, &place).await, b"half");
+}
+
+#[tokio::test]
+async fn a_broken_upload_of_a_dead_process_goes() {
+    let fixture = Fixture::new();
+    let store = fixture.root.open();
+    let writer = store.create(Some(ByteSize::mib(1)), Hints::default()).await.unwrap();
+    die(fixture.root.path(), writer.id());
+    drop(writer);
+    store.quiesce().await;
+    drop(store);
+    revive(fixture.root.path());
+    assert_eq!(fixture.temporaries().len(), 1);
+    assert_eq!(fixture.sweep().await, Swept { orphans: 1, ..Swept::default() });
+    assert_eq!(fixture.temporaries(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_removal_that_was_cut_short_is_ended() {
+    let fixture = Fixture::new();
+    let store = fixture.root.open();
+    let mut writer = store.create(None, Hints::default()).await.unwrap();
+    writer.write(Bytes::from_static(b"deleted")).await.unwrap();
+    let id = writer.id();
+    let place = settle(publish(&store, writer, "a/b").await).await;
+    store.quiesce().await;
+
+    store.condemn(&place, id).await.unwrap();
+    fixture.record(record(id, "a/b", place.as_str(), 7));
+    assert_eq!(fixture.sweep().await, Swept { settled: 1, ..Swept::default() }, "with its row, it stays");
+    assert_eq!(read(&store, &place).await, b"deleted");
+
+    store.condemn(&place, id).await.unwrap();
+    fixture.rows.forget(&SlotPath::parse("a/b").unwrap()).expect("a row");
+    assert_eq!(fixture.sweep().await, Swept { retracted: 1, ..Swept::default() }, "without, it goes");
+    assert!(matches!(store.open(&place).await, Err(StoreError::Missing { .. })));
+    assert_eq!(fixture.temporaries(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_committed_upload_only_loses_its_temporary_name() {
+    let fixture = Fixture::new();
+    let store = fixture.root.open();
+    let mut writer = store.create(None, Hints::default()).await.unwrap();
+    writer.write(Bytes::from_static(b"safe")).await.unwrap();
+    let id = writer.id();
+    let published = publish(&store, writer, "a/b").await;
+    fixture.record(record(id, "a/b", published.place.as_str(), 4));
+    drop(published);
+    drop(store);
+    assert_eq!(fixture.sweep().await, Swept { settled: 1, ..Swept::default() });
+    assert_eq!(fixture.temporaries(), [""; 0]);
+    assert_eq!(read(&fixture.root.open(), &Place::new("a/b")).await, b"safe");
+}
+
+#[tokio::test]
+async fn what_was_published_and_never_recorded_goes_under_all_its_names() {
+    let fixture = Fixture::new();
+    let store = fixture.root.open();
+    let long = format!("a/{}", "n".repeat(300));
+    for path in ["a/b", "c/d/e", &long] {
+        drop(put(&store, path, b"unacknowledged").await);
+    }
+    let bystander = settle(put(&store, "a/other", b"recorded").await).await;
+    store.quiesce().await;
+    drop(store);
+    assert_eq!(fixture.sweep().await, Swept { retracted: 3, ..Swept::default() });
+    assert_eq!(files_below(fixture.root.path()), [".hfs/claims", "a/other"]);
+    assert!(!fixture.root.path().join("c").exists(), "empty directories go too");
+    assert_eq!(read(&fixture.root.open(), &bystander).await, b"recorded");
+}
+
+#[tokio::test]
+async fn an_unresolved_publication_is_left_to_its_living_process() {
+    let fixture = Fixture::new();
+    let store = fixture.root.open();
+    drop(put(&store, "a/b", b"its row may still come").await);
+    assert_eq!(sweep(&store, &fixture.rows).await.unwrap(), Swept { living: 1, ..Swept::default() });
+    assert_eq!(fixture.sweep().await, Swept { living: 1, ..Swept::default() });
+    drop(store);
+    assert_eq!(fixture.sweep().await, Swept { retracted: 1, ..Swept::default() });
+}
+
+#[tokio::test]
+async fn a_leftover_that_was_replaced_does_not_take_its_successor_along() {
+    let fixture = Fixture::new();
+    let store = fixture.root.open();
+    drop(put(&store, "a/b", b"leftover").await);
+    let place = settle(put(&store, "a/b", b"new").await).await;
+    store.quiesce().await;
+    drop(store);
+    assert_eq!(fixture.sweep().await, Swept { orphans: 1, ..Swept::default() });
+    assert_eq!(read(&fixture.root.open(), &place).await, b"new");
+}
+
+#[tokio::test]
+async fn a_replacement_that_died_half_way_leaves_no_second_name() {
+    let fixture = Fixture::new();
+    let store = fixture.root.open();
+    drop(put(&store, "a/b", b"x").await);
+    drop(store);
+    let tmp = fixture.root.path().join(".hfs/tmp");
+    let own = fixture.temporaries().remove(0);
+    fs::hard_link(tmp.join(&own), tmp.join(format!("{own}.link"))).unwrap();
+    let swept = fixture.sweep().await;
+    assert_eq!(swept, Swept { orphans: 1, retracted: 1, ..Swept::default() });
+    assert_eq!(files_below(fixture.root.path()), [".hfs/claims"]);
+}
+
+#[tokio::test]
+async fn the_last_copy_of_a_recorded_blob_gets_its_name_back() {
+    let fixture = Fixture::new();
+    let store = fixture.root.open();
+    let mut writer = store.create(None, Hints::default()).await.unwrap();
+    writer.write(Bytes::from_static(b"precious")).await.unwrap();
+    let id = writer.id();
+    drop(publish(&store, writer, "a/b").await);
+    fixture.record(record(id, "a/b", "a/b", 8));
+    drop(store);
+    fs::remove_dir_all(fixture.root.path().join("a")).unwrap();
+    assert_eq!(fixture.sweep().await, Swept { settled: 1, ..Swept::default() });
+    assert_eq!(fixture.temporaries(), [""; 0]);
+    assert_eq!(read(&fixture.root.open(), &Place::new("a/b")).await, b"precious");
+}
+
+#[tokio::test]
+async fn the_last_copy_of_a_recorded_blob_is_kept_where_another_file_has_its_place() {
+    let fixture = Fixture::new();
+    let store = fixture.root.open();
+    let writer = store.create(None, Hints::default()).await.unwrap();
+    let id = writer.id();
+    drop(publish(&store, writer, "a/b").await);
+    fixture.record(record(id, "a/b", "a/b", 0));
+    drop(store);
+    fs::remove_file(fixture.root.path().join("a/b")).unwrap();
+    fs::write(fixture.root.path().join("a/b"), b"someone's").unwrap();
+    assert_eq!(fixture.sweep().await, Swept { failed: 1, ..Swept::default() });
+    assert_eq!(fixture.temporaries(), [id.to_string()]);
+    assert_eq!(fs::read(fixture.root.path().join("a/b")).unwrap(), b"someone's");
+}

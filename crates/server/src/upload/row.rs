@@ -1,0 +1,57 @@
+//! [`Row`]: what an upload writes once its bytes are durable.
+
+use hfs_core::auth::{Grant, Proof};
+use hfs_core::{BlobId, Timestamp, media};
+use tracing::warn;
+
+use super::ingest::Stored;
+use crate::meta::{Integrity, MetaError, MetaStore, Record, Recorded};
+use crate::storage::Place;
+
+/// The row of a new blob, and the blob whose row it takes the place of.
+pub(super) struct Row {
+    record: Record,
+    lost: Option<BlobId>,
+}
+
+impl Row {
+    pub(super) fn new(grant: &Grant, stored: Stored, place: Place, now: Timestamp) -> Self {
+        let record = Record {
+            id: stored.id,
+            slot: grant.slot().clone(),
+            place,
+            size: stored.size,
+            media_type: media_type(grant),
+            owner: grant.owner().cloned(),
+            stored_at: now,
+            expires: grant.expires(),
+            integrity: Integrity::Written,
+            // Rows have no name for it: one would keep an older server from reading them.
+            proof: Some(grant.proof()).filter(|proof| *proof != Proof::XSignature),
+        };
+        Self { record, lost: None }
+    }
+
+    /// For bytes that take the place of those that were lost. What the old row promised (its type, whose it is, how
+    /// long it lasts) holds; the id is another, since nobody can tell whether the bytes are the same.
+    pub(super) fn instead_of(self, lost: Record) -> Self {
+        let Record { id, place, stored_at, integrity, proof, .. } = self.record;
+        let old = lost.id;
+        Self { record: Record { id, place, stored_at, integrity, proof, ..lost }, lost: Some(old) }
+    }
+
+    pub(super) async fn write(self, meta: &dyn MetaStore) -> Result<Recorded, MetaError> {
+        let Some(lost) = self.lost else { return meta.record(self.record).await };
+        let (slot, blob) = (self.record.slot.clone(), self.record.id);
+        let recorded = meta.replace(lost, self.record).await?;
+        if recorded == Recorded::Inserted {
+            warn!(%slot, %lost, %blob, "A file that was missing is stored again");
+        }
+        Ok(recorded)
+    }
+}
+
+/// The signed or declared type that the grant found fit to keep, else what the name says.
+fn media_type(grant: &Grant) -> String {
+    grant.media_type().unwrap_or_else(|| media::type_of_name(grant.slot().file_name())).to_owned()
+}
