@@ -8,6 +8,7 @@ mod address;
 mod cross;
 mod keys;
 mod kind;
+mod network;
 mod pace;
 mod reference;
 mod report;

@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
+use super::cadence::{self, Cadence};
 use super::congestion::Chooser;
 use super::estimate::Estimate;
 use super::{
-    Carrier, Controller, Decision, Direction, Lane, Observation, Plan, Settings, Snapshot, Standard, Start, Window,
+    Carrier, Congestion, Controller, Decision, Direction, Expected, Lane, Observation, Plan, Settings, Snapshot,
+    Standard, Start, Window,
 };
 use crate::progress::StallLimits;
 
@@ -22,12 +24,6 @@ const FIRST_WRITE: usize = 64 << 10;
 /// keeps what a slow reader holds in the kernel small.
 const FIRST_UNSENT: u32 = 128 << 10;
 const MOST_UNSENT: u32 = 4 << 20;
-/// The first sample comes this soon: a short transfer teaches something, too.
-const FIRST_SAMPLE: Duration = Duration::from_millis(10);
-/// The next ones come at twice the time each, until they are this far apart ...
-const CLOSE: Duration = Duration::from_millis(250);
-/// ... and stay so until it is known what the path is like.
-const EARLY: Duration = Duration::from_secs(10);
 /// A step shrinks when it was not filled for this long ...
 const SLACK: Duration = Duration::from_secs(1);
 /// ... in this many observations in a row; each time that it proved too small again, in twice as many.
@@ -46,6 +42,7 @@ pub struct Adaptive {
     standard: Plan,
     estimate: Estimate,
     chooser: Option<Chooser>,
+    cadence: Cadence,
     plan: Plan,
     /// Observations in a row whose reads did not fill the step, and since when.
     slack: u32,
@@ -61,13 +58,15 @@ impl Adaptive {
     #[must_use]
     pub fn new(settings: &Settings, start: &Start) -> Self {
         let standard = Standard::new(settings, start).plan();
-        let chooser = settings.may_bbr(start).then(|| Chooser::new(&start.expected));
+        let expected = if settings.foresees { start.expected } else { Expected::default() };
+        let chooser = settings.may_bbr(start).then(|| Chooser::new(&expected));
         let mut adaptive = Self {
             settings: *settings,
             start: *start,
             standard,
             estimate: Estimate::new(settings.gain),
             chooser,
+            cadence: Cadence::new(settings),
             plan: standard,
             slack: 0,
             filled_at: Duration::ZERO,
@@ -76,6 +75,8 @@ impl Adaptive {
             decisions: Vec::new(),
         };
         adaptive.plan = adaptive.first();
+        let (from, to) = (name(standard.congestion), name(adaptive.plan.congestion));
+        adaptive.decide("congestion control", from, to, || Chooser::why_first(&expected));
         adaptive
     }
 
@@ -106,7 +107,9 @@ impl Adaptive {
         if levers.window && start.direction == Direction::Upload && !start.is_shared {
             plan.window = Window::MOST;
         }
-        plan.sample_after = (!start.is_shared).then_some(FIRST_SAMPLE.min(settings.sample_every));
+        plan.stall = self.patient(Duration::ZERO);
+        let is_watched = settings.watches && !start.is_shared;
+        plan.sample_after = is_watched.then_some(cadence::FIRST.min(settings.sample_every));
         plan
     }
 
@@ -171,7 +174,6 @@ impl Adaptive {
     fn rechoose(&mut self) {
         let Some(chooser) = &mut self.chooser else { return };
         let Some(change) = chooser.reconsider(&self.estimate) else { return };
-        let name = |congestion: Option<super::Congestion>| congestion.map_or("the host's", super::Congestion::as_str);
         let (from, to) = (name(self.plan.congestion), name(change.to));
         self.decide("congestion control", from, to, || change.because);
         self.plan.congestion = change.to;
@@ -184,23 +186,25 @@ impl Adaptive {
         }
     }
 
-    /// Only longer than configured: what the path has shown to need, with a margin.
+    /// What the path has shown to need.
     fn be_patient(&mut self) {
-        let Some(longest) = self.settings.longest_stall.filter(|_| self.settings.levers.stall) else { return };
         let timeouts = self.estimate.retransmission_timeout().unwrap_or_default().saturating_mul(TIMEOUTS);
-        let need = timeouts.max(self.estimate.longest_gap());
-        let wanted = scaled(need, self.settings.stall_factor);
-        let configured = self.settings.stall;
-        let idle = wanted.min(longest).max(self.settings.shortest_stall).max(configured.idle).max(self.plan.stall.idle);
-        let window = configured.window.max(idle);
-        self.plan.stall = StallLimits { idle, window, ..configured };
+        let stall = self.patient(timeouts.max(self.estimate.longest_gap()));
+        if stall.idle > self.plan.stall.idle {
+            self.plan.stall = stall;
+        }
     }
 
-    /// Often while the path is new, and while it is not clear what losses mean.
-    fn sample_after(&self) -> Duration {
-        let (now, every) = (self.estimate.now(), self.settings.sample_every);
-        let is_open = now < EARLY || self.estimate.losses().is_suspicious();
-        if is_open { now.clamp(FIRST_SAMPLE, CLOSE).min(every) } else { every }
+    /// Only longer than configured: `need` with a margin, or what such clients are granted.
+    fn patient(&self, need: Duration) -> StallLimits {
+        let configured = self.settings.stall;
+        let Some(longest) = self.settings.longest_stall.filter(|_| self.settings.levers.stall) else {
+            return configured;
+        };
+        let granted = scaled(configured.idle, self.start.expected.patience.unwrap_or(1.0));
+        let wanted = scaled(need, self.settings.stall_factor).max(granted).min(longest);
+        let idle = wanted.max(self.settings.shortest_stall).max(configured.idle);
+        StallLimits { idle, window: configured.window.max(idle), ..configured }
     }
 
     fn decide<T: Copy + PartialEq + ToString>(
@@ -214,6 +218,10 @@ impl Adaptive {
             self.decisions.push(Decision { lever, from: from.to_string(), to: to.to_string(), because: because() });
         }
     }
+}
+
+fn name(congestion: Option<Congestion>) -> &'static str {
+    congestion.map_or("the host's", Congestion::as_str)
 }
 
 /// Twice what is under way: enough that the sender never waits for us.
@@ -235,17 +243,17 @@ impl Controller for Adaptive {
         // What a proxy's socket says is not about the client.
         let seen = Observation { path: seen.path.filter(|_| !self.start.is_shared), ..*seen };
         self.estimate.observe(&seen);
-        if seen.moved > 0 {
+        if seen.moved > 0 && self.settings.follows {
             self.resize(seen.filled);
         }
         if seen.path.is_some() {
             self.rechoose();
             self.resize_buffers();
+            if self.plan.sample_after.is_some() {
+                self.plan.sample_after = Some(self.cadence.next(&self.settings, &self.estimate));
+            }
         }
         self.be_patient();
-        if self.plan.sample_after.is_some() {
-            self.plan.sample_after = Some(self.sample_after());
-        }
     }
 
     fn snapshot(&self) -> Snapshot {

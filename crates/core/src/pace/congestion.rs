@@ -66,6 +66,16 @@ impl Chooser {
         }
     }
 
+    /// Why it begins with BBR, where it does.
+    pub(super) fn why_first(expected: &Expected) -> String {
+        let figure = match (expected.is_bbr_better, expected.loss, expected.min_rtt) {
+            (Some(true), _, _) => "it was faster with such clients".to_owned(),
+            (_, Some(loss), _) if loss > LOSSY => format!("{:.2} % were lost", loss * 100.0),
+            (_, _, rtt) => format!("the shortest round trip was {} ms", rtt.unwrap_or_default().as_millis()),
+        };
+        format!("earlier transfers: {figure}")
+    }
+
     /// What to set; `None` leaves the connection as the host made it.
     pub(super) fn chosen(&self) -> Option<Congestion> {
         self.chosen

@@ -81,6 +81,11 @@ impl Estimate {
         self.last.and_then(|last| last.min_rtt).or(self.min_rtt())
     }
 
+    /// Smoothed round trip.
+    pub(super) fn rtt(&self) -> Option<Duration> {
+        self.last.map(|last| last.rtt)
+    }
+
     /// Share of the segments that were lost, the first burst apart, once there are enough of them.
     pub(super) fn loss(&self) -> Option<f64> {
         self.losses.share()

@@ -7,6 +7,7 @@
 //! Pure: no clock, no socket. Times are offsets from the start of the transfer. Called by the server's `flow`.
 
 mod adaptive;
+mod cadence;
 mod congestion;
 mod estimate;
 mod losses;
@@ -21,6 +22,7 @@ mod window;
 use std::time::Duration;
 
 pub use adaptive::Adaptive;
+pub use cadence::Detection;
 pub use path::{Congestion, PathSample};
 pub use settings::{Available, Levers, Settings};
 pub use standard::Standard;
@@ -105,6 +107,8 @@ pub struct Expected {
     pub step: Option<usize>,
     /// The largest step that is worth it; `None` leaves it to the configuration.
     pub ceiling: Option<usize>,
+    /// How many times the configured limit of silence it is worth waiting.
+    pub patience: Option<f64>,
 }
 
 /// How the bytes get from one side to the other.

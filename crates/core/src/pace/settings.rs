@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Congestion, Direction, Start};
+use super::{Congestion, Detection, Direction, Start};
 use crate::progress::StallLimits;
 
 /// Everything that controllers take from the configuration and from the machine.
@@ -24,6 +24,19 @@ pub struct Settings {
     pub stall_factor: f64,
     /// `[network_resilience] quality_check_interval`: time between path samples of one transfer.
     pub sample_every: Duration,
+    /// `[network_resilience] fast_detection`: whether that time follows what happens to the path, and within which
+    /// bounds.
+    pub detection: Option<Detection>,
+    /// `[network_resilience] quality_degradation_threshold`: a change for the worse by this share is one.
+    pub degraded: f64,
+    /// `[streaming] network_condition_monitoring`, `[network_resilience] quality_monitoring`: whether paths are looked
+    /// at.
+    pub watches: bool,
+    /// `[streaming] adaptive_streaming`: whether steps and writes follow the transfer.
+    pub follows: bool,
+    /// `[network_resilience] predictive_switching`: whether what is known of a client chooses the congestion control
+    /// before the path shows what it is like.
+    pub foresees: bool,
     /// `[performance] buffer_optimization_interval`: time between reconsiderations of what is learnt across transfers.
     pub reconsider_every: Duration,
     /// `[client_optimization] adaptation_speed`, as the weight of a new measurement, 0 to 1.
@@ -59,6 +72,11 @@ impl Default for Settings {
             longest_stall: Some(Duration::from_secs(300)),
             stall_factor: 1.2,
             sample_every: Duration::from_secs(5),
+            detection: Some(Detection { fast: Duration::from_secs(1), slow: Duration::from_secs(10) }),
+            degraded: 0.3,
+            watches: true,
+            follows: true,
+            foresees: true,
             reconsider_every: Duration::from_secs(30),
             gain: 0.2,
             available: Available::default(),

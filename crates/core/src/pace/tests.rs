@@ -55,6 +55,8 @@ fn a_known_lossy_client_gets_bbr_from_its_first_byte() {
     let expected = Expected { loss: Some(0.02), ..Expected::default() };
     let start = Start { expected, ..download(1 << 20) };
     assert_eq!(controller(Arm::Adaptive, &settings(), &start).plan().congestion, Some(Congestion::Bbr));
+    let decisions = controller(Arm::Adaptive, &settings(), &start).decisions();
+    assert_eq!(decisions[0].because, "earlier transfers: 2.00 % were lost");
     let behind_a_proxy = Start { is_shared: true, ..start };
     assert_eq!(controller(Arm::Adaptive, &settings(), &behind_a_proxy).plan().congestion, None);
     let nothing_to_choose = Settings { available: Available::default(), ..settings() };
@@ -227,8 +229,51 @@ fn a_new_path_is_looked_at_early_and_a_known_one_rarely() {
     assert_eq!(adaptive.plan().sample_after, Some(ms(100)));
     Link::default().run_on(&mut *adaptive, &mut course, ms(1_000));
     assert_eq!(adaptive.plan().sample_after, Some(ms(250)));
-    Link::default().run_on(&mut *adaptive, &mut course, ms(10_000));
-    assert_eq!(adaptive.plan().sample_after, Some(settings().sample_every));
+    Link::default().run_on(&mut *adaptive, &mut course, ms(60_000));
+    assert_eq!(adaptive.plan().sample_after, Some(ms(10_000)));
+    let slower = Link { rate: 3_000_000, ..Link::default() };
+    let mut noticed_after = 0;
+    while adaptive.plan().sample_after == Some(ms(10_000)) {
+        slower.run_on(&mut *adaptive, &mut course, ms(50));
+        noticed_after += 50;
+    }
+    assert_eq!(adaptive.plan().sample_after, Some(ms(1_000)), "it has become worse");
+    assert!(noticed_after <= 20_000, "{noticed_after} ms");
+    slower.run_on(&mut *adaptive, &mut course, ms(60_000));
+    assert_eq!(adaptive.plan().sample_after, Some(ms(10_000)), "and stays so");
+
+    let steady = Settings { detection: None, ..settings() };
+    let mut adaptive = controller(Arm::Adaptive, &steady, &download(1 << 30));
+    Link::default().run(&mut *adaptive, ms(60_000));
+    assert_eq!(adaptive.plan().sample_after, Some(steady.sample_every));
+}
+
+#[test]
+fn each_part_can_be_switched_off() {
+    let lossy = Link { loss: 0.02, ..Link::default() };
+    let blind = Settings { watches: false, ..settings() };
+    let mut adaptive = controller(Arm::Adaptive, &blind, &download(1 << 30));
+    lossy.run(&mut *adaptive, ms(30_000));
+    assert_eq!((adaptive.plan().sample_after, adaptive.snapshot().samples), (None, 0));
+    let fixed = Settings { follows: false, ..settings() };
+    let mut adaptive = controller(Arm::Adaptive, &fixed, &upload(1 << 30));
+    Link::default().run(&mut *adaptive, ms(30_000));
+    assert_eq!(adaptive.plan().step, fixed.first_step);
+    let expected = Expected { loss: Some(0.02), ..Expected::default() };
+    let waiting = Settings { foresees: false, ..settings() };
+    let adaptive = controller(Arm::Adaptive, &waiting, &Start { expected, ..download(1 << 30) });
+    assert_eq!(adaptive.plan().congestion, None, "the path has to show it");
+}
+
+#[test]
+fn a_client_is_granted_more_patience_and_never_less() {
+    let idle = |patience| {
+        let expected = Expected { patience: Some(patience), ..Expected::default() };
+        controller(Arm::Adaptive, &settings(), &Start { expected, ..download(1 << 30) }).plan().stall.idle
+    };
+    let configured = settings().stall.idle;
+    assert_eq!((idle(2.0), idle(0.5)), (2 * configured, configured));
+    assert_eq!(idle(1e9), settings().longest_stall.unwrap());
 }
 
 #[test]

@@ -61,6 +61,14 @@ pub struct Guess {
     pub confidence: f64,
 }
 
+impl Guess {
+    /// The link, where the guess is sure enough to treat a client otherwise.
+    #[must_use]
+    pub fn sure(self) -> Link {
+        if self.confidence >= super::strategy::SURE { self.link } else { Link::Unknown }
+    }
+}
+
 /// What may be used for a guess besides the figures of the path.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Hints<'a> {

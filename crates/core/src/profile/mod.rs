@@ -6,6 +6,7 @@
 mod evidence;
 mod link;
 mod quality;
+mod strategy;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +15,8 @@ use std::time::Duration;
 
 pub use evidence::Evidence;
 pub use link::{Guess, Hints, Link, guess};
-pub use quality::{InvalidThresholds, Quality, Threshold, Thresholds};
+pub use quality::{Alarm, Alarms, InvalidThresholds, Quality, Threshold, Thresholds};
+pub use strategy::{Bounds, Strategies};
 
 use sha2::{Digest as _, Sha256};
 
@@ -180,6 +182,7 @@ impl Profile {
             is_bbr_better,
             step: self.step.and_then(|step| usize::try_from(step).ok()),
             ceiling: None,
+            patience: None,
         }
     }
 }

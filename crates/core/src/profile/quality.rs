@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::pace::Snapshot;
+
 /// How good the path to a client is.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Quality {
@@ -91,5 +93,50 @@ impl Thresholds {
             rate.is_none_or(|rate| rate >= threshold.min_rate) && rtt.is_none_or(|rtt| rtt <= threshold.max_rtt)
         };
         self.0.iter().zip(NAMED).find(|(threshold, _)| reaches(threshold)).map_or(Quality::Poor, |(_, quality)| quality)
+    }
+}
+
+/// `[network_resilience]`: figures from which on a path is no better than fair, or poor, whatever its rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Alarms {
+    /// `rtt_warning_threshold`, `packet_loss_warning`: no better than fair.
+    pub warning: Alarm,
+    /// `rtt_critical_threshold`, `packet_loss_critical`: poor.
+    pub critical: Alarm,
+    /// `stability_minimum`: poor, where the round trip varies by more than one minus this.
+    pub stability: Option<f64>,
+}
+
+/// What one level of alarm looks at.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Alarm {
+    /// Round trip.
+    pub rtt: Option<Duration>,
+    /// Share of lost segments, 0 to 1.
+    pub loss: Option<f64>,
+}
+
+impl Alarm {
+    fn is_raised(&self, rtt: Option<Duration>, loss: Option<f64>) -> bool {
+        let is_long = self.rtt.zip(rtt).is_some_and(|(limit, rtt)| rtt >= limit);
+        is_long || self.loss.zip(loss).is_some_and(|(limit, loss)| loss >= limit)
+    }
+}
+
+impl Alarms {
+    /// What is left of `quality` on a path with these figures.
+    #[must_use]
+    pub fn cap(&self, quality: Quality, seen: &Snapshot) -> Quality {
+        let rtt = seen.rtt.or(seen.min_rtt);
+        let varies = seen.jitter.zip(rtt).map(|(jitter, rtt)| jitter.as_secs_f64() / rtt.as_secs_f64().max(1e-6));
+        let is_unstable = self.stability.zip(varies).is_some_and(|(least, varies)| 1.0 - varies < least);
+        let most = if is_unstable || self.critical.is_raised(rtt, seen.loss) {
+            Quality::Poor
+        } else if self.warning.is_raised(rtt, seen.loss) {
+            Quality::Fair
+        } else {
+            return quality;
+        };
+        if quality == Quality::Unknown { most } else { quality.min(most) }
     }
 }

@@ -77,6 +77,24 @@ fn quality_needs_rate_and_latency() {
 }
 
 #[test]
+fn alarms_cap_a_quality_and_never_raise_it() {
+    let alarms = Alarms {
+        warning: Alarm { rtt: Some(ms(200)), loss: Some(0.02) },
+        critical: Alarm { rtt: Some(ms(1000)), loss: Some(0.1) },
+        stability: Some(0.8),
+    };
+    let with = |rtt, loss, jitter| Snapshot { loss: Some(loss), jitter: Some(jitter), ..seen(rtt, 0) };
+    let cap = |quality, seen: Snapshot| alarms.cap(quality, &seen);
+    assert_eq!(cap(Quality::Excellent, with(ms(40), 0.0, ms(1))), Quality::Excellent);
+    assert_eq!(cap(Quality::Excellent, with(ms(40), 0.02, ms(1))), Quality::Fair);
+    assert_eq!(cap(Quality::Poor, with(ms(200), 0.0, ms(1))), Quality::Poor);
+    assert_eq!(cap(Quality::Good, with(ms(1000), 0.0, ms(1))), Quality::Poor);
+    assert_eq!(cap(Quality::Good, with(ms(40), 0.0, ms(9))), Quality::Poor);
+    assert_eq!(cap(Quality::Unknown, with(ms(300), 0.0, ms(1))), Quality::Fair);
+    assert_eq!(Alarms::default().cap(Quality::Good, &with(ms(9000), 0.9, ms(9000))), Quality::Good);
+}
+
+#[test]
 fn thresholds_that_contradict_each_other_are_refused() {
     let at = |min_rate, millis| Threshold { min_rate, max_rtt: ms(millis) };
     assert!(Thresholds::new([at(4, 1), at(3, 2), at(2, 3), at(1, 4)]).is_ok());

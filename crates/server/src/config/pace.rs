@@ -29,7 +29,9 @@ impl Resolver<'_, '_> {
             history: self.history(default.history),
             memory: self.memory(default.memory),
             thresholds: self.thresholds(),
-            guessing: self.or("performance.connection_type_detection", kind::bool, default.guessing),
+            alarms: self.alarms(),
+            strategies: self.strategies(),
+            guessing: self.guessing(),
             agents: self.or("client_optimization.user_agent_analysis", kind::bool, default.agents),
             fingerprints: self.or("client_optimization.connection_fingerprinting", kind::bool, default.fingerprints),
             log_profiles: self.or("performance.client_profile_logging", kind::bool, default.log_profiles),
@@ -43,6 +45,15 @@ impl Resolver<'_, '_> {
         for path in
             ["performance.client_profiling", "client_optimization.enabled", "client_optimization.learning_enabled"]
         {
+            all &= self.or(path, kind::bool, true);
+        }
+        all
+    }
+
+    /// Each of the two switches it off.
+    fn guessing(&mut self) -> bool {
+        let mut all = true;
+        for path in ["performance.connection_type_detection", "client_network_support.client_connection_detection"] {
             all &= self.or(path, kind::bool, true);
         }
         all
@@ -91,7 +102,7 @@ impl Resolver<'_, '_> {
         for path in ["performance.optimization_logging", "performance.detailed_logging"] {
             explain |= self.or(path, kind::bool, false);
         }
-        Settings {
+        let mut settings = Settings {
             min_step,
             first_step,
             max_step,
@@ -108,8 +119,11 @@ impl Resolver<'_, '_> {
             },
             levers: self.levers(),
             explain,
+            follows: self.or("streaming.adaptive_streaming", kind::bool, default.follows),
             ..default
-        }
+        };
+        self.watching(&mut settings);
+        settings
     }
 
     /// Smallest, first, largest.
@@ -155,6 +169,8 @@ impl Resolver<'_, '_> {
             }
         }
         levers.lane &= zero_copy;
+        levers.congestion &= self.or("streaming.throughput_optimization", kind::bool, true);
+        levers.unsent &= self.or("streaming.latency_optimization", kind::bool, true);
         levers
     }
 

@@ -56,15 +56,19 @@ impl Resolver<'_, '_> {
 
     /// The value of `path`, when it is given and readable.
     pub(super) fn read<T>(&mut self, path: &'static str, read: impl Fn(&Node) -> Result<T, Mismatch>) -> Option<T> {
-        self.asked.insert(path);
+        self.read_as(path, path, read)
+    }
+
+    /// The value of `path`, where the register has `key` for many such.
+    pub(super) fn read_as<T>(
+        &mut self,
+        key: &'static str,
+        path: &str,
+        read: impl Fn(&Node) -> Result<T, Mismatch>,
+    ) -> Option<T> {
+        self.asked.insert(key);
         let given = self.said.get(path)?;
-        match read(&given.node) {
-            Ok(value) => Some(value),
-            Err(mismatch) => {
-                self.notes.error(&mismatch.at, mismatch.message);
-                None
-            }
-        }
+        read(&given.node).map_err(|mismatch| self.notes.error(&mismatch.at, mismatch.message)).ok()
     }
 
     /// The value of `path`, or its default.

@@ -47,7 +47,12 @@ pub(super) struct Said {
 impl Said {
     /// What was said about `path`.
     pub(super) fn get(&self, path: &str) -> Option<&Given> {
-        self.given.get(path)
+        self.given.get(path).or_else(|| self.given.get(&normal(path)))
+    }
+
+    /// What was said about keys whose paths have names of the operator's own.
+    pub(super) fn of_wildcards(&self) -> impl Iterator<Item = &Given> {
+        self.given.values().filter(|given| given.key.path.contains('*'))
     }
 
     /// Takes in a parsed file.

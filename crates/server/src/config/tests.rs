@@ -1,6 +1,7 @@
 //! Whole configurations: what loads, what does not, and what is said.
 
 mod documents;
+mod network;
 mod register;
 mod texts;
 

@@ -5,14 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use hfs_core::pace::{self, Arm, Available, Carrier, Congestion, Direction, Settings, Snapshot, Start};
-use hfs_core::profile::{
-    Evidence, Guess, Hints, Lesson, Profile, ProfileKey, Quality, TELLING_BYTES, Thresholds, guess,
-};
-use hfs_core::{ByteSize, Timestamp};
+use hfs_core::Timestamp;
+use hfs_core::pace::{self, Arm, Available, Carrier, Congestion, Direction, Expected, Snapshot, Start};
+use hfs_core::profile::{Bounds, Evidence, Guess, Hints, Lesson, Profile, ProfileKey, Quality, TELLING_BYTES, guess};
 use tracing::info;
 
 use super::assign::assign;
+use super::config::PaceConfig;
 use super::memory::Memory;
 use super::profiles::Profiles;
 use super::tuning::{Tuning, told};
@@ -20,64 +19,6 @@ use super::wire::available;
 use super::{Flow, Wire};
 use crate::clock::{self, Stopwatch};
 use crate::telemetry::metrics::Metrics;
-
-/// `[performance]` and what belongs to it, resolved.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PaceConfig {
-    /// `adaptive_buffers`: whether there is an adaptive arm at all.
-    pub enabled: bool,
-    /// `adaptive_uploads`.
-    pub uploads: bool,
-    /// `adaptive_downloads`.
-    pub downloads: bool,
-    /// `fully_adaptive`: no test, and also the routes that would take the standard arm.
-    pub fully: bool,
-    /// `testing_mode`: an even split, sticky per client.
-    pub testing: bool,
-    /// `client_profiling` and `learning_enabled`: whether anything is remembered about clients.
-    pub profiling: bool,
-    /// `profile_persistence_duration`.
-    pub remember: Duration,
-    /// `performance_history_samples`: how many transfers count where options are compared.
-    pub history: u32,
-    /// `max_memory_usage`.
-    pub memory: ByteSize,
-    /// `[streaming] quality_thresholds`.
-    pub thresholds: Thresholds,
-    /// `connection_type_detection`.
-    pub guessing: bool,
-    /// `user_agent_analysis`.
-    pub agents: bool,
-    /// `connection_fingerprinting`.
-    pub fingerprints: bool,
-    /// `client_profile_logging`.
-    pub log_profiles: bool,
-    /// What controllers take.
-    pub settings: Settings,
-}
-
-impl Default for PaceConfig {
-    /// Adaptive for everything.
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            uploads: true,
-            downloads: true,
-            fully: false,
-            testing: false,
-            profiling: true,
-            remember: Duration::from_secs(24 * 3600),
-            history: 100,
-            memory: ByteSize::mib(512),
-            thresholds: Thresholds::default(),
-            guessing: true,
-            agents: true,
-            fingerprints: true,
-            log_profiles: false,
-            settings: Settings::default(),
-        }
-    }
-}
 
 /// Whose bytes a flow moves.
 #[derive(Clone, Debug, Default)]
@@ -169,6 +110,7 @@ impl Engine {
             expected: profile.expected(),
         };
         let trial = self.tuning.choose(&config.settings, &config.thresholds, profile.class, &mut start);
+        grant(&config, profile.class, &mut start.expected);
         let controller = pace::controller(arm, &config.settings, &start);
         let plan = controller.plan();
         // The standard arm is what it is; the adaptive one can begin with less.
@@ -195,11 +137,13 @@ impl Engine {
             held: Duration::ZERO,
             wanted: None,
             share,
+            least,
             key,
             agent: whose.agent.filter(|_| config.agents),
             trial,
             engine: Arc::clone(self),
             is_whole: false,
+            is_telling: None,
         };
         flow.begin();
         flow
@@ -217,7 +161,8 @@ impl Engine {
     pub(super) fn quality(&self, seen: &Snapshot, bytes: u64) -> Quality {
         // A few kilobytes never reach the rate that the path could carry.
         let rate = seen.rate.filter(|_| bytes >= TELLING_BYTES);
-        self.config.load().thresholds.quality(rate, seen.rtt.or(seen.min_rtt))
+        let config = self.config.load();
+        config.alarms.cap(config.thresholds.quality(rate, seen.rtt.or(seen.min_rtt)), seen)
     }
 
     pub(super) fn memory(&self) -> &Memory {
@@ -319,7 +264,7 @@ impl Engine {
     }
 
     #[cfg(test)]
-    pub(crate) fn expected_of(&self, address: &str) -> pace::Expected {
+    pub(crate) fn expected_of(&self, address: &str) -> Expected {
         let key = ProfileKey::new(None, address.parse().ok());
         self.profile(&self.config.load(), Arm::Adaptive, &key).unwrap_or_default().expected()
     }
@@ -332,6 +277,14 @@ impl Engine {
 /// Only a download that may be given another congestion control needs to know the connection's own.
 fn inherited(arm: Arm, direction: Direction, wire: Option<&Wire>) -> Option<Congestion> {
     wire.filter(|_| arm == Arm::Adaptive && direction == Direction::Download).and_then(Wire::inherited)
+}
+
+/// Adds what the configuration grants such a client.
+fn grant(config: &PaceConfig, class: Guess, expected: &mut Expected) {
+    let quality = config.thresholds.quality(expected.rate, expected.min_rtt);
+    let Bounds { ceiling, patience } = config.strategies.bounds(class, quality);
+    expected.ceiling = [expected.ceiling, ceiling].into_iter().flatten().min();
+    expected.patience = patience;
 }
 
 fn oldest(config: &PaceConfig) -> Timestamp {

@@ -1,7 +1,7 @@
 //! [`Memory`]: what the buffers of all flows may hold together, `[performance] max_memory_usage`.
 //!
-//! Half of it is kept for the smallest steps: beyond, plans stay small, and only when that is used up, too, new flows wait
-//! for others to end. Nothing that runs is stopped.
+//! Half of it is kept for the smallest steps: beyond, plans stay small; when that runs short, too, those that have grown
+//! give way; and only when all are small, new flows wait for others to end. Nothing that runs is stopped.
 
 use std::sync::Arc;
 
@@ -39,6 +39,11 @@ impl Memory {
         Share { memory: self.clone(), held: None }
     }
 
+    /// Whether so little is left that those who hold much have to give way.
+    fn is_short(&self) -> bool {
+        self.pages.available_permits() < self.total / 8
+    }
+
     #[cfg(test)]
     pub(super) fn free(&self) -> usize {
         self.pages.available_permits() * PAGE
@@ -53,6 +58,13 @@ pub(super) struct Share {
 }
 
 impl Share {
+    /// Asks for `bytes` like [`Share::resize`], but gives way to others while memory is short: half as much each time,
+    /// down to `least`.
+    pub(super) fn fit(&mut self, bytes: usize, least: usize) -> usize {
+        let half = self.pages() * PAGE / 2;
+        self.resize(if self.memory.is_short() { bytes.min(half.max(least)) } else { bytes })
+    }
+
     /// Asks for `bytes`; returns what there is, at least what the flow has already when it wants more.
     pub(super) fn resize(&mut self, bytes: usize) -> usize {
         let (wanted, held) = (pages(bytes) as usize, self.pages());
@@ -102,11 +114,9 @@ mod tests {
             shares.push((share, granted));
             let held: usize = shares.iter().map(|(share, _)| share.pages() * PAGE).sum();
             assert!(held as u64 + memory.free() as u64 == size.as_u64(), "{held} held after {flow}");
-            // Those that have grown shrink as the controller sees that there is no more.
-            if memory.free() < 16 << 10 {
-                for (share, granted) in &mut shares {
-                    *granted = share.resize(16 << 10);
-                }
+            for (share, granted) in &mut shares {
+                *granted = share.fit(*granted, 16 << 10);
+                assert!(*granted >= 16 << 10, "{granted} is less than the least");
             }
         }
         let late = tokio::time::timeout(Duration::from_secs(60), memory.share(16 << 20));

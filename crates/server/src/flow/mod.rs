@@ -7,6 +7,7 @@
 
 mod assign;
 mod body;
+mod config;
 mod engine;
 mod memory;
 mod profiles;
@@ -28,7 +29,8 @@ use tracing::{debug, info};
 use crate::clock::Stopwatch;
 
 pub use body::{Ending, FileBody};
-pub use engine::{Begin, Engine, PaceConfig, Whose};
+pub use config::PaceConfig;
+pub use engine::{Begin, Engine, Whose};
 use memory::Share;
 pub use profiles::MOST as MOST_PROFILES;
 use tuning::Trial;
@@ -59,11 +61,15 @@ pub struct Flow {
     /// What the connection was last asked for.
     wanted: Option<Congestion>,
     share: Share,
+    /// What its plan may shrink to when memory is short.
+    least: usize,
     key: ProfileKey,
     agent: Option<String>,
     trial: Option<Trial>,
     engine: Arc<Engine>,
     is_whole: bool,
+    /// Whether the last look was taken, and something is learnt from it.
+    is_telling: Option<bool>,
 }
 
 impl Flow {
@@ -119,6 +125,7 @@ impl Flow {
     /// Notes that everything arrived.
     pub fn complete(&mut self) {
         self.is_whole = true;
+        self.conclude();
     }
 
     /// The first plan, on the connection and in the log.
@@ -172,7 +179,7 @@ impl Flow {
     /// Takes the controller's plan, shrunk to what memory there is; returns the plan before.
     fn fit(&mut self) -> Plan {
         let mut plan = self.controller.plan();
-        let granted = self.share.resize(plan.step.max(plan.write));
+        let granted = self.share.fit(plan.step.max(plan.write), self.least);
         plan.step = plan.step.min(granted);
         plan.write = plan.write.min(granted);
         std::mem::replace(&mut self.plan, plan)
@@ -203,28 +210,34 @@ impl Flow {
 }
 
 impl Flow {
-    /// Whether something is learnt from it: a rate, or from a short transfer the round trip of a connection that
-    /// nobody has looked at.
-    fn is_telling(&self) -> bool {
+    /// Takes a last look at what moved since the one before; returns whether something is learnt from the flow: a rate,
+    /// or from a short transfer the round trip of a connection that nobody has looked at.
+    fn conclude(&mut self) -> bool {
+        if let Some(is_telling) = self.is_telling {
+            return is_telling;
+        }
         let is_unknown = self.wire.as_ref().is_some_and(|wire| !wire.was_sampled());
-        self.total >= TELLING_BYTES || (self.total > 0 && self.plan.sample_after.is_some() && is_unknown)
+        let is_watched = self.plan.sample_after.is_some();
+        let is_telling = self.total >= TELLING_BYTES || (self.total > 0 && is_watched && is_unknown);
+        self.is_telling = Some(is_telling);
+        if is_telling && (is_watched || self.moved > 0) {
+            let path = self.wire.as_ref().filter(|_| is_watched).and_then(Wire::sample);
+            // What comes after the last byte is the disk's time, or the database's.
+            self.observe(self.last_moved, path);
+        }
+        is_telling
     }
 }
 
 impl Drop for Flow {
     fn drop(&mut self) {
         self.engine.note_zero_copied(self.direction, self.zero_copied);
+        let is_telling = self.conclude();
         if let Some(wire) = &self.wire {
             wire.release(self.wanted);
         }
-        if !self.is_telling() {
+        if !is_telling {
             return;
-        }
-        // What came after the last byte was the disk's time, or the database's.
-        let now = self.last_moved;
-        if self.plan.sample_after.is_some() || self.moved > 0 {
-            let path = self.plan.sample_after.and(self.wire.as_ref()).and_then(Wire::sample);
-            self.observe(now, path);
         }
         let mut snapshot = self.controller.snapshot();
         // The standard path measures nothing while it runs; without its round trip it could not be compared.
@@ -235,7 +248,7 @@ impl Drop for Flow {
             guess: self.engine.guess(&snapshot, self.agent.as_deref()),
             plan: self.plan,
             direction: self.direction,
-            elapsed: now,
+            elapsed: self.last_moved,
             bytes: self.total,
             is_whole: self.is_whole,
         };

@@ -4,6 +4,10 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd as _, OwnedFd};
 
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
+use hfs_core::ByteSize;
 use hfs_core::pace::{Carrier, Settings};
 
 use super::*;
@@ -48,6 +52,7 @@ async fn a_transfer_measures_its_path_and_teaches_the_next_one() {
     assert_eq!(flow.arm(), Arm::Adaptive);
     transfer(&mut flow, &mut ours, &mut theirs).await;
     let seen = flow.snapshot();
+    assert!(flow.quality() >= Quality::Fair, "{:?}", flow.quality());
     assert!(seen.samples > 0 && seen.last.unwrap().bytes_out.is_none_or(|bytes| bytes >= 64 << 10), "{seen:?}");
     assert!(flow.plan().step > Settings::default().first_step, "full steps grow");
     drop(flow);
@@ -80,6 +85,51 @@ async fn a_standard_flow_finds_the_connection_as_the_host_made_it() {
     let standard = engine.begin(Begin { forced: Some(Arm::Standard), ..asked }).await;
     assert_eq!(standard.arm(), Arm::Standard);
     assert_eq!(hfs_sock::notsent_lowat(ours.as_fd()).unwrap(), before);
+}
+
+/// A flow without a connection.
+fn anonymous() -> Begin {
+    Begin { direction: Direction::Upload, size: None, wire: None, whose: Whose::default(), forced: None }
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_memory_is_short_plans_shrink_then_transfers_wait_and_all_of_them_end() {
+    let engine = engine(|config| config.memory = ByteSize::mib(8));
+    let settings = Settings::default();
+    let mut grown = Vec::new();
+    for _ in 0..4 {
+        let mut flow = engine.begin(anonymous()).await;
+        while flow.plan().step < settings.max_step {
+            flow.moved(4 * flow.plan().step as u64, true);
+        }
+        grown.push(flow);
+    }
+    let (ended, running) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    for _ in 0..1000 {
+        let (engine, ended, running) = (Arc::clone(&engine), Arc::clone(&ended), Arc::clone(&running));
+        tokio::spawn(async move {
+            let mut flow = engine.begin(anonymous()).await;
+            running.fetch_add(1, Relaxed);
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            flow.moved(1, false);
+            assert!(flow.plan().step >= settings.min_step);
+            running.fetch_sub(1, Relaxed);
+            ended.fetch_add(1, Relaxed);
+        });
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = running.load(Relaxed);
+    assert!((200..=300).contains(&before), "{before} run on the half that is kept for them, the others wait");
+    for flow in &mut grown {
+        for _ in 0..8 {
+            flow.moved(4 * flow.plan().step as u64, true);
+        }
+        assert_eq!(flow.plan().step, settings.min_step, "those that have grown give way");
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(running.load(Relaxed) > before, "and others run on what they gave");
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert_eq!(ended.load(Relaxed), 1000);
 }
 
 #[tokio::test]

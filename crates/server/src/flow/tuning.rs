@@ -4,14 +4,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hfs_core::pace::{Expected, Settings, Start};
-use hfs_core::profile::{Guess, Lesson, Link, Quality, Thresholds};
+use hfs_core::profile::{Guess, Lesson, Quality, Thresholds};
 use hfs_core::tune::{self, Adoption, Baseline, Choice, Kind, SizeClass, Sort, Tuner};
 
 use crate::clock::Stopwatch;
 use crate::random::random;
-
-/// A guess below this is not used to tell paths apart.
-const SURE: f64 = 0.8;
 
 /// Shared by all flows of a server.
 #[derive(Debug)]
@@ -53,7 +50,7 @@ impl Tuning {
         let kind = Kind {
             direction: start.direction,
             quality: thresholds.quality(None, start.expected.min_rtt),
-            link: if class.confidence >= SURE { class.link } else { Link::Unknown },
+            link: class.sure(),
         };
         let choice = self.learnt().tuner.choose(&kind, chances());
         let choice = if settings.may_bbr(start) { choice } else { choice.without_congestion() };

@@ -22,6 +22,7 @@ mod malformed;
 mod manager;
 mod nginx;
 mod powercut;
+mod profiles;
 mod prosody;
 mod reload;
 mod repeats;

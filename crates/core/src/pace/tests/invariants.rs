@@ -44,6 +44,7 @@ fn any_start() -> impl Strategy<Value = Start> {
         (proptest::option::of(any::<u64>()), proptest::option::of(0.0f64..1.0), proptest::option::of(any::<usize>()))
             .prop_map(|(rate, loss, step)| Expected {
                 ceiling: step.map(|step| step / 3),
+                patience: loss.map(|loss| 1e3 * loss - 100.0),
                 rate,
                 loss,
                 step,
@@ -70,7 +71,8 @@ fn holds(plan: &Plan, settings: &Settings, start: &Start) {
     assert!(plan.stall.idle >= settings.stall.idle && plan.stall.idle <= settings.longest_stall.unwrap(), "{plan:?}");
     assert!(plan.stall.window >= settings.stall.window && plan.stall.min_rate <= settings.stall.min_rate, "{plan:?}");
     assert!(plan.unsent.is_none_or(|unsent| (128 << 10..=4 << 20).contains(&unsent)), "{plan:?}");
-    assert!(plan.sample_after.is_none_or(|after| after <= settings.sample_every), "{plan:?}");
+    let slowest = settings.sample_every.max(settings.detection.unwrap().slow);
+    assert!(plan.sample_after.is_none_or(|after| after <= slowest), "{plan:?}");
     if start.is_shared {
         assert_eq!((plan.congestion, plan.unsent, plan.sample_after), (None, None, None));
     }
@@ -90,6 +92,20 @@ proptest! {
             holds(&adaptive.plan(), &settings, &start);
             let _ = adaptive.snapshot();
         }
+    }
+
+    #[test]
+    fn on_no_link_is_the_adaptive_arm_slower(
+        (rate, rtt, queue) in (10_000u64..100_000_000, 1u64..700, 0u64..200),
+        loss in prop_oneof![Just(0.0), 0.0001f64..0.05],
+        is_full in any::<bool>(),
+        overshoot in 0u64..500,
+    ) {
+        let (rtt, queue) = (ms(rtt), ms(queue));
+        let link = Link { rate, rtt, loss, queue, is_full, overshoot, ..Link::default() };
+        let moved = |arm| link.run(&mut *controller(arm, &settings(), &download(1 << 40)), ms(20_000));
+        let (standard, adaptive) = (moved(Arm::Standard), moved(Arm::Adaptive));
+        prop_assert!(adaptive as f64 >= 0.97 * standard as f64, "{adaptive} against {standard}");
     }
 
     #[test]

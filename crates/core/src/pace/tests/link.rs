@@ -61,7 +61,7 @@ impl Link {
     fn goodput(&self, congestion: Option<Congestion>) -> f64 {
         let full = self.rate as f64 * (1.0 - self.loss);
         let reached = match congestion {
-            Some(Congestion::Bbr) => full * 0.95,
+            Some(Congestion::Bbr) => full * 0.98,
             _ if self.loss == 0.0 || self.is_full => full,
             _ => full.min(MSS / self.rtt.as_secs_f64() * 1.22 / self.loss.sqrt()),
         };

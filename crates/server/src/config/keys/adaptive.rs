@@ -5,6 +5,7 @@ use super::Key;
 use crate::config::kind::Kind::{Any, Bool, Choice, Duration, Float, Int, List, Size};
 
 const NO_COLLECTOR: &str = "Memory is freed when it is no longer used: there is no garbage collector to tune.";
+const CLIENTS_RETRY: &str = "Clients decide when they try again.";
 const ONE_UPLINK: &str = "The kernel's routes choose the server's interface; the original server never acted on it.";
 
 pub(super) const KEYS: &[Key] = &[
@@ -86,10 +87,30 @@ pub(super) const KEYS: &[Key] = &[
         "performance.buffer_pool_preallocation",
         "Buffers come from the memory budget when a transfer needs them; most need none.",
     ),
-    Key::later("streaming.adaptive_streaming", Bool, "Steps that follow the network."),
-    Key::later("streaming.network_condition_monitoring", Bool, "Measure the network of each transfer."),
-    Key::later("streaming.throughput_optimization", Bool, "Aim for rate."),
-    Key::later("streaming.latency_optimization", Bool, "Aim for a quick first byte."),
+    Key::active(
+        "streaming.adaptive_streaming",
+        Bool,
+        "true",
+        "Steps and writes that grow and shrink with the transfer; `false` leaves them at `initial_buffer_size`.",
+    ),
+    Key::active(
+        "streaming.network_condition_monitoring",
+        Bool,
+        "true",
+        "Measure the network of each transfer; `false` leaves quality to rates alone.",
+    ),
+    Key::active(
+        "streaming.throughput_optimization",
+        Bool,
+        "true",
+        "Aim for rate: choose the congestion control of downloads (lever `congestion`).",
+    ),
+    Key::active(
+        "streaming.latency_optimization",
+        Bool,
+        "true",
+        "Aim for short queues: bound what a socket holds unsent (lever `unsent`).",
+    ),
     Key::active(
         "streaming.quality_thresholds",
         Any,
@@ -101,9 +122,9 @@ pub(super) const KEYS: &[Key] = &[
         "streaming.automatic_retry",
         "A server cannot repeat what a client sends; broken uploads can be tried again at once.",
     ),
-    Key::void("streaming.exponential_backoff", "Clients decide when they try again."),
+    Key::void("streaming.exponential_backoff", CLIENTS_RETRY),
     Key::void("streaming.max_retry_attempts", "Clients decide how often they try again."),
-    Key::void("streaming.retry_backoff_multiplier", "Clients decide when they try again."),
+    Key::void("streaming.retry_backoff_multiplier", CLIENTS_RETRY),
     Key::active("client_optimization.enabled", Bool, "true", "Use what was learnt about a client."),
     Key::active("client_optimization.learning_enabled", Bool, "true", "Learn about clients."),
     Key::active(
@@ -119,55 +140,159 @@ pub(super) const KEYS: &[Key] = &[
         "true",
         "Use the sizes of the connection's segments as a hint.",
     ),
-    Key::later("client_optimization.performance_classification", Bool, "Sort clients by what they reach."),
-    Key::later("client_optimization.*.buffer_size", Size, "Step of this strategy."),
-    Key::later("client_optimization.*.chunk_size", Size, "Chunk of this strategy."),
-    Key::later("client_optimization.*.retry_multiplier", Float, "Patience of this strategy."),
-    Key::later("client_optimization.*.timeout_multiplier", Float, "Time-outs of this strategy."),
-    Key::later("network_interfaces.*.buffer_size", Size, "Step on this kind of link."),
-    Key::later("network_interfaces.*.chunk_size", Size, "Chunk on this kind of link."),
-    Key::later("network_interfaces.*.timeout_multiplier", Float, "Time-outs on this kind of link."),
-    Key::later("network_interfaces.*.priority", Int, "Order of this kind of link."),
-    Key::later("network_resilience.fast_detection", Bool, "Notice changes within a second."),
-    Key::later("network_resilience.quality_monitoring", Bool, "Measure the quality of paths."),
-    Key::later("network_resilience.predictive_switching", Bool, "Act before a path breaks."),
-    Key::later("network_resilience.mobile_optimizations", Bool, "Milder limits for phones."),
+    Key::active(
+        "client_optimization.performance_classification",
+        Bool,
+        "true",
+        "Choose the strategy of a client whose link is not known by its quality: `strategy_mobile` for poor and fair, `strategy_desktop` for good, `strategy_server` for excellent.",
+    ),
+    Key::active(
+        "client_optimization.*.buffer_size",
+        Size,
+        "",
+        "Largest step of transfers with this strategy (`strategy_mobile`, `strategy_desktop`, `strategy_server`), within `min_buffer_size` and `max_buffer_size`. A strategy is chosen by the client's link where the guess is sure (mobile networks and satellites: mobile; the others: desktop, or server on an excellent wire), else by its quality.",
+    ),
+    Key::later("client_optimization.*.chunk_size", Size, "Chunk of this strategy, for clients that upload in chunks."),
+    Key::void("client_optimization.*.retry_multiplier", CLIENTS_RETRY),
+    Key::active(
+        "client_optimization.*.timeout_multiplier",
+        Float,
+        "",
+        "How many times the usual limit of silence a client with this strategy is granted, up to `max_timeout`. Below 1 it has no effect: adaptive limits only lengthen the others.",
+    ),
+    Key::active(
+        "network_interfaces.*.buffer_size",
+        Size,
+        "",
+        "Largest step on this kind of link (`ethernet`, `wifi`, `lte`, `cellular`, `satellite`, `vpn`), where the guess at it is sure. It goes before that of the strategy.",
+    ),
+    Key::later("network_interfaces.*.chunk_size", Size, "Chunk on this kind of link, for clients that upload in chunks."),
+    Key::active(
+        "network_interfaces.*.timeout_multiplier",
+        Float,
+        "",
+        "How many times the usual limit of silence a client on this kind of link is granted, up to `max_timeout`.",
+    ),
+    Key::void("network_interfaces.*.priority", ONE_UPLINK),
+    Key::active(
+        "network_resilience.fast_detection",
+        Bool,
+        "true",
+        "Look at a path every `detection_interval` after it has become worse, and up to `max_detection_interval` apart while nothing changes.",
+    ),
+    Key::active(
+        "network_resilience.quality_monitoring",
+        Bool,
+        "true",
+        "Measure the network of each transfer: the same as `[streaming] network_condition_monitoring`.",
+    ),
+    Key::active(
+        "network_resilience.predictive_switching",
+        Bool,
+        "true",
+        "Choose the congestion control of a known client from what it had before; `false` waits until the path shows what it is like.",
+    ),
+    Key::active(
+        "network_resilience.mobile_optimizations",
+        Bool,
+        "true",
+        "Use `mobile_buffer_size` and `mobile_timeout_multiplier` where `strategy_mobile` has no values of its own.",
+    ),
     Key::void("network_resilience.multi_interface_enabled", ONE_UPLINK),
     Key::void("network_resilience.auto_switch_enabled", ONE_UPLINK),
     Key::void("network_resilience.switch_threshold_latency", ONE_UPLINK),
     Key::void("network_resilience.switch_threshold_packet_loss", ONE_UPLINK),
     Key::void("network_resilience.max_switch_attempts", ONE_UPLINK),
     Key::void("network_resilience.switch_detection_interval", ONE_UPLINK),
-    Key::later("network_resilience.quality_degradation_threshold", Float, "When quality counts as worse."),
-    Key::later("network_resilience.detection_interval", Duration, "How often changes are looked for."),
+    Key::active(
+        "network_resilience.quality_degradation_threshold",
+        Float,
+        "0.3",
+        "By which share the rate must fall, or the round trip rise, for a path to have become worse.",
+    ),
+    Key::active(
+        "network_resilience.detection_interval",
+        Duration,
+        "\"1s\"",
+        "Time between two measurements after a path has become worse.",
+    ),
     Key::active(
         "network_resilience.quality_check_interval",
         Duration,
         "\"5s\"",
         "Time between two measurements of one transfer's path; the first ones come sooner.",
     ),
-    Key::later("network_resilience.max_detection_interval", Duration, "How rarely, when nothing changes."),
-    Key::later("network_resilience.rtt_warning_threshold", Duration, "Round-trip time that counts as fair."),
-    Key::later("network_resilience.rtt_critical_threshold", Duration, "Round-trip time that counts as poor."),
-    Key::later("network_resilience.packet_loss_warning", Float, "Loss in % that counts as fair."),
-    Key::later("network_resilience.packet_loss_critical", Float, "Loss in % that counts as poor."),
-    Key::later("network_resilience.stability_minimum", Float, "Stability below which a path counts as poor."),
-    Key::later("network_resilience.mobile_buffer_size", Size, "Step for phones."),
-    Key::later("network_resilience.mobile_chunk_size", Size, "Chunk for phones."),
-    Key::later("network_resilience.mobile_retry_multiplier", Float, "Patience for phones."),
-    Key::later("network_resilience.mobile_timeout_multiplier", Float, "Time-outs for phones."),
-    Key::later("client_network_support.session_based_tracking", Bool, "Know a client across networks.")
-        .older(&["client_network.session_based_tracking"]),
-    Key::later("client_network_support.allow_ip_changes", Bool, "Let a client change its address.")
-        .older(&["client_network.allow_ip_changes"]),
+    Key::active(
+        "network_resilience.max_detection_interval",
+        Duration,
+        "\"10s\"",
+        "Longest time between two measurements, when nothing changes.",
+    ),
+    Key::active(
+        "network_resilience.rtt_warning_threshold",
+        Duration,
+        "",
+        "Round trip from which on a path is no better than fair, whatever its rate.",
+    ),
+    Key::active("network_resilience.rtt_critical_threshold", Duration, "", "Round trip from which on it is poor."),
+    Key::active(
+        "network_resilience.packet_loss_warning",
+        Float,
+        "",
+        "Loss in % from which on a path is no better than fair. Known for downloads.",
+    ),
+    Key::active("network_resilience.packet_loss_critical", Float, "", "Loss in % from which on it is poor."),
+    Key::active(
+        "network_resilience.stability_minimum",
+        Float,
+        "",
+        "Stability below which a path is poor: one minus the round trip's variation over the round trip. Radio rarely reaches 0.8.",
+    ),
+    Key::active(
+        "network_resilience.mobile_buffer_size",
+        Size,
+        "",
+        "Largest step for phones, where `strategy_mobile` has no `buffer_size`.",
+    ),
+    Key::later("network_resilience.mobile_chunk_size", Size, "Chunk for phones that upload in chunks."),
+    Key::void("network_resilience.mobile_retry_multiplier", CLIENTS_RETRY),
+    Key::active(
+        "network_resilience.mobile_timeout_multiplier",
+        Float,
+        "",
+        "How many times the usual limit of silence phones are granted, where `strategy_mobile` has no `timeout_multiplier`.",
+    ),
+    Key::void(
+        "client_network_support.session_based_tracking",
+        "Another network is another path: what was learnt on one says nothing of the other. A proof names its owner on any network.",
+    )
+    .older(&["client_network.session_based_tracking"]),
+    Key::always(
+        "client_network_support.allow_ip_changes",
+        "A proof is not tied to an address: a client may change it at any time.",
+    )
+    .older(&["client_network.allow_ip_changes"]),
     Key::later("client_network_support.session_migration_timeout", Duration, "For how long a client may be away.")
         .older(&["client_network.session_migration_timeout"]),
-    Key::later("client_network_support.max_ip_changes_per_session", Int, "How often it may change.")
-        .older(&["client_network.max_ip_changes_per_session"]),
-    Key::later("client_network_support.client_connection_detection", Bool, "Guess the kind of its link.")
-        .older(&["client_network.client_connection_detection"]),
-    Key::later("client_network_support.adapt_to_client_network", Bool, "Follow it.")
-        .older(&["client_network.adapt_to_client_network"]),
+    Key::void(
+        "client_network_support.max_ip_changes_per_session",
+        "A proof is not tied to an address: there is nothing to count.",
+    )
+    .older(&["client_network.max_ip_changes_per_session"]),
+    Key::active(
+        "client_network_support.client_connection_detection",
+        Bool,
+        "true",
+        "Guess the kind of a client's link: the same as `[performance] connection_type_detection`.",
+    )
+    .older(&["client_network.client_connection_detection"]),
+    Key::active(
+        "client_network_support.adapt_to_client_network",
+        Bool,
+        "true",
+        "Use the bounds of `[network_interfaces]` and of the strategies.",
+    )
+    .older(&["client_network.adapt_to_client_network"]),
     Key::later("handoff.seamless_switching", Bool, "Transfers survive a change of network."),
     Key::later("handoff.chunk_retry_on_switch", Bool, "Ask again for the chunk that was lost."),
     Key::later("handoff.pause_transfers_on_switch", Bool, "Wait while the network changes."),

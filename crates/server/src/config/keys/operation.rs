@@ -74,6 +74,11 @@ pub(super) const KEYS: &[Key] = &[
     Key::void("metrics.*", NEVER_READ),
     Key::void("ejabberd.*", NEVER_READ),
     Key::void("ejabberd_integration.*", NEVER_READ),
-    Key::later("network_resilience.enabled", Bool, "Follow changes of the network."),
+    Key::active(
+        "network_resilience.enabled",
+        Bool,
+        "true",
+        "`false` is as if nothing were said about detection, prediction, phones and thresholds in this section.",
+    ),
     Key::later("network_resilience.interface_priority", List, "Order of the server's interfaces."),
 ];

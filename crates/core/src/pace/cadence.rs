@@ -1,0 +1,69 @@
+//! [`Cadence`]: how often the path of a running transfer is looked at.
+//!
+//! Often while the path is new, while it is not clear what losses mean, and when it has become worse; rarely while
+//! nothing changes.
+
+use std::time::Duration;
+
+use super::Settings;
+use super::estimate::Estimate;
+
+/// The first sample comes this soon: a short transfer teaches something, too.
+pub(super) const FIRST: Duration = Duration::from_millis(10);
+/// The next ones come at twice the time each, until they are this far apart ...
+const CLOSE: Duration = Duration::from_millis(250);
+/// ... and stay so until it is known what the path is like.
+const EARLY: Duration = Duration::from_secs(10);
+
+/// Between which times samples are taken once a path is known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Detection {
+    /// `[network_resilience] detection_interval`: after a change for the worse.
+    pub fast: Duration,
+    /// `[network_resilience] max_detection_interval`: when nothing has changed for long.
+    pub slow: Duration,
+}
+
+/// What the path was like when it was last found to have changed.
+#[derive(Clone, Debug)]
+pub(super) struct Cadence {
+    every: Duration,
+    rate: Option<u64>,
+    rtt: Option<Duration>,
+}
+
+impl Cadence {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self { every: settings.sample_every, rate: None, rtt: None }
+    }
+
+    /// Time until the next sample, when one has just been taken.
+    pub(super) fn next(&mut self, settings: &Settings, estimate: &Estimate) -> Duration {
+        let now = estimate.now();
+        if now < EARLY || estimate.losses().is_suspicious() {
+            self.keep(estimate);
+            return now.clamp(FIRST, CLOSE).min(settings.sample_every);
+        }
+        let Some(Detection { fast, slow }) = settings.detection else { return settings.sample_every };
+        self.every = if self.is_worse(settings.degraded, estimate) {
+            self.keep(estimate);
+            fast.min(settings.sample_every)
+        } else {
+            (self.every * 2).min(slow.max(settings.sample_every))
+        };
+        self.every
+    }
+
+    /// Whether the rate fell by that share, or the round trip rose as much.
+    fn is_worse(&self, share: f64, estimate: &Estimate) -> bool {
+        let left = 1.0 - share;
+        let is_slower = self.rate.zip(estimate.rate()).is_some_and(|(then, now)| (now as f64) < left * then as f64);
+        let is_longer =
+            self.rtt.zip(estimate.rtt()).is_some_and(|(then, now)| now.as_secs_f64() * left > then.as_secs_f64());
+        is_slower || is_longer
+    }
+
+    fn keep(&mut self, estimate: &Estimate) {
+        (self.rate, self.rtt) = (estimate.rate(), estimate.rtt());
+    }
+}

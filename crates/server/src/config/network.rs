@@ -1,0 +1,146 @@
+//! What the sections about networks and clients mean for the adaptive path: `[network_resilience]`,
+//! `[network_interfaces]`, the strategies of `[client_optimization]`, into parts of
+//! [`PaceConfig`](crate::flow::PaceConfig).
+
+use std::time::Duration;
+
+use hfs_core::pace::{Detection, Settings};
+use hfs_core::profile::{Alarm, Alarms, Bounds, Link, Strategies};
+
+use super::kind;
+use super::resolve::Resolver;
+
+impl Resolver<'_, '_> {
+    /// `[network_resilience] enabled`: false is as if nothing of the section had been said.
+    fn is_resilient(&mut self) -> bool {
+        self.or("network_resilience.enabled", kind::bool, true)
+    }
+
+    /// Sampling, and what is done before a path shows what it is like.
+    pub(super) fn watching(&mut self, settings: &mut Settings) {
+        let is_on = self.is_resilient();
+        for path in ["streaming.network_condition_monitoring", "network_resilience.quality_monitoring"] {
+            settings.watches &= self.or(path, kind::bool, true);
+        }
+        let foresees = self.or("network_resilience.predictive_switching", kind::bool, true);
+        settings.foresees = foresees || !is_on;
+        let Detection { fast, slow } =
+            settings.detection.unwrap_or(Detection { fast: Duration::ZERO, slow: Duration::ZERO });
+        let fast = self.span("network_resilience.detection_interval", fast.as_secs());
+        let slow = self.span("network_resilience.max_detection_interval", slow.as_secs());
+        if fast > slow {
+            let message = "`detection_interval` is longer than `max_detection_interval`";
+            self.notes.error(&self.place("network_resilience.detection_interval"), message);
+        }
+        let is_fast = self.or("network_resilience.fast_detection", kind::bool, true);
+        settings.detection = (is_fast && is_on).then_some(Detection { fast, slow });
+        settings.degraded =
+            self.share("network_resilience.quality_degradation_threshold", 1.0).unwrap_or(settings.degraded);
+    }
+
+    pub(super) fn alarms(&mut self) -> Alarms {
+        let is_on = self.is_resilient();
+        let warning = Alarm {
+            rtt: self.read("network_resilience.rtt_warning_threshold", kind::duration),
+            loss: self.share("network_resilience.packet_loss_warning", 100.0),
+        };
+        let critical = Alarm {
+            rtt: self.read("network_resilience.rtt_critical_threshold", kind::duration),
+            loss: self.share("network_resilience.packet_loss_critical", 100.0),
+        };
+        let falls = |warning: Option<f64>, critical: Option<f64>| warning.zip(critical).is_some_and(|(w, c)| w > c);
+        let rtts = [warning.rtt, critical.rtt].map(|rtt| rtt.map(|rtt| rtt.as_secs_f64()));
+        if falls(rtts[0], rtts[1]) {
+            let message = "`rtt_warning_threshold` is above `rtt_critical_threshold`";
+            self.notes.error(&self.place("network_resilience.rtt_warning_threshold"), message);
+        }
+        if falls(warning.loss, critical.loss) {
+            let message = "`packet_loss_warning` is above `packet_loss_critical`";
+            self.notes.error(&self.place("network_resilience.packet_loss_warning"), message);
+        }
+        let alarms = Alarms { warning, critical, stability: self.share("network_resilience.stability_minimum", 1.0) };
+        if is_on { alarms } else { Alarms::default() }
+    }
+
+    pub(super) fn strategies(&mut self) -> Strategies {
+        let phones = self.phones();
+        let links = Link::KNOWN.map(|link| self.bounds("network_interfaces", link.as_str()));
+        let strategy = |resolver: &mut Self, name: &str| resolver.bounds("client_optimization", name);
+        let mobile = strategy(self, "strategy_mobile");
+        let strategies = Strategies {
+            links,
+            mobile: Bounds {
+                ceiling: mobile.ceiling.or(phones.ceiling),
+                patience: mobile.patience.or(phones.patience),
+            },
+            desktop: strategy(self, "strategy_desktop"),
+            server: strategy(self, "strategy_server"),
+            by_quality: self.or("client_optimization.performance_classification", kind::bool, true),
+        };
+        self.name_strangers();
+        let is_on = self.or("client_network_support.adapt_to_client_network", kind::bool, true);
+        if is_on { strategies } else { Strategies::default() }
+    }
+
+    /// `mobile_*` of `[network_resilience]`: where `strategy_mobile` says nothing.
+    fn phones(&mut self) -> Bounds {
+        let is_on = self.or("network_resilience.mobile_optimizations", kind::bool, true) && self.is_resilient();
+        let ceiling = self.ceiling("network_resilience.mobile_buffer_size", "network_resilience.mobile_buffer_size");
+        let patience = "network_resilience.mobile_timeout_multiplier";
+        let patience = self.patience(patience, patience);
+        if is_on { Bounds { ceiling, patience } } else { Bounds::default() }
+    }
+
+    /// `buffer_size` and `timeout_multiplier` of `[section.name]`.
+    fn bounds(&mut self, section: &str, name: &str) -> Bounds {
+        let (size, multiplier) = match section {
+            "network_interfaces" => ("network_interfaces.*.buffer_size", "network_interfaces.*.timeout_multiplier"),
+            _ => ("client_optimization.*.buffer_size", "client_optimization.*.timeout_multiplier"),
+        };
+        Bounds {
+            ceiling: self.ceiling(size, &size.replace('*', name)),
+            patience: self.patience(multiplier, &multiplier.replace('*', name)),
+        }
+    }
+
+    fn ceiling(&mut self, key: &'static str, path: &str) -> Option<usize> {
+        let size = self.read_as(key, path, kind::size)?;
+        if size.as_u64() == 0 {
+            self.notes.error(&self.place(path), format!("`{path}` must be more than nothing"));
+        }
+        usize::try_from(size.as_u64()).ok()
+    }
+
+    fn patience(&mut self, key: &'static str, path: &str) -> Option<f64> {
+        let factor = self.read_as(key, path, kind::float)?;
+        if !(0.1..=100.0).contains(&factor) {
+            self.notes.error(&self.place(path), format!("`{factor}` is not between 0.1 and 100"));
+        }
+        Some(factor)
+    }
+
+    /// A number from 0 to `whole`, as a share.
+    fn share(&mut self, path: &'static str, whole: f64) -> Option<f64> {
+        let number = self.read(path, kind::float)?;
+        if !(0.0..=whole).contains(&number) {
+            self.notes.error(&self.place(path), format!("`{number}` is not between 0 and {whole}"));
+        }
+        Some(number / whole)
+    }
+
+    /// Links and strategies that no client will ever be found to have.
+    fn name_strangers(&mut self) {
+        let is_link = |name: &str| Link::from_name(name).is_some();
+        let is_strategy = |name: &str| ["strategymobile", "strategydesktop", "strategyserver"].contains(&name);
+        let said = self.said;
+        for given in said.of_wildcards() {
+            let mut elements = given.written.split('.').map(super::keys::normal);
+            let (section, name) = (elements.next().unwrap_or_default(), elements.next().unwrap_or_default());
+            let is_known = if section == "networkinterfaces" { is_link(&name) } else { is_strategy(&name) };
+            if !is_known {
+                let message = format!("no client is ever found to be `{name}`: `{}` has no effect", given.written);
+                self.notes.warning(&given.at, message);
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Sections about networks and clients.
+
+use hfs_core::profile::{Guess, Link, Quality};
+
+use super::*;
+
+#[test]
+fn the_missions_links_and_strategies_bound_their_clients() {
+    let adaptive = include_str!("../../../../../testdata/mission/config-adaptive.toml");
+    let env = [("HMAC_FILE_SERVER__SECURITY__SECRET", SECRET), ("HMAC_FILE_SERVER__SERVER__STORAGE_PATH", "/srv/x")];
+    let pace = with_env(adaptive, &env).unwrap_or_else(|report| panic!("{report}")).config.pace;
+    let bounds = |link, confidence, quality| {
+        let bounds = pace.strategies.bounds(Guess { link, confidence }, quality);
+        (bounds.ceiling.unwrap() >> 10, bounds.patience.unwrap())
+    };
+    assert_eq!(bounds(Link::Lte, 0.9, Quality::Good), (256, 2.0));
+    assert_eq!(bounds(Link::Cellular, 0.9, Quality::Good), (128, 3.0));
+    assert_eq!(bounds(Link::Satellite, 0.9, Quality::Good), (32, 2.0), "it has no entry: it is mobile");
+    assert_eq!(bounds(Link::Lte, 0.5, Quality::Good), (128, 1.0), "not sure: a desktop by its quality");
+    assert_eq!(bounds(Link::Unknown, 0.0, Quality::Excellent), (512, 0.5));
+    let (warning, critical) = (pace.alarms.warning, pace.alarms.critical);
+    assert_eq!((warning.rtt, warning.loss), (Some(Duration::from_millis(200)), Some(0.02)));
+    assert_eq!((critical.rtt, critical.loss), (Some(Duration::from_secs(1)), Some(0.1)));
+    assert_eq!(pace.alarms.stability, Some(0.8));
+    let detection = pace.settings.detection.unwrap();
+    assert_eq!((detection.fast.as_secs(), detection.slow.as_secs()), (1, 10));
+}
+
+#[test]
+fn phones_are_granted_what_their_strategy_leaves_open() {
+    let text = "[network_resilience]\nmobile_buffer_size = \"64KB\"\nmobile_timeout_multiplier = 3.0\n\
+                [client_optimization.strategy_mobile]\nbuffer_size = \"32KB\"\n";
+    let phone = |text: &str| config(text).pace.strategies.mobile;
+    assert_eq!((phone(text).ceiling, phone(text).patience), (Some(32 << 10), Some(3.0)));
+    let off = format!("{text}[client_network_support]\nadapt_to_client_network = false\n");
+    assert_eq!(phone(&off).ceiling, None);
+    let off = text.replace("[network_resilience]\n", "[network_resilience]\nmobile_optimizations = false\n");
+    assert_eq!((phone(&off).ceiling, phone(&off).patience), (Some(32 << 10), None));
+}
+
+#[test]
+fn each_switch_does_what_it_says() {
+    let pace = |text: &str| config(text).pace;
+    assert!(!pace("[streaming]\nnetwork_condition_monitoring = false").settings.watches);
+    assert!(!pace("[network_resilience]\nquality_monitoring = false").settings.watches);
+    assert!(!pace("[network_resilience]\npredictive_switching = false").settings.foresees);
+    assert_eq!(pace("[network_resilience]\nfast_detection = false").settings.detection, None);
+    assert!(!pace("[streaming]\nadaptive_streaming = false").settings.follows);
+    assert!(!pace("[streaming]\nthroughput_optimization = false").settings.levers.congestion);
+    assert!(!pace("[streaming]\nlatency_optimization = false").settings.levers.unsent);
+    assert!(!pace("[client_network_support]\nclient_connection_detection = false").guessing);
+    assert!(!pace("[client_optimization]\nperformance_classification = false").strategies.by_quality);
+    let off =
+        pace("[network_resilience]\nenabled = false\nrtt_warning_threshold = \"1s\"\npredictive_switching = false");
+    assert_eq!((off.alarms.warning.rtt, off.settings.foresees), (None, true));
+}
+
+#[test]
+fn bounds_that_contradict_each_other_are_refused() {
+    for (text, said) in [
+        ("rtt_warning_threshold = \"2s\"\nrtt_critical_threshold = \"1s\"", "is above `rtt_critical_threshold`"),
+        ("packet_loss_warning = 20\npacket_loss_critical = 10", "is above `packet_loss_critical`"),
+        ("packet_loss_warning = 101", "`101` is not between 0 and 100"),
+        ("stability_minimum = 2", "`2` is not between 0 and 1"),
+        ("detection_interval = \"20s\"", "is longer than `max_detection_interval`"),
+        ("mobile_timeout_multiplier = 0", "`0` is not between 0.1 and 100"),
+        ("mobile_buffer_size = 0", "must be more than nothing"),
+    ] {
+        let report = report(&format!("[network_resilience]\n{text}\n"));
+        assert!(report.contains(said), "{report}");
+    }
+}
+
+#[test]
+fn a_link_that_no_client_has_is_named() {
+    let loaded = good("[network_interfaces.dsl]\nbuffer_size = \"1MB\"\n").unwrap();
+    assert!(said(&loaded).contains("no client is ever found to be `dsl`"), "{}", said(&loaded));
+    let known = good("[network_interfaces]\nlte = { buffer_size = \"1MB\" }\n").unwrap();
+    assert_eq!(known.findings, []);
+}
