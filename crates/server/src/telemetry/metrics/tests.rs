@@ -40,8 +40,8 @@ fn the_names_stay_as_operators_know_them() {
     adaptive_upload_errors Uploads broken off in the adaptive arm.
     adaptive_download_duration_seconds Duration of downloads in the adaptive arm.
     adaptive_download_errors Downloads broken off in the adaptive arm.
-    adaptive_buffer_optimizations Changes of a transfer's step or write size.
-    adaptive_performance_gains Rate of an adaptive transfer over the rate that its client's earlier transfers reached.
+    adaptive_buffer_optimizations Changes of a transfer's step or write size, and of what transfers begin with.
+    adaptive_performance_gains Rate of an adaptive transfer over that of the standard path's of the same direction, quality and size.
     hfs_congestion_switches Changes of a connection's congestion control.
     hfs_flows Transfers of at least 64 KiB that ended.
     hfs_zero_copy_bytes Body bytes moved inside the kernel.
