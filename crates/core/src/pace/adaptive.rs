@@ -26,7 +26,8 @@ const FIRST_UNSENT: u32 = 128 << 10;
 const MOST_UNSENT: u32 = 4 << 20;
 /// A step shrinks when it was not filled for this long ...
 const SLACK: Duration = Duration::from_secs(1);
-/// ... in this many observations in a row; each time that it proved too small again, in twice as many.
+/// ... in this many observations in a row; each time that it proved too small again, in twice as many. As many full
+/// ones in a row it takes to grow once it has shrunk.
 const PATIENCE: u32 = 4;
 const MOST_PATIENCE: u32 = 64;
 /// Retransmission time-outs in a row that a handover may cost.
@@ -47,7 +48,9 @@ pub struct Adaptive {
     /// Observations in a row whose reads did not fill the step, and since when.
     slack: u32,
     filled_at: Duration,
-    /// How many of them it takes to shrink.
+    /// Observations in a row whose reads did.
+    full: u32,
+    /// How many of them it takes to change.
     patience: u32,
     has_shrunk: bool,
     decisions: Vec<Decision>,
@@ -70,6 +73,7 @@ impl Adaptive {
             plan: standard,
             slack: 0,
             filled_at: Duration::ZERO,
+            full: 0,
             patience: PATIENCE,
             has_shrunk: false,
             decisions: Vec::new(),
@@ -131,14 +135,18 @@ impl Adaptive {
         self.start.expected.ceiling.unwrap_or(max).min(max).max(min)
     }
 
-    /// Grows at once, shrinks only when a smaller step has been enough for a while: a reader that hesitates now and then
-    /// must not make the step swing.
+    /// Grows at once at first, shrinks only when a smaller step has been enough for a while, and is slow to do either
+    /// from then on: a reader that hesitates now and then must not make the step swing.
     fn resize(&mut self, filled: bool) {
         let now = self.estimate.now();
         if filled {
-            (self.slack, self.filled_at) = (0, now);
-            return self.grow();
+            (self.slack, self.filled_at, self.full) = (0, now, self.full.saturating_add(1));
+            if !self.has_shrunk || self.full >= self.patience {
+                self.grow();
+            }
+            return;
         }
+        self.full = 0;
         self.slack = self.slack.saturating_add(1);
         if self.slack >= self.patience && now.saturating_sub(self.filled_at) >= SLACK {
             (self.slack, self.filled_at, self.has_shrunk) = (0, now, true);

@@ -100,8 +100,8 @@ impl Lesson {
 /// What is remembered of one client.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Profile {
-    /// Bytes per second that it reached.
-    pub rate: Option<f64>,
+    /// Bytes per second that its uploads reached. Few links are as fast up as down.
+    pub rate_up: Option<f64>,
     /// Shortest round trip, seconds. Rises only slowly: networks change.
     pub min_rtt: Option<f64>,
     /// Variation of the round trip, seconds.
@@ -110,11 +110,11 @@ pub struct Profile {
     pub loss: Option<f64>,
     /// Share of the transfers that broke off.
     pub breaks: f64,
-    /// Rate with the host's congestion control, and with BBR.
+    /// Rate of its downloads with the host's congestion control, and with BBR.
     pub rate_default: Option<f64>,
     /// See above.
     pub rate_bbr: Option<f64>,
-    /// The step that the last transfer ended with.
+    /// The step that its last upload ended with.
     pub step: Option<u32>,
     /// The link that it seems to have, and how sure that is.
     pub class: Guess,
@@ -132,13 +132,10 @@ impl Profile {
         self.transfers = self.transfers.saturating_add(1);
         self.breaks += gain * (f64::from(u8::from(!lesson.is_whole)) - self.breaks);
         let rate = lesson.rate();
-        blend(&mut self.rate, rate, gain);
-        // An upload is governed by the client's sender: it says nothing about ours.
-        if lesson.direction == Direction::Download {
-            match lesson.plan.congestion {
-                Some(Congestion::Bbr) => blend(&mut self.rate_bbr, rate, gain),
-                _ => blend(&mut self.rate_default, rate, gain),
-            }
+        match (lesson.direction, lesson.plan.congestion) {
+            (Direction::Upload, _) => blend(&mut self.rate_up, rate, gain),
+            (Direction::Download, Some(Congestion::Bbr)) => blend(&mut self.rate_bbr, rate, gain),
+            (Direction::Download, _) => blend(&mut self.rate_default, rate, gain),
         }
         self.sort(lesson.guess, gain);
         blend(&mut self.jitter, seen.jitter.map(|jitter| jitter.as_secs_f64()), gain);
@@ -149,7 +146,7 @@ impl Profile {
                 _ => self.min_rtt = Some(rtt),
             }
         }
-        if rate.is_some() {
+        if rate.is_some() && lesson.direction == Direction::Upload {
             self.step = u32::try_from(lesson.plan.step).ok();
         }
     }
@@ -166,9 +163,9 @@ impl Profile {
         }
     }
 
-    /// What the next transfer may expect.
+    /// What the next transfer that way may expect.
     #[must_use]
-    pub fn expected(&self) -> Expected {
+    pub fn expected(&self, direction: Direction) -> Expected {
         // Only a clear difference counts: small ones are chance.
         let is_bbr_better = match (self.rate_default, self.rate_bbr) {
             (Some(other), Some(bbr)) if bbr > 1.2 * other => Some(true),
@@ -176,13 +173,23 @@ impl Profile {
             _ => None,
         };
         Expected {
-            rate: self.rate.map(|rate| rate as u64),
+            rate: self.rate(direction).map(|rate| rate as u64),
             min_rtt: self.min_rtt.and_then(|rtt| Duration::try_from_secs_f64(rtt).ok()),
             loss: self.loss,
             is_bbr_better,
-            step: self.step.and_then(|step| usize::try_from(step).ok()),
+            step: self.step.filter(|_| direction == Direction::Upload).and_then(|step| usize::try_from(step).ok()),
             ceiling: None,
             patience: None,
+        }
+    }
+}
+
+impl Profile {
+    /// Bytes per second, that way: for a download, with what served it better.
+    fn rate(&self, direction: Direction) -> Option<f64> {
+        match direction {
+            Direction::Upload => self.rate_up,
+            Direction::Download => [self.rate_default, self.rate_bbr].into_iter().flatten().reduce(f64::max),
         }
     }
 }

@@ -135,34 +135,45 @@ fn a_guess_needs_figures_and_says_how_sure_it_is() {
 #[test]
 fn a_profile_expects_what_it_has_seen() {
     let mut profile = Profile::default();
-    assert_eq!(profile.expected(), Expected::default());
+    assert_eq!(profile.expected(Direction::Download), Expected::default());
     let now = Timestamp::from_unix(1);
     for _ in 0..20 {
         profile.learn(&lesson(seen(ms(40), 0), 1_000_000, None), 0.3, now);
     }
-    let expected = profile.expected();
+    let expected = profile.expected(Direction::Download);
     assert!((900_000..1_100_000).contains(&expected.rate.unwrap()), "{expected:?}");
     assert_eq!((expected.min_rtt, expected.is_bbr_better), (Some(ms(40)), None));
     for _ in 0..20 {
         profile.learn(&lesson(seen(ms(40), 0), 1_100_000, Some(Congestion::Bbr)), 0.3, now);
     }
-    assert_eq!(profile.expected().is_bbr_better, None, "a tenth more is chance");
+    assert_eq!(profile.expected(Direction::Download).is_bbr_better, None, "a tenth more is chance");
     for _ in 0..20 {
         profile.learn(&lesson(seen(ms(40), 0), 5_000_000, Some(Congestion::Bbr)), 0.3, now);
     }
-    assert_eq!(profile.expected().is_bbr_better, Some(true));
+    assert_eq!(profile.expected(Direction::Download).is_bbr_better, Some(true));
     for _ in 0..20 {
         profile.learn(&lesson(seen(ms(40), 0), 1_000_000, Some(Congestion::Bbr)), 0.3, now);
     }
-    assert_eq!(profile.expected().is_bbr_better, Some(false), "no faster is no better");
+    assert_eq!(profile.expected(Direction::Download).is_bbr_better, Some(false), "no faster is no better");
     assert_eq!((profile.transfers, profile.at), (80, now));
+}
+
+#[test]
+fn what_goes_up_says_nothing_of_what_comes_down() {
+    let mut profile = Profile::default();
+    let up = Lesson { direction: Direction::Upload, ..lesson(seen(ms(40), 0), 100_000, None) };
+    profile.learn(&up, 0.3, Timestamp::from_unix(1));
+    assert_eq!(profile.expected(Direction::Download).rate, None);
+    profile.learn(&lesson(seen(ms(40), 0), 5_000_000, None), 0.3, Timestamp::from_unix(2));
+    assert_eq!(profile.expected(Direction::Upload).rate, Some(100_000));
+    assert_eq!(profile.expected(Direction::Download).rate, Some(5_000_000));
 }
 
 #[test]
 fn a_short_transfer_teaches_a_round_trip_and_no_rate() {
     let mut profile = Profile::default();
     profile.learn(&lesson(seen(ms(40), 0), 10_000, None), 0.3, Timestamp::from_unix(1));
-    let expected = profile.expected();
+    let expected = profile.expected(Direction::Download);
     assert_eq!((expected.rate, expected.step, expected.min_rtt), (None, None, Some(ms(40))));
 }
 

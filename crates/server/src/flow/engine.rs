@@ -107,7 +107,7 @@ impl Engine {
             carrier: wire.as_ref().map_or(Carrier::Plain, Wire::carrier),
             is_shared: whose.is_proxied,
             inherited: inherited(arm, direction, wire.as_ref()),
-            expected: profile.expected(),
+            expected: profile.expected(direction),
         };
         let trial = self.tuning.choose(&config.settings, &config.thresholds, profile.class, &mut start);
         grant(&config, profile.class, &mut start.expected);
@@ -266,7 +266,7 @@ impl Engine {
     #[cfg(test)]
     pub(crate) fn expected_of(&self, address: &str) -> Expected {
         let key = ProfileKey::new(None, address.parse().ok());
-        self.profile(&self.config.load(), Arm::Adaptive, &key).unwrap_or_default().expected()
+        self.profile(&self.config.load(), Arm::Adaptive, &key).unwrap_or_default().expected(Direction::Download)
     }
 
     pub(super) fn profiles(&self) -> MutexGuard<'_, Profiles> {

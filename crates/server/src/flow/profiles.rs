@@ -86,6 +86,8 @@ impl Profiles {
 mod tests {
     use std::net::Ipv4Addr;
 
+    use hfs_core::pace::Direction;
+
     use super::*;
     use crate::flow::testing::lesson;
 
@@ -94,7 +96,7 @@ mod tests {
     }
 
     fn rate(profiles: &Profiles, key: &ProfileKey, oldest: Timestamp) -> Option<u64> {
-        profiles.of(key, oldest).and_then(|profile| profile.expected().rate)
+        profiles.of(key, oldest).and_then(|profile| profile.expected(Direction::Download).rate)
     }
 
     fn at(seconds: i64) -> Timestamp {

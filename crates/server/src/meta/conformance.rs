@@ -66,7 +66,7 @@ fn client(owner: Option<&str>, address: &str) -> ProfileKey {
 
 pub(crate) async fn every_figure_of_a_profile_comes_back(store: &dyn MetaStore) {
     let full = Profile {
-        rate: Some(1.5e6),
+        rate_up: Some(1.5e6),
         min_rtt: Some(0.04),
         jitter: Some(0.001),
         loss: Some(0.002),

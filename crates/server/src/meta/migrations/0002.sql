@@ -5,9 +5,9 @@ CREATE TABLE profile (
     network      TEXT    NOT NULL, -- its first address: a /24 of IPv4, a /48 of IPv6
     learnt_at    INTEGER NOT NULL,
     transfers    INTEGER NOT NULL CHECK (transfers >= 0),
-    rate         REAL,             -- bytes per second, as the next two
-    rate_default REAL,
-    rate_bbr     REAL,
+    rate         REAL,             -- bytes per second, as the next two; of uploads
+    rate_default REAL,             -- of downloads with the host's congestion control
+    rate_bbr     REAL,             -- of downloads with BBR
     min_rtt      REAL,             -- seconds, as the next one
     jitter       REAL,
     loss         REAL,             -- a share, as the next one

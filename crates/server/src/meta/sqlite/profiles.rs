@@ -50,7 +50,7 @@ fn insert(connection: &Connection, owner: &str, network: &str, profile: &Profile
         ":network": network,
         ":learnt_at": profile.at.as_unix(),
         ":transfers": profile.transfers,
-        ":rate": profile.rate,
+        ":rate": profile.rate_up,
         ":rate_default": profile.rate_default,
         ":rate_bbr": profile.rate_bbr,
         ":min_rtt": profile.min_rtt,
@@ -71,7 +71,7 @@ fn profile(row: &Row<'_>) -> Result<(ProfileKey, Profile)> {
     let key = ProfileKey { owner: Some(owner).filter(|owner| !owner.is_empty()), prefix: Some(prefix) };
     let link: String = row.get("link")?;
     let profile = Profile {
-        rate: row.get("rate")?,
+        rate_up: row.get("rate")?,
         rate_default: row.get("rate_default")?,
         rate_bbr: row.get("rate_bbr")?,
         min_rtt: row.get("min_rtt")?,
