@@ -4,9 +4,9 @@
 //! them. They are worth nothing compared with rows of blobs, which share their database: the first failure of another
 //! kind than "not now" ends it until the next start.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
@@ -19,6 +19,10 @@ use crate::meta::MetaError;
 
 /// Between two writes: what a crash may forget.
 const PERIOD: Duration = Duration::from_secs(5);
+/// What transfers begin with changes slowly.
+const TUNING_PERIOD: Duration = Duration::from_secs(60);
+/// The note that has it.
+const TUNING: &str = "tuning";
 /// Profiles in one transaction, which uploads may share.
 const BATCH: usize = 500;
 
@@ -28,13 +32,15 @@ pub struct Keeper {
     app: Arc<App>,
     /// Whether the table cannot be used.
     has_given_up: AtomicBool,
+    /// What was last written, or read, of what transfers begin with.
+    tuning: Mutex<String>,
 }
 
 impl Keeper {
     /// For `app`.
     #[must_use]
     pub fn new(app: Arc<App>) -> Self {
-        Self { app, has_given_up: AtomicBool::new(false) }
+        Self { app, has_given_up: AtomicBool::new(false), tuning: Mutex::default() }
     }
 
     /// Reads what earlier processes learnt. What cannot be read is as good as not learnt.
@@ -50,16 +56,40 @@ impl Keeper {
             }
             Err(failure) => self.give_up(&failure),
         }
+        if let Ok(Some(text)) = self.app.meta().note(TUNING).await {
+            engine.recall_tuning(&text);
+            *self.tuning() = text;
+        }
     }
 
     /// Writes now and then, until it is dropped.
     pub async fn run(&self) {
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tunings = interval(TUNING_PERIOD);
+        tunings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
-            self.write().await;
+            tokio::select! {
+                _ = ticks.tick() => self.write().await,
+                _ = tunings.tick() => self.write_tuning().await,
+            }
         }
+    }
+
+    /// Writes what transfers begin with, if that has changed.
+    pub async fn write_tuning(&self) {
+        let text = self.app.engine().tuning();
+        if text == *self.tuning() || self.has_given_up.load(Relaxed) {
+            return;
+        }
+        match self.app.meta().set_note(TUNING, &text).await {
+            Ok(()) => *self.tuning() = text,
+            Err(failure) => debug!(error = %Chain(&failure), "What transfers begin with is kept later"),
+        }
+    }
+
+    fn tuning(&self) -> MutexGuard<'_, String> {
+        self.tuning.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes what has changed since the last time.
@@ -107,6 +137,22 @@ mod tests {
         assert_eq!(heir.app.engine().expected_of("192.0.2.9").rate, None);
         Keeper::new(Arc::clone(&heir.app)).load().await;
         assert_eq!(heir.app.engine().expected_of("192.0.2.9").rate, Some(200_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_transfers_begin_with_is_kept_and_written_only_when_it_changes() {
+        const TEXT: &str = "download good lte congestion 1 - 1 0 0 2 0 0\n";
+        let rig = Rig::new();
+        let keeper = Keeper::new(Arc::clone(&rig.app));
+        rig.app.engine().recall_tuning(TEXT);
+        keeper.write_tuning().await;
+        let heir = rig.sibling(Faults::none());
+        let next = Keeper::new(Arc::clone(&heir.app));
+        next.load().await;
+        assert!(heir.app.engine().tuning().contains(TEXT), "{}", heir.app.engine().tuning());
+        rig.meta.fail_write(1, Fault::Busy);
+        next.write_tuning().await;
+        rig.meta.set_note("another", "note").await.unwrap_err();
     }
 
     #[tokio::test(start_paused = true)]

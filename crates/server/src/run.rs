@@ -119,7 +119,11 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     // Not for ever: the disk may be what is wrong. What is left then is for the next start's sweep.
     let _ = tokio::time::timeout(QUIESCE, app.quiesce()).await;
     keeping.abort();
-    let _ = tokio::time::timeout(QUIESCE, keeper.write()).await;
+    let keep = async {
+        keeper.write().await;
+        keeper.write_tuning().await;
+    };
+    let _ = tokio::time::timeout(QUIESCE, keep).await;
     janitor.abort();
     watchdog.abort();
     info!("Stopped");

@@ -39,6 +39,19 @@ impl Contest {
         Self { options: vec![Record::default(); options.max(1)], in_force: 0, level: None }
     }
 
+    /// As an earlier process knew it.
+    pub(super) fn known(options: Vec<Record>, in_force: usize, level: Option<f64>) -> Self {
+        Self { options, in_force, level }
+    }
+
+    pub(super) fn options(&self) -> &[Record] {
+        &self.options
+    }
+
+    pub(super) fn level(&self) -> Option<f64> {
+        self.level
+    }
+
     /// The option in force.
     pub(super) fn in_force(&self) -> usize {
         self.in_force

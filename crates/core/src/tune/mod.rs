@@ -12,6 +12,7 @@ mod contest;
 mod record;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use std::collections::HashMap;
 use std::time::Duration;

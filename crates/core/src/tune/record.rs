@@ -12,6 +12,17 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// Weight, sum, squares.
+    pub(super) fn sums(&self) -> [f64; 3] {
+        [self.weight, self.sum, self.squares]
+    }
+
+    /// The reverse; nothing that measurements cannot add up to.
+    pub(super) fn of_sums([weight, sum, squares]: [f64; 3]) -> Option<Self> {
+        let is_sound = weight >= 0.0 && squares >= 0.0 && [weight, sum, squares].iter().all(|sum| sum.is_finite());
+        is_sound.then_some(Self { weight, sum, squares })
+    }
+
     /// Lets all that is known count for `keep` of what it did.
     pub(super) fn fade(&mut self, keep: f64) {
         self.weight *= keep;

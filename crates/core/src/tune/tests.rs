@@ -122,6 +122,41 @@ fn a_comparison_needs_enough_of_the_standard_path() {
 }
 
 #[test]
+fn what_is_known_survives_as_text() {
+    let (mut tuner, mut chance) = (Tuner::default(), Chance(7));
+    transfers(&Path { loss: SUBTLE, ..Path::default() }, &mut tuner, &mut chance, 1500);
+    let text = tuner.to_text();
+    assert!(text.lines().count() == 2 && text.starts_with("download excellent unknown ceiling 0 "), "{text}");
+    let mut heir = Tuner::default();
+    heir.recall(&text);
+    assert_eq!(heir.to_text(), text);
+    assert_eq!(heir.choose(&KIND, [0.9, 0.9]), tuner.choose(&KIND, [0.9, 0.9]));
+}
+
+#[test]
+fn a_line_that_does_not_fit_is_left_out() {
+    let good = "download excellent unknown congestion 1 0.5 3 0.1 0.2 1 0.1 0.1";
+    let force = |text: &str| {
+        let mut tuner = Tuner::default();
+        tuner.recall(text);
+        tuner.choose(&KIND, [0.9, 0.9]).congestion()
+    };
+    assert_eq!(force(good), Some(Congestion::Bbr));
+    for (from, to) in [
+        ("excellent", "splendid"),
+        ("congestion", "luck"),
+        (" 1 0.5", " 2 0.5"),
+        ("0.5", "inf"),
+        ("3 0.1", "-3 0.1"),
+        ("0.2", "NaN"),
+        ("1 0.1 0.1", "1 0.1"),
+        ("1 0.1 0.1", "1 0.1 0.1 7"),
+    ] {
+        assert_eq!(force(&good.replacen(from, to, 1)), None, "{from} -> {to}");
+    }
+}
+
+#[test]
 fn settling_waits_for_its_time() {
     let mut tuner = Tuner::default();
     for _ in 0..40 {
@@ -145,6 +180,13 @@ proptest! {
             contest.learn(option, 0.0, 100);
         }
         prop_assert!(if options == 1 { tried == 0 } else { (30..150).contains(&tried) }, "{tried} of 2000");
+    }
+
+    #[test]
+    fn no_text_breaks_anything(text in "[a-z0-9 .\\-\n]{0,200}", chance in 0.0f64..1.0) {
+        let mut tuner = Tuner::default();
+        tuner.recall(&text);
+        let _ = tuner.choose(&KIND, [chance, chance]);
     }
 
     #[test]

@@ -263,6 +263,17 @@ impl Engine {
         self.profiles().keep_later(clients);
     }
 
+    /// What transfers begin with, and what that rests on, to be kept.
+    #[must_use]
+    pub fn tuning(&self) -> String {
+        self.tuning.to_text()
+    }
+
+    /// Takes in what an earlier process kept of that.
+    pub fn recall_tuning(&self, text: &str) {
+        self.tuning.recall(text);
+    }
+
     #[cfg(test)]
     pub(crate) fn expected_of(&self, address: &str) -> Expected {
         let key = ProfileKey::new(None, address.parse().ok());

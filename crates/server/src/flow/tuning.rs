@@ -84,6 +84,16 @@ impl Tuning {
         }
     }
 
+    /// What transfers begin with, and what that rests on, to be kept.
+    pub(super) fn to_text(&self) -> String {
+        self.learnt().tuner.to_text()
+    }
+
+    /// Takes in what an earlier process kept.
+    pub(super) fn recall(&self, text: &str) {
+        self.learnt().tuner.recall(text);
+    }
+
     fn learnt(&self) -> MutexGuard<'_, Learnt> {
         self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
     }
