@@ -7,6 +7,7 @@
 mod file;
 mod lock;
 mod receive;
+mod seccomp;
 mod tap;
 mod tcp;
 mod time;
@@ -15,6 +16,7 @@ mod tun;
 pub use file::{cached, preallocate, read_cached, send_file, start_write_back, wait_write_back};
 pub use lock::try_lock_byte;
 pub use receive::receive;
+pub use seccomp::ignore_syncs;
 pub use tap::Tap;
 pub use tcp::{TcpInfo, congestion, notsent_lowat, set_congestion, set_notsent_lowat, tcp_info};
 pub use time::process_time;

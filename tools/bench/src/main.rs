@@ -1,97 +1,79 @@
-//! Server CPU per GiB and per request for PUT and GET: both arms of ours, and nginx, in the same run.
+//! Server CPU per GiB and per request, and goodput over emulated links, interleaved in one run.
 //!
-//! Run by `cargo xtask bench`, which builds the server in release mode and names it in `HFS_BENCH_SERVER`. Machines
-//! are noisy: only ratios of medians within one run mean anything, and CPU means more than wall time. Rounds are
-//! interleaved (A B C, A B C), the first is a warm-up, servers are pinned to one core and the load to another.
-#![allow(clippy::print_stdout, reason = "a command for people")]
+//! Run by `cargo xtask bench`, which builds the server in release mode and names it in `HFS_BENCH_SERVER`. Machines are
+//! noisy: only ratios of medians within one run mean anything, and CPU means more than wall time. Servers take turns
+//! and the turn rotates, the first round is a warm-up, servers are pinned to one core and the load to another.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
 
+mod asked;
 mod client;
+mod http;
+mod links;
+mod load;
 mod machine;
+mod memory;
+mod numbers;
+mod ours;
 mod peers;
+mod process;
 mod report;
+mod tls;
 
-use std::path::PathBuf;
+use std::fmt::Display;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result};
 
-use crate::client::Load;
-use crate::peers::Peer;
-use crate::report::{Row, Table};
+use crate::asked::{Asked, Bench};
 
-/// Counted rounds of each server, unless `--rounds` says otherwise.
-const ROUNDS: usize = 5;
+/// Words that make this program a wrapper: what follows them runs without any sync to disk.
+const UNSYNCED: &str = "without-sync";
 
-/// What the command line asks for.
-struct Asked {
-    rounds: usize,
-    only: Vec<String>,
-    peers: Vec<String>,
-    out: Option<PathBuf>,
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match bench(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
-fn main() -> Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let asked = understand(&words)?;
+fn bench(words: &[String]) -> Result<()> {
+    if words.first().is_some_and(|word| word == UNSYNCED) {
+        return Err(process::replace_without_sync(&words[1..]));
+    }
+    let asked = Asked::understand(words)?;
     let binary = std::env::var_os("HFS_BENCH_SERVER").map(PathBuf::from);
     let binary = binary.context("HFS_BENCH_SERVER must name the release binary: run `cargo xtask bench`")?;
     // On a real disk: /tmp is often memory.
     let beside = binary.parent().context("the binary lies in no folder")?;
     let folder = tempfile::Builder::new().prefix("bench").tempdir_in(beside)?;
-    client::pin_to(1)?;
-    let mut peers = Vec::new();
-    for name in &asked.peers {
-        peers.push(Peer::start_named(name, &binary, folder.path())?);
-    }
     let command = format!("cargo xtask bench {}", words.join(" ")).trim_end().to_owned();
-    let names = peers.iter().map(|peer| peer.name).collect();
-    let mut table = Table { peers: names, machine: machine::describe()?, command, rows: Vec::new() };
-    for load in
-        Load::all().into_iter().filter(|load| asked.only.is_empty() || asked.only.iter().any(|id| id == load.id))
-    {
-        println!("{} ...", load.name);
-        table.rows.push(compare(&load, &peers, asked.rounds)?);
+    match &asked.bench {
+        Bench::Links(links) => {
+            let table = links::measure(links, &binary, folder.path(), command)?;
+            publish("Transfers over emulated links", &table, &table.json(), asked.out.as_deref())
+        }
+        Bench::Servers(servers) => {
+            let table = load::measure(servers, &binary, folder.path(), command)?;
+            publish("Server CPU and memory", &table, &table.json(), asked.out.as_deref())
+        }
     }
+}
+
+/// Prints the table, and writes it where it shall go: Markdown and JSON.
+fn publish(title: &str, table: &impl Display, json: &serde_json::Value, out: Option<&Path>) -> Result<()> {
     println!("\n{table}");
-    if let Some(out) = asked.out {
-        let json = serde_json::to_string_pretty(&table.json())?;
-        std::fs::write(out.with_extension("md"), format!("# Server CPU\n\n{table}"))?;
-        std::fs::write(out.with_extension("json"), json + "\n")?;
+    let Some(out) = out else { return Ok(()) };
+    if let Some(folder) = out.parent() {
+        fs::create_dir_all(folder)?;
     }
+    fs::write(out.with_extension("md"), format!("# {title}\n\n{table}"))?;
+    fs::write(out.with_extension("json"), serde_json::to_string_pretty(json)? + "\n")?;
+    println!("Written to {}", out.with_extension("md").display());
     Ok(())
-}
-
-fn understand(words: &[String]) -> Result<Asked> {
-    let list = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
-    let mut asked =
-        Asked { rounds: ROUNDS, only: Vec::new(), peers: list("adaptive,standard,pinned,nginx"), out: None };
-    let mut words = words.iter();
-    while let Some(flag) = words.next() {
-        let value = words.next().with_context(|| format!("{flag} needs a value"))?;
-        match flag.as_str() {
-            "--rounds" => asked.rounds = value.parse().context("--rounds wants a number")?,
-            "--only" => asked.only = list(value),
-            "--peers" => asked.peers = list(value),
-            "--out" => asked.out = Some(value.into()),
-            _ => {
-                bail!("unknown option {flag}: --rounds N, --only {}, --peers {}, --out FILE", Load::ids(), Peer::NAMES)
-            }
-        }
-    }
-    ensure!(asked.rounds > 0, "at least one round");
-    for id in &asked.only {
-        ensure!(Load::all().iter().any(|load| load.id == id), "there is no load `{id}`: {}", Load::ids());
-    }
-    Ok(asked)
-}
-
-/// Runs `load` against all peers in turn.
-fn compare(load: &Load, peers: &[Peer], rounds: usize) -> Result<Row> {
-    let mut row = Row::new(load);
-    for round in 0..=rounds {
-        let measured = peers.iter().map(|peer| load.run(peer, round)).collect::<Result<Vec<_>>>()?;
-        if round > 0 {
-            row.push(measured);
-        }
-    }
-    Ok(row)
 }

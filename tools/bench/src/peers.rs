@@ -1,128 +1,159 @@
-//! The servers under measurement: started here, pinned to core 0, stopped on drop.
+//! The servers under measurement: started here, pinned to core 0, ended on drop.
 
-use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+mod others;
+
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use rustls::ClientConfig;
 
-/// Shared secret of the measured server: of no use anywhere else.
-pub(crate) const SECRET: &str = "only-for-benchmarks-0123456789";
+use crate::UNSYNCED;
+use crate::http::{signed, token};
+use crate::ours::{ADAPTIVE, PINNED, STANDARD, Variant};
+use crate::process::{Process, free_address};
+use crate::tls::Certificate;
+
+/// What [`Peer::start`] knows. `pinned` is the adaptive arm that moves no lever; `unsynced` one whose syncs do nothing.
+pub(crate) const NAMES: &str = "adaptive,standard,pinned,unsynced,tls,nginx,nginx-default,nginx-tls,caddy,prosody,dufs";
 
 /// One running server.
+#[derive(Debug)]
 pub(crate) struct Peer {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) address: SocketAddr,
-    /// Whether a PUT must be signed.
-    pub(crate) signed: bool,
+    /// How to speak TLS with it; `None`: in the clear.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+    pub(crate) proof: Proof,
     /// Root of its files.
     pub(crate) files: PathBuf,
-    child: Child,
+    /// It gets this part of a load: some are so slow that the whole would take minutes.
+    pub(crate) part: u64,
+    process: Process,
+}
+
+/// What a PUT must show.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Proof {
+    /// It takes uploads from everybody.
+    Nothing,
+    /// A signature in the query.
+    Query,
+    /// A token of Prosody's built-in file share, below its path.
+    Token,
+    /// It takes none.
+    Impossible,
+}
+
+/// Where Prosody's file share begins.
+const SHARE: &str = "/file_share/";
+
+impl Proof {
+    /// Target of a PUT, and the header lines that go with it.
+    pub(crate) fn of(self, slot: &str, size: u64) -> Result<(String, String)> {
+        match self {
+            Self::Nothing => Ok((format!("/{slot}"), String::new())),
+            Self::Query => Ok((signed(slot, size)?, String::new())),
+            Self::Token => Ok((format!("{SHARE}{slot}"), format!("Authorization: {}\r\n", token(slot, size)?))),
+            Self::Impossible => bail!("this server takes no uploads"),
+        }
+    }
+
+    /// Target of a GET.
+    pub(crate) fn path(self, slot: &str) -> String {
+        let root = if self == Self::Token { SHARE } else { "/" };
+        format!("{root}{slot}")
+    }
 }
 
 impl Peer {
-    /// What [`Peer::start_named`] knows.
-    pub(crate) const NAMES: &str = "adaptive,standard,pinned,nginx";
-
-    /// Starts the server of that name: an arm of ours (`pinned` is the adaptive one without any lever), or another one.
-    pub(crate) fn start_named(name: &str, binary: &Path, folder: &Path) -> Result<Self> {
+    /// Starts the server of that name with a folder of its own.
+    pub(crate) fn start(name: &str, binary: &Path, folder: &Path) -> Result<Self> {
+        let site = Site { name, binary, folder, address: free_address()? };
         match name {
-            "adaptive" => Self::hmac_file_server("adaptive", "", binary, folder),
-            "standard" => Self::hmac_file_server("standard", "adaptive_buffers = false", binary, folder),
-            "pinned" => Self::hmac_file_server("pinned", "levers = []", binary, folder),
-            "nginx" => Self::nginx(folder),
-            _ => bail!("there is no server `{name}`: {}", Self::NAMES),
-        }
-    }
-
-    fn hmac_file_server(name: &'static str, performance: &str, binary: &Path, folder: &Path) -> Result<Self> {
-        let address = free_address()?;
-        let files = folder.join(name);
-        let config = folder.join(format!("{name}.toml"));
-        let text = format!(
-            "[server]\nlisten_address = \"{address}\"\nstorage_path = \"{}\"\nmin_free_bytes = \"100MB\"\n\
-             [security]\nsecret = \"{SECRET}\"\n[performance]\n{performance}\n[logging]\nlevel = \"warn\"\n",
-            files.display()
-        );
-        fs::write(&config, text)?;
-        let mut command = Command::new("taskset");
-        command.args(["-c", "0"]).arg(binary).arg("--config").arg(&config);
-        Self::start(name, command, address, true, files)
-    }
-
-    fn nginx(folder: &Path) -> Result<Self> {
-        let address = free_address()?;
-        let files = folder.join("nginx");
-        fs::create_dir_all(&files)?;
-        let config = folder.join("nginx.conf");
-        let root = folder.display();
-        // Tuned as the best of its own options for large uploads: whole 1 MiB buffers, written as they come.
-        let text = format!(
-            "daemon off; worker_processes 1; pid {root}/nginx.pid; error_log {root}/nginx.log warn; user root;\n\
-             events {{ worker_connections 1024; }}\n\
-             http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000; types {{}}\n\
-             client_body_temp_path {files}/.tmp; client_body_buffer_size 1m; client_max_body_size 0;\n\
-             server {{ listen {address}; root {files}; location / {{ dav_methods PUT; create_full_put_path on; }} }} }}\n",
-            files = files.display()
-        );
-        fs::write(&config, text)?;
-        let mut command = Command::new("taskset");
-        command.args(["-c", "0", "nginx", "-c"]).arg(&config);
-        Self::start("nginx", command, address, false, files)
-    }
-
-    fn start(
-        name: &'static str,
-        mut command: Command,
-        address: SocketAddr,
-        signed: bool,
-        files: PathBuf,
-    ) -> Result<Self> {
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
-        let mut peer =
-            Self { name, address, signed, files, child: child.with_context(|| format!("cannot start {name}"))? };
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(address).is_err() {
-            if let Some(status) = peer.child.try_wait()? {
-                bail!("{name} ended at once: {status}");
+            "adaptive" => site.ours(&ADAPTIVE, &[], None),
+            "standard" => site.ours(&STANDARD, &[], None),
+            "pinned" => site.ours(&PINNED, &[], None),
+            "unsynced" => {
+                let own = std::env::current_exe()?;
+                site.ours(&ADAPTIVE, &[own.to_str().context("odd path")?, UNSYNCED], None)
             }
-            if Instant::now() > deadline {
-                bail!("{name} does not listen on {address}");
-            }
-            std::thread::sleep(Duration::from_millis(20));
+            "tls" => site.ours(&ADAPTIVE, &[], Some(&Certificate::make(folder, name)?)),
+            "nginx" => site.nginx("client_body_buffer_size 1m;", None),
+            "nginx-default" => site.nginx("", None),
+            "nginx-tls" => site.nginx("client_body_buffer_size 1m;", Some(&Certificate::make(folder, name)?)),
+            "caddy" => site.caddy(),
+            "prosody" => site.prosody(),
+            "dufs" => site.dufs(),
+            _ => bail!("there is no server `{name}`: {NAMES}"),
         }
-        Ok(peer)
+        .with_context(|| format!("cannot start {name}"))
     }
 
-    /// CPU seconds that the server and its children have used so far.
-    pub(crate) fn cpu_seconds(&self) -> Result<f64> {
-        let mut ticks = 0;
-        for process in family(self.child.id())? {
-            let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-            // The command's name, in parentheses, may hold anything: count the fields behind it.
-            let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-            let field =
-                |index: usize| fields.get(index).and_then(|text| text.parse::<u64>().ok()).context("odd /proc stat");
-            ticks += field(11)? + field(12)?;
+    /// The name that it is asked by.
+    pub(crate) fn host(&self) -> String {
+        match self.proof {
+            // A virtual host.
+            Proof::Token => "share.localhost".to_owned(),
+            _ => self.address.to_string(),
         }
-        Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
     }
-}
 
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
-        let _ = self.child.wait();
+    /// CPU time that the server and its children have used so far.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        let times = family(self.process.id())?.into_iter().map(hfs_sock::process_time);
+        Ok(times.sum::<Result<Duration, _>>()?)
+    }
+
+    /// Memory that the server and its children hold, in bytes; what they share counts once.
+    pub(crate) fn memory(&self) -> Result<u64> {
+        let mut sum = 0;
+        for process in family(self.process.id())? {
+            let text = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
+            let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).context("no Pss in smaps_rollup")?;
+            sum += 1024 * line.trim().trim_end_matches(" kB").parse::<u64>()?;
+        }
+        Ok(sum)
     }
 }
 
 fn family(parent: u32) -> Result<Vec<u32>> {
-    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
+    let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
     Ok(std::iter::once(parent).chain(children.split_whitespace().filter_map(|pid| pid.parse().ok())).collect())
 }
 
-fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+/// Where a server is about to start.
+struct Site<'a> {
+    name: &'a str,
+    binary: &'a Path,
+    folder: &'a Path,
+    address: SocketAddr,
+}
+
+impl Site<'_> {
+    fn ours(&self, variant: &Variant<'_>, wrapper: &[&str], certificate: Option<&Certificate>) -> Result<Peer> {
+        let tls = certificate.map(|certificate| {
+            let [cert, key] = [&certificate.chain, &certificate.key].map(|file| file.display());
+            format!("[tls]\ncert = \"{cert}\"\nkey = \"{key}\"\n")
+        });
+        let (config, files) = variant.named(self.name).prepare(self.folder, self.address, &tls.unwrap_or_default())?;
+        let mut words: Vec<_> = wrapper.iter().map(Into::into).collect();
+        words.extend([self.binary.as_os_str().to_owned(), "--config".into(), config.into_os_string()]);
+        let peer = self.start(&words, Proof::Query, files)?;
+        Ok(Peer { tls: certificate.map(Certificate::client).transpose()?, ..peer })
+    }
+
+    /// Starts the words on core 0.
+    fn start<W: AsRef<std::ffi::OsStr>>(&self, words: &[W], proof: Proof, files: PathBuf) -> Result<Peer> {
+        let mut command = Command::new("taskset");
+        command.args(["-c", "0"]).args(words);
+        let log = self.folder.join(format!("{}.log", self.name));
+        let mut process = Process::spawn(&command, &log)?;
+        process.await_answer(self.address, &log)?;
+        let name = self.name.to_owned();
+        Ok(Peer { name, address: self.address, tls: None, proof, files, part: 1, process })
+    }
 }

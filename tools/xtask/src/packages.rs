@@ -38,7 +38,7 @@ const fn program(name: &'static str, program: &'static str, tests: &'static str,
 /// Everything that any test needs.
 pub(crate) const PACKAGES: &[Package] = &[
     program("apache2-bin", "apache2", "documents", "runs the manual's Apache block"),
-    program("caddy", "caddy", "documents", "runs the manual's Caddy block"),
+    program("caddy", "caddy", "documents, bench", "runs the manual's Caddy block"),
     program(
         "curl",
         "curl",

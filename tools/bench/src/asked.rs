@@ -1,0 +1,75 @@
+//! [`Asked`]: the command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::load::Load;
+use crate::peers::NAMES;
+use crate::{links, load};
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) bench: Bench,
+    /// Where the report goes, without its extension.
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// Which of the two measurements.
+#[derive(Debug)]
+pub(crate) enum Bench {
+    /// `--links`.
+    Links(links::Asked),
+    /// Servers side by side on this machine.
+    Servers(load::Asked),
+}
+
+impl Asked {
+    pub(crate) fn understand(words: &[String]) -> Result<Self> {
+        let list = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
+        let mut is_links = false;
+        let (mut rounds, mut jobs, mut span) = (None, 4, Duration::from_secs(30));
+        let (mut only, mut peers, mut out) = (Vec::new(), Vec::new(), None);
+        let mut words = words.iter();
+        while let Some(flag) = words.next() {
+            if flag == "--links" {
+                is_links = true;
+                continue;
+            }
+            let value = words.next().with_context(|| format!("{flag} needs a value\n\n{}", help()))?;
+            let number = || value.parse::<u32>().with_context(|| format!("{flag} wants a number"));
+            match flag.as_str() {
+                "--rounds" => rounds = Some(number()? as usize),
+                "--seconds" => span = Duration::from_secs(number()?.into()),
+                "--jobs" => jobs = number()? as usize,
+                "--only" => only = list(value),
+                "--peers" => peers = list(value),
+                "--out" => out = Some(PathBuf::from(value)),
+                _ => bail!("unknown option {flag}\n\n{}", help()),
+            }
+        }
+        ensure!(rounds != Some(0) && jobs > 0 && !span.is_zero(), "at least one round, one job and one second");
+        // The published report is one of everything.
+        let is_whole = only.is_empty() && peers.is_empty();
+        let name = if is_links { "docs/benchmarks/links" } else { "docs/benchmarks/servers" };
+        let out = out.or_else(|| is_whole.then(|| name.into()));
+        let bench = if is_links {
+            Bench::Links(links::Asked { rounds: rounds.unwrap_or(3), span, jobs, only })
+        } else {
+            Bench::Servers(load::Asked { rounds: rounds.unwrap_or(5), only, peers })
+        };
+        Ok(Self { bench, out })
+    }
+}
+
+fn help() -> String {
+    format!(
+        "cargo xtask bench [--rounds 5] [--only {}] [--peers {NAMES}] [--out FILE]\n\
+         cargo xtask bench --links [--rounds 3] [--seconds 30] [--jobs 4] [--only {}] [--out FILE]\n\
+         A run that leaves nothing out is written to docs/benchmarks.",
+        Load::ids(),
+        links::ids()
+    )
+}

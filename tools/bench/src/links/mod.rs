@@ -1,0 +1,144 @@
+//! `bench --links`: what clients reach over emulated links, standard arm against adaptive arm.
+//!
+//! Each link is a laboratory of its own (`tools/netlab`) whose networks are on cubic, with a server of each arm. A round
+//! is one transfer of each kind in turn, and the turn rotates: A B C, B C A, C A B. Several links run at once: a
+//! transfer at 100 Mbit/s leaves most of a core idle, and the emulator says when it was late.
+
+mod report;
+mod transfer;
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use netlab::{Lab, Setup, Shape};
+
+use crate::machine;
+pub(crate) use report::Table;
+use report::{Goal, Kind, Row};
+use transfer::{Site, Transfer};
+
+/// Which way the bytes of the body go.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Verb {
+    Get,
+    Put,
+}
+
+/// One link and one direction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Case {
+    pub(crate) id: &'static str,
+    pub(crate) name: &'static str,
+    shape: &'static str,
+    verb: Verb,
+    goal: Goal,
+}
+
+const fn case(id: &'static str, name: &'static str, shape: &'static str, verb: Verb, goal: Goal) -> Case {
+    Case { id, name, shape, verb, goal }
+}
+
+/// Everything that is measured. Loss is that of one way, and both ways have it; delays in names are round trips.
+pub(crate) const CASES: [Case; 10] = {
+    use Goal::{NotWorse, Times};
+    use Verb::{Get, Put};
+    [
+        case("get-lossy", "GET, 100 Mbit/s, 40 ms, 2 % loss", "rate=100mbit delay=20ms loss=2%", Get, Times(10.0)),
+        case("get-loss", "GET, 100 Mbit/s, 40 ms, 0.2 % loss", "rate=100mbit delay=20ms loss=0.2%", Get, Times(4.0)),
+        case("get-100-40", "GET, 100 Mbit/s, 40 ms", "rate=100mbit delay=20ms", Get, NotWorse),
+        case("get-100-300", "GET, 100 Mbit/s, 300 ms", "rate=100mbit delay=150ms", Get, NotWorse),
+        case("get-10-40", "GET, 10 Mbit/s, 40 ms", "rate=10mbit delay=20ms", Get, NotWorse),
+        case("get-10-300", "GET, 10 Mbit/s, 300 ms", "rate=10mbit delay=150ms", Get, NotWorse),
+        case("put-100-40", "PUT, 100 Mbit/s, 40 ms", "rate=100mbit delay=20ms", Put, NotWorse),
+        case("put-100-300", "PUT, 100 Mbit/s, 300 ms", "rate=100mbit delay=150ms", Put, NotWorse),
+        case("put-10-40", "PUT, 10 Mbit/s, 40 ms", "rate=10mbit delay=20ms", Put, NotWorse),
+        case("put-10-300", "PUT, 10 Mbit/s, 300 ms", "rate=10mbit delay=150ms", Put, NotWorse),
+    ]
+};
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// Counted transfers of each kind.
+    pub(crate) rounds: usize,
+    /// Of one transfer.
+    pub(crate) span: Duration,
+    /// Links at a time.
+    pub(crate) jobs: usize,
+    /// Their ids; all when empty.
+    pub(crate) only: Vec<String>,
+}
+
+/// Measures what is asked for. `folder` is on a real disk.
+pub(crate) fn measure(asked: &Asked, binary: &Path, folder: &Path, command: String) -> Result<Table> {
+    for id in &asked.only {
+        ensure!(CASES.iter().any(|case| case.id == id), "there is no link `{id}`: {}", ids());
+    }
+    let wanted = |case: &&Case| asked.only.is_empty() || asked.only.iter().any(|id| id == case.id);
+    let cases: Vec<Case> = CASES.iter().filter(wanted).copied().collect();
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<(usize, Row)>> = Mutex::default();
+    std::thread::scope(|scope| {
+        let worker = || -> Result<()> {
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(case) = cases.get(index) else { return Ok(()) };
+                let folder = folder.join(case.id);
+                std::fs::create_dir(&folder)?;
+                let row = compare(case, asked, binary, &folder).with_context(|| case.name)?;
+                println!("{row}");
+                std::fs::remove_dir_all(&folder)?;
+                done.lock().map_err(|_| anyhow::anyhow!("another link failed"))?.push((index, row));
+            }
+        };
+        let workers: Vec<_> = (0..asked.jobs).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|_| bail!("a link panicked")))
+    })?;
+    let mut rows = done.into_inner().unwrap_or_default();
+    rows.sort_by_key(|(index, _)| *index);
+    let rows = rows.into_iter().map(|(_, row)| row).collect();
+    Ok(Table { machine: machine::describe()?, command, span: asked.span, rows })
+}
+
+/// The ids, for the command line.
+pub(crate) fn ids() -> String {
+    CASES.map(|case| case.id).join(",")
+}
+
+/// All rounds of one link.
+fn compare(case: &Case, asked: &Asked, binary: &Path, folder: &Path) -> Result<Row> {
+    let shape = Shape::parse(case.shape)?;
+    let setup = Setup { shape, congestion: Some("cubic".to_owned()), seed: 1 };
+    let lab = Lab::build(&setup)?;
+    let size = size(&shape, asked.span);
+    let site = Site::start(&lab, binary, folder, size)?;
+    let transfer = |kind: Kind, client: u8| Transfer { verb: case.verb, kind, client, span: asked.span };
+    // What the warm one is warm from.
+    site.run(&Transfer { span: asked.span / 2, ..transfer(Kind::Warm, WARM) })?;
+    let mut row = Row::new(case);
+    for round in 0..asked.rounds {
+        let mut turn = Kind::ALL;
+        turn.rotate_left(round % Kind::ALL.len());
+        let mut outcomes = Vec::new();
+        for kind in turn {
+            let client = if kind == Kind::Warm { WARM } else { WARM + 1 + u8::try_from(round)? };
+            outcomes.push((kind, site.run(&transfer(kind, client))?));
+        }
+        row.push(&outcomes);
+    }
+    row.lateness =
+        [netlab::Way::Up, netlab::Way::Down].map(|way| lab.link.counters(way).mean_lateness()).into_iter().max();
+    Ok(row)
+}
+
+/// Number of the client that the server has met before.
+const WARM: u8 = 0;
+
+/// More than a link can carry in time.
+fn size(shape: &Shape, span: Duration) -> u64 {
+    let rate = shape.rate.unwrap_or(1_000_000_000) as f64 / 8.0;
+    (rate * (span.as_secs_f64() + 2.0)) as u64
+}

@@ -1,0 +1,327 @@
+//! [`Load`]: the kinds of work that servers are measured by, and what must be reached.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::client::Client;
+use crate::peers::{Peer, Proof};
+use crate::report::Bound::{AtLeast, AtMost};
+use crate::report::{Goal, Measured, Row, Table, What};
+use crate::{machine, memory};
+
+/// One kind of work.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) id: &'static str,
+    pub(crate) name: &'static str,
+    kind: Kind,
+    size: u64,
+    requests: u64,
+    connections: u64,
+    /// Who does it.
+    peers: &'static [&'static str],
+    pub(crate) goals: &'static [Goal],
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    Get,
+    Put,
+    /// Memory of uploads that trickle.
+    Slow,
+    /// Memory of connections between two requests.
+    Idle,
+}
+
+const GIB: u64 = 1 << 30;
+
+/// Everything that is measured, in the order of the table. Memory comes first: a server that has worked has holes.
+const LOADS: [Load; 7] = {
+    const GET: Load = Load {
+        id: "get-large",
+        name: "GET 1 GiB",
+        kind: Kind::Get,
+        size: GIB,
+        requests: 2,
+        connections: 1,
+        peers: &["adaptive", "standard", "pinned", "nginx", "caddy", "prosody"],
+        goals: &[
+            Goal::ratio("adaptive", What::Cpu, "nginx", AtMost(0.95)),
+            Goal::ratio("adaptive", What::Cpu, "standard", AtMost(1.02)),
+            Goal::ratio("pinned", What::Cpu, "standard", AtMost(1.02)),
+        ],
+    };
+    const MEMORY: Load =
+        Load { kind: Kind::Idle, size: 1 << 20, connections: 900, peers: &["adaptive", "nginx-default"], ..GET };
+    const SMALL: Load = Load { size: 64 << 10, ..GET };
+    [
+        Load {
+            id: "idle",
+            name: "900 idle connections",
+            goals: &[Goal::alone("adaptive", What::Memory, AtMost(4.0))],
+            ..MEMORY
+        },
+        Load {
+            id: "slow",
+            name: "500 slow uploads",
+            kind: Kind::Slow,
+            connections: 500,
+            goals: &[Goal::alone("adaptive", What::Memory, AtMost(8.0))],
+            ..MEMORY
+        },
+        GET,
+        Load {
+            id: "get-small",
+            name: "GET 64 KiB, keep-alive",
+            requests: 20_000,
+            connections: 4,
+            goals: &[
+                Goal::ratio("adaptive", What::Cpu, "nginx", AtMost(0.95)),
+                Goal::ratio("pinned", What::Cpu, "standard", AtMost(1.02)),
+            ],
+            ..SMALL
+        },
+        Load {
+            id: "get-tls",
+            name: "GET 1 GiB, TLS 1.3",
+            peers: &["tls", "nginx-tls"],
+            goals: &[Goal::ratio("tls", What::Cpu, "nginx-tls", AtMost(0.55))],
+            ..GET
+        },
+        Load {
+            id: "put-large",
+            name: "PUT 1 GiB",
+            kind: Kind::Put,
+            requests: 1,
+            peers: &["adaptive", "standard", "pinned", "nginx", "nginx-default", "prosody"],
+            goals: &[
+                Goal::ratio("adaptive", What::Cpu, "nginx", AtMost(1.0)),
+                Goal::ratio("adaptive", What::Cpu, "standard", AtMost(0.35)),
+                Goal::ratio("adaptive", What::Throughput, "standard", AtLeast(2.0)),
+                Goal::alone("adaptive", What::Tail, AtMost(0.05)),
+            ],
+            ..GET
+        },
+        Load {
+            id: "put-small",
+            name: "PUT 64 KiB, 32 clients",
+            kind: Kind::Put,
+            requests: 1600,
+            connections: 32,
+            peers: &["adaptive", "standard", "pinned", "unsynced", "nginx"],
+            goals: &[
+                Goal::ratio("adaptive", What::Cpu, "nginx", AtMost(1.8)),
+                Goal::ratio("adaptive", What::Throughput, "unsynced", AtLeast(0.6)),
+                Goal::ratio("pinned", What::Cpu, "standard", AtMost(1.02)),
+            ],
+            ..SMALL
+        },
+    ]
+};
+
+/// What the command line asks for; everything where a list is empty.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// Counted rounds.
+    pub(crate) rounds: usize,
+    /// Loads.
+    pub(crate) only: Vec<String>,
+    /// Servers.
+    pub(crate) peers: Vec<String>,
+}
+
+/// Measures what is asked for. `folder` is on a real disk.
+pub(crate) fn measure(asked: &Asked, binary: &Path, folder: &Path, command: String) -> Result<Table> {
+    for id in &asked.only {
+        ensure!(LOADS.iter().any(|load| load.id == id), "there is no load `{id}`: {}", Load::ids());
+    }
+    pin_to(1)?;
+    let mut running = BTreeMap::new();
+    let mut table = Table { machine: machine::describe()?, command, rows: Vec::new() };
+    for load in LOADS.iter().filter(|load| asked.only.is_empty() || asked.only.iter().any(|id| id == load.id)) {
+        println!("{} ...", load.name);
+        let names: Vec<&str> = load.servers(&asked.peers);
+        let row = match load.kind {
+            Kind::Slow | Kind::Idle => load.hold(&names, asked.rounds, binary, folder)?,
+            Kind::Get | Kind::Put => {
+                for name in &names {
+                    if !running.contains_key(*name) {
+                        running.insert((*name).to_owned(), Peer::start(name, binary, folder)?);
+                    }
+                }
+                let peers: Vec<&Peer> = names.iter().map(|name| &running[*name]).collect();
+                load.compare(&peers, asked.rounds)?
+            }
+        };
+        println!("{row}");
+        table.rows.push(row);
+    }
+    Ok(table)
+}
+
+impl Load {
+    /// Their names on the command line.
+    pub(crate) fn ids() -> String {
+        LOADS.map(|load| load.id).join(",")
+    }
+
+    /// What the CPU is divided by, and its name.
+    pub(crate) fn unit(&self) -> (&'static str, f64) {
+        if self.size == GIB { ("CPU-s/GiB", 1.0) } else { ("CPU-us/request", 1e6) }
+    }
+
+    /// Those that are wanted; others than usual where they are named.
+    fn servers<'a>(&self, wanted: &'a [String]) -> Vec<&'a str>
+    where
+        Self: 'a,
+    {
+        if wanted.is_empty() {
+            return self.peers.to_vec();
+        }
+        wanted.iter().map(String::as_str).collect()
+    }
+
+    /// Rounds in which each server has its turn, and each is the first once in a while. The first round is not counted.
+    fn compare(&self, peers: &[&Peer], rounds: usize) -> Result<Row> {
+        let mut row = Row::new(self, peers.iter().map(|peer| peer.name.clone()).collect());
+        for round in 0..=rounds {
+            for turn in 0..peers.len() {
+                let index = (turn + round) % peers.len();
+                let measured = self.run(peers[index], round)?;
+                if round > 0 {
+                    row.push(index, measured);
+                }
+            }
+        }
+        Ok(row)
+    }
+
+    /// The same for memory: with servers that have done nothing else.
+    fn hold(&self, names: &[&str], rounds: usize, binary: &Path, folder: &Path) -> Result<Row> {
+        let mut row = Row::new(self, names.iter().map(|name| (*name).to_owned()).collect());
+        for round in 0..rounds {
+            for (index, name) in names.iter().enumerate() {
+                let folder = folder.join(format!("{}-{name}-{round}", self.id));
+                fs::create_dir(&folder)?;
+                let peer = Peer::start(name, binary, &folder)?;
+                let each = match self.kind {
+                    Kind::Slow => memory::of_slow_uploads(&peer, self.connections, self.size)?,
+                    _ => memory::of_idle_connections(&peer, self.connections)?,
+                };
+                row.push(index, Measured { memory: each, ..Measured::default() });
+            }
+        }
+        Ok(row)
+    }
+
+    /// One round against `peer`: CPU and wall time per GiB or per request.
+    fn run(&self, peer: &Peer, round: usize) -> Result<Measured> {
+        if self.kind == Kind::Get && round == 0 {
+            self.provide(peer)?;
+        }
+        if self.kind == Kind::Put {
+            warm_memory(self.size * self.requests);
+        }
+        let (cpu, begin) = (peer.cpu()?, Instant::now());
+        let tail = self.transfer(peer, round).with_context(|| format!("{} at {}", self.name, peer.name))?;
+        let (wall, cpu) = (begin.elapsed(), peer.cpu()? - cpu);
+        if self.kind == Kind::Put && self.size == GIB {
+            // Room on the disk.
+            remove_large(&peer.files);
+        }
+        let amount = self.amount(peer);
+        Ok(Measured {
+            cpu: cpu.as_secs_f64() / amount,
+            wall: wall.as_secs_f64() / amount,
+            tail: tail / wall.as_secs_f64(),
+            ..Measured::default()
+        })
+    }
+
+    /// GiB or requests of one round at this server.
+    fn amount(&self, peer: &Peer) -> f64 {
+        self.requests as f64 / peer.part as f64
+    }
+
+    /// Size and number of its requests: a slow server gets smaller large files or fewer small ones.
+    fn share(&self, peer: &Peer) -> (u64, u64) {
+        if self.size == GIB { (self.size / peer.part, self.requests) } else { (self.size, self.requests / peer.part) }
+    }
+
+    /// Puts there what downloads fetch.
+    fn provide(&self, peer: &Peer) -> Result<()> {
+        let (size, _) = self.share(peer);
+        if peer.proof == Proof::Impossible {
+            let file = peer.files.join(self.slot("source"));
+            fs::create_dir_all(file.parent().context("a slot has a folder")?)?;
+            return Ok(fs::write(file, vec![b'x'; usize::try_from(size)?])?);
+        }
+        Client::connect(peer)?.put(peer, &self.slot("source"), size).map(drop)
+    }
+
+    /// All requests of a round; returns the seconds from the last byte of the last upload to its answer.
+    fn transfer(&self, peer: &Peer, round: usize) -> Result<f64> {
+        let (size, requests) = self.share(peer);
+        let next = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            let worker = || -> Result<f64> {
+                let mut client = Client::connect(peer)?;
+                let mut tail = 0.0;
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= requests {
+                        return Ok(tail);
+                    }
+                    match self.kind {
+                        Kind::Put => {
+                            let slot = self.slot(&format!("{round}-{number}"));
+                            tail = client.put(peer, &slot, size)?.as_secs_f64();
+                        }
+                        _ => client.get(peer, &peer.proof.path(&self.slot("source")), size)?,
+                    }
+                }
+            };
+            let workers: Vec<_> = (0..self.connections).map(|_| scope.spawn(worker)).collect();
+            let mut tails =
+                workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| bail!("a client panicked")));
+            tails.try_fold(0.0, |longest: f64, tail| Ok(longest.max(tail?)))
+        })
+    }
+
+    fn slot(&self, name: &str) -> String {
+        // Two parts: the file share of Prosody knows a random one and a name.
+        format!("{}-{name}/blob.bin", self.id)
+    }
+}
+
+/// Keeps the load off the servers' core.
+fn pin_to(cpu: usize) -> Result<()> {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(cpu);
+    rustix::thread::sched_setaffinity(None, &set).context("two cores are needed")
+}
+
+/// Touches as much memory as the page cache is about to need: in a virtual machine, the first touch of memory that was
+/// freed some time ago costs ten times as much, and would fall upon whoever comes first.
+fn warm_memory(bytes: u64) {
+    let pages = usize::try_from(bytes + bytes / 4).unwrap_or(usize::MAX) / 4096;
+    let mut memory: Vec<u8> = Vec::with_capacity(pages * 4096);
+    for _ in 0..pages {
+        memory.push(1);
+        memory.resize(memory.len() + 4095, 0);
+    }
+    std::hint::black_box(&memory);
+}
+
+fn remove_large(files: &Path) {
+    for entry in fs::read_dir(files).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("put-large-") {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Configurations of our own server: the arms, and what else is compared.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::http::SECRET;
+
+/// One way to run it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Variant<'a> {
+    pub(crate) name: &'a str,
+    /// Lines of `[performance]`.
+    performance: &'static str,
+}
+
+pub(crate) const ADAPTIVE: Variant<'static> = Variant { name: "adaptive", performance: "" };
+pub(crate) const STANDARD: Variant<'static> = Variant { name: "standard", performance: "adaptive_buffers = false" };
+/// The adaptive arm that measures and moves no lever: what adapting costs.
+pub(crate) const PINNED: Variant<'static> = Variant { name: "pinned", performance: "levers = []" };
+
+impl Variant<'_> {
+    /// The same under another name.
+    pub(crate) fn named<'a>(&self, name: &'a str) -> Variant<'a> {
+        Variant { name, performance: self.performance }
+    }
+
+    /// Writes its configuration into `folder` and makes the folder of its files; returns both paths.
+    pub(crate) fn prepare(&self, folder: &Path, address: SocketAddr, more: &str) -> Result<(PathBuf, PathBuf)> {
+        let (name, performance) = (self.name, self.performance);
+        let files = folder.join(name);
+        let config = folder.join(format!("{name}.toml"));
+        let text = format!(
+            "[server]\nlisten_address = \"{address}\"\nstorage_path = \"{}\"\nmin_free_bytes = \"100MB\"\n\
+             [security]\nsecret = \"{SECRET}\"\n[performance]\n{performance}\n[logging]\nlevel = \"warn\"\n{more}",
+            files.display()
+        );
+        fs::write(&config, text)?;
+        Ok((config, files))
+    }
+}
