@@ -7,12 +7,14 @@
 //! tests. Linux, and root (or `unshare --user --map-root-user`).
 
 mod congestion;
+mod dice;
 mod emulator;
 mod lab;
 mod line;
 mod namespace;
 mod shape;
 
+pub use dice::Dice;
 pub use emulator::{Counters, Emulator, Way};
 pub use lab::{Lab, SERVER, Setup, connect, permission};
 pub use namespace::{Namespace, TcpCounters};

@@ -1,6 +1,8 @@
 //! `cargo xtask netlab`: a link to try things on.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
 
+mod record;
+
 use std::io::stdin;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
@@ -12,11 +14,13 @@ const HELP: &str = "\
 A link between two network namespaces, for as long as this program runs
 
   cargo xtask netlab SHAPE... [--congestion NAME] [-- COMMAND...]
+  cargo xtask netlab record FILE
 
 SHAPE is a profile, or figures that change the one before:
   rate=20mbit delay=30ms jitter=5ms loss=1% queue=300ms mtu=1420   (delay, jitter, loss: one way)
 COMMAND runs on the client's side; $NETLAB_SERVER and $NETLAB_CLIENT are the words that run a program on either side.
 Without one, lines of standard input change the link: figures, `down`, `up`, `stat`; the end of input ends it.
+`record` writes what TCP knows of links of every kind, for the table by which the server guesses.
 
 Profiles:";
 
@@ -35,6 +39,12 @@ fn laboratory(words: &[String]) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     become_root(words)?;
+    if let [chore, file] = words
+        && chore == "record"
+    {
+        record::record(file)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
     let lab = Lab::build(&understand(&words[..end])?)?;
     let (server, client) = (lab.server.wrapper().join(" "), lab.client.wrapper().join(" "));

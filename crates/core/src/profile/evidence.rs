@@ -19,6 +19,8 @@ pub struct Evidence {
 
 /// Samples before the variation of the round trip means something.
 const SETTLED: u32 = 8;
+/// Data segments of ours before that.
+pub(super) const TELLING_SEGMENTS: u64 = 8;
 /// Loss above this share, with the round trip near its shortest.
 const LOSSY: f64 = 0.005;
 /// Segment sizes of Ethernet (with and without timestamps), of PPPoE, and of loopback: no tunnel.
@@ -31,7 +33,10 @@ impl Evidence {
         let Some(last) = seen.last else { return Self::default() };
         let shortest = seen.min_rtt.unwrap_or(last.rtt);
         let over = |rtt: std::time::Duration, factor: f64| rtt.as_secs_f64() > factor * shortest.as_secs_f64();
-        let is_queued = over(last.rtt, 1.5);
+        // While we only receive, the kernel keeps the round trip that it began with and half of it as its variation; then
+        // only the receiver's own figure shows a queue.
+        let has_sent = last.segments_out.is_none_or(|segments| segments >= TELLING_SEGMENTS);
+        let is_queued = over(last.rtt, 1.5) || last.receive_rtt.is_some_and(|rtt| !has_sent && over(rtt, 1.5));
         let lost = seen.loss.unwrap_or(0.0);
         let disordered = last
             .out_of_order
@@ -43,7 +48,7 @@ impl Evidence {
             multipath: last.subflows > 1,
             lossy: !is_queued && (lost > LOSSY || disordered),
             bloated: over(last.rtt, 2.0) || last.receive_rtt.is_some_and(|rtt| over(rtt, 2.0)),
-            jittery: seen.samples >= SETTLED && last.rtt_var.as_secs_f64() > 0.25 * last.rtt.as_secs_f64(),
+            jittery: has_sent && seen.samples >= SETTLED && last.rtt_var.as_secs_f64() > 0.25 * last.rtt.as_secs_f64(),
             tunnelled: (500..1428).contains(&mss) && !PLAIN_MSS.contains(&mss),
         }
     }

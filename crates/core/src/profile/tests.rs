@@ -118,6 +118,18 @@ fn evidence_is_what_the_figures_show() {
 }
 
 #[test]
+fn an_upload_shows_neither_jitter_nor_radio_loss_by_figures_that_stand_still() {
+    // What the kernel says while it only receives: the first round trip, half of it, and holes from a full queue.
+    let mut upload = seen(ms(10), 1 << 20);
+    let last = upload.last.unwrap();
+    let standing = PathSample { rtt_var: ms(5), segments_out: Some(0), receive_rtt: Some(ms(18)), ..last };
+    upload.last = Some(PathSample { out_of_order: Some(50), segments_in: Some(1000), ..standing });
+    assert_eq!(Evidence::of(&upload), Evidence::default());
+    upload.last = Some(PathSample { receive_rtt: Some(ms(11)), ..upload.last.unwrap() });
+    assert_eq!(Evidence::of(&upload).names().collect::<Vec<_>>(), ["lossy-not-congested"], "without a queue it does");
+}
+
+#[test]
 fn a_guess_needs_figures_and_says_how_sure_it_is() {
     let hints = Hints { agent: None, fingerprints: true };
     assert_eq!(guess(&Snapshot::default(), &hints), Guess::default());

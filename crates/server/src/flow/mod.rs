@@ -12,6 +12,8 @@ mod engine;
 mod memory;
 mod profiles;
 #[cfg(test)]
+mod recorded;
+#[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

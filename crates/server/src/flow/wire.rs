@@ -163,7 +163,7 @@ fn complain_of_unsent(error: &std::io::Error) {
     }
 }
 
-fn of_kernel(info: &hfs_sock::TcpInfo, congestion: Option<&str>) -> PathSample {
+pub(super) fn of_kernel(info: &hfs_sock::TcpInfo, congestion: Option<&str>) -> PathSample {
     let micros = |micros: u32| Duration::from_micros(micros.into());
     let span = |micros: Option<u64>| micros.map(Duration::from_micros);
     PathSample {
