@@ -17,6 +17,7 @@ mod documents;
 mod ejabberd;
 mod http2;
 mod lanes;
+mod links;
 mod logs;
 mod malformed;
 mod manager;

@@ -1,0 +1,112 @@
+//! Real transfers over emulated links: loss, and an outage in the middle. Needs root: elsewhere it fails and says so.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use netlab::{Lab, SERVER, Setup, Shape, connect};
+
+use crate::rig::http::{Response, exchange};
+use crate::rig::server::{SECRET, TestServer};
+use crate::rig::{free_port, sign};
+
+/// A laboratory whose hosts are on cubic, as most are, and this thread in its server's network.
+#[track_caller]
+fn lab(shape: &str) -> Lab {
+    let shape = Shape::parse(shape).expect("a shape");
+    let lab = Lab::build(&Setup { shape, congestion: Some("cubic".to_owned()), seed: 1 });
+    let lab = lab.unwrap_or_else(|error| panic!("{error:#}"));
+    lab.server.enter().expect("the server's network");
+    lab
+}
+
+/// A server that the laboratory's clients reach at the returned address.
+#[track_caller]
+fn server(adaptive: bool) -> (TestServer, SocketAddr) {
+    let port = free_port();
+    let server = TestServer::builder()
+        .port(port)
+        .set("server.listen_address", &format!("\"0.0.0.0:{port}\""))
+        .set("performance.adaptive_buffers", &adaptive.to_string())
+        .set("performance.optimization_logging", "true")
+        .start();
+    (server, SocketAddr::from((SERVER, port)))
+}
+
+fn noise(length: usize) -> Vec<u8> {
+    (0..length as u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect()
+}
+
+#[track_caller]
+fn get(lab: &Lab, server: SocketAddr, slot: &str) -> Response {
+    lab.client.run(|| Ok(exchange(server, "GET", &format!("/{slot}"), &[], None)?)).expect("an answer")
+}
+
+/// Body bytes of a download that arrive within the time.
+#[track_caller]
+fn arrive(lab: &Lab, server: SocketAddr, slot: &str, span: Duration) -> u64 {
+    let begin = Instant::now();
+    let read = || -> anyhow::Result<u64> {
+        let mut stream: TcpStream = connect(Lab::client_address(1), server)?;
+        write!(stream, "GET /{slot} HTTP/1.1\r\nHost: x\r\n\r\n")?;
+        stream.set_read_timeout(Some(Duration::from_millis(200)))?;
+        let (mut arrived, mut piece) = (0, vec![0; 1 << 16]);
+        while begin.elapsed() < span {
+            arrived += stream.read(&mut piece).unwrap_or(0) as u64;
+        }
+        Ok(arrived)
+    };
+    lab.client.run(read).expect("a download")
+}
+
+#[test]
+fn a_lossy_link_gets_bbr_and_every_byte() {
+    let lab = lab("rate=100mbit delay=20ms loss=2%");
+    let body = noise(6 << 20);
+    let (standard, at) = server(false);
+    assert_eq!(standard.put("s/file.bin", &body).status, 201);
+    let span = Duration::from_secs(3);
+    let usual = arrive(&lab, at, "s/file.bin", span) as f64 / span.as_secs_f64();
+
+    let (adaptive, at) = server(true);
+    assert_eq!(adaptive.put("s/file.bin", &body).status, 201);
+    let begin = Instant::now();
+    let answer = get(&lab, at, "s/file.bin");
+    let reached = body.len() as f64 / begin.elapsed().as_secs_f64();
+    assert_eq!(answer.status, 200);
+    assert!(answer.body == body, "other bytes arrived");
+    println!("standard {:.1} Mbit/s, adaptive {:.1} Mbit/s", usual * 8e-6, reached * 8e-6);
+    // How much better it is depends on the machine: `cargo xtask bench --links` says it.
+    assert!(reached >= usual / 2.0, "{reached} bytes a second instead of {usual}");
+    assert!(adaptive.metric("hfs_congestion_switches_total") >= 1);
+    let log = adaptive.log();
+    let explained = |line: &str| line.contains("Plan changed") && line.contains("congestion") && line.contains("bbr");
+    assert!(log.lines().any(explained), "nobody says why:\n{log}");
+}
+
+#[test]
+fn transfers_survive_an_outage_in_their_middle() {
+    let lab = lab("rate=20mbit delay=15ms");
+    let body = noise(5_000_000);
+    let (server, at) = server(true);
+    assert_eq!(server.put("s/down.bin", &body).status, 201);
+    let put = || {
+        let target = format!("/s/up.bin?{}", sign::v1(SECRET, "s/up.bin", body.len() as u64));
+        lab.client.run(|| Ok(exchange(at, "PUT", &target, &[], Some(&body))?)).expect("an answer")
+    };
+    let begin = Instant::now();
+    std::thread::scope(|scope| {
+        let (up, down) = (scope.spawn(put), scope.spawn(|| get(&lab, at, "s/down.bin")));
+        // Half of what two seconds carry is on its way.
+        std::thread::sleep(Duration::from_secs(1));
+        lab.link.down();
+        std::thread::sleep(Duration::from_secs(5));
+        lab.link.up();
+        assert!(!up.is_finished() && !down.is_finished(), "nothing was in the middle");
+        assert_eq!(up.join().expect("the upload").status, 201);
+        assert!(down.join().expect("the download").body == body, "other bytes arrived");
+    });
+    println!("both took {:?}", begin.elapsed());
+    assert!(server.get("s/up.bin").body == body, "other bytes were stored");
+    server.assert_whole();
+}
