@@ -4,6 +4,8 @@
 //! on working. Counters get their `_total` from the encoder: registered without it, exposed with it. Every series is
 //! there from the first scrape. Answers of `/metrics` are [`Metrics::encode`] with [`CONTENT_TYPE`].
 
+mod in_flight;
+mod register;
 #[cfg(test)]
 mod tests;
 
@@ -14,14 +16,16 @@ use hfs_core::ByteSize;
 use hfs_core::auth::Proof;
 use hfs_core::pace::{self, Arm};
 use hfs_core::profile::Quality;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, text};
+use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::{Metric, Registry};
+use prometheus_client::registry::Registry;
 
+pub use self::in_flight::InFlight;
+use self::register::{add, family, histogram, pairs, register, unknown};
 use super::labels::{
     ArmLabel, AuthOutcome, Direction, Method, ProofLabel, QualityLabel, ReloadOutcome, StatusClass, TransferOutcome,
     UploadRefusal,
@@ -368,31 +372,9 @@ impl Metrics {
         self.store_free.set(free.as_u64() as f64);
     }
 
-    /// A connection is open until the guard is dropped.
-    pub fn connection_opened(&self) -> InFlight {
-        InFlight::new(&self.connections)
-    }
-
     /// A request is being handled until the guard is dropped.
     pub fn request_started(&self) -> InFlight {
         InFlight::new(&self.active_requests)
-    }
-}
-
-/// Something that is going on; counted until dropped.
-#[derive(Debug)]
-pub struct InFlight(Gauge);
-
-impl InFlight {
-    fn new(gauge: &Gauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 
@@ -402,41 +384,4 @@ fn finished(duration: &Histogram, errors: &Counter, outcome: TransferOutcome, el
     } else {
         errors.inc();
     }
-}
-
-fn register<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
-    registry.register(name, help, metric.clone());
-    metric
-}
-
-fn add<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
-    register(registry, name, help, M::default())
-}
-
-fn histogram(registry: &mut Registry, name: &str, help: &str, buckets: &[f64]) -> Histogram {
-    register(registry, name, help, Histogram::new(buckets.iter().copied()))
-}
-
-fn unknown() -> Gauge<f64, AtomicU64> {
-    let gauge = Gauge::default();
-    gauge.set(f64::NAN);
-    gauge
-}
-
-/// A family with a series for each of `labels` from the start: a rate over a series that appears with its first event
-/// misses that event.
-fn family<L>(registry: &mut Registry, name: &str, help: &str, labels: impl Iterator<Item = L>) -> Family<L, Counter>
-where
-    L: Clone + std::hash::Hash + Eq + EncodeLabelSet + std::fmt::Debug + Send + Sync + 'static,
-    Family<L, Counter>: EncodeMetric,
-{
-    let family = Family::<L, Counter>::default();
-    for labels in labels {
-        drop(family.get_or_create(&labels));
-    }
-    register(registry, name, help, family)
-}
-
-fn pairs<A: Copy, B: Copy, L>(a: &'static [A], b: &'static [B], join: fn(A, B) -> L) -> impl Iterator<Item = L> {
-    a.iter().flat_map(move |&a| b.iter().map(move |&b| join(a, b)))
 }
