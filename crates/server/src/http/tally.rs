@@ -86,6 +86,10 @@ impl ConnectionEvents for Metrics {
         self.connections.dec();
     }
 
+    fn rejected(&self) {
+        self.connections_rejected.inc();
+    }
+
     fn crowded(&self) {
         self.connections_crowded.inc();
     }

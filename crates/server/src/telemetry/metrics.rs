@@ -81,6 +81,8 @@ pub struct Metrics {
     pub active_requests: Gauge,
     /// Open connections.
     pub connections: Gauge,
+    /// Connections refused before any request.
+    pub connections_rejected: Counter,
     /// Connections closed at once, since their client held its share.
     pub connections_crowded: Counter,
     /// Answered requests.
@@ -202,6 +204,11 @@ impl Metrics {
             download_size: histogram(&mut r, "download_size_bytes", "Bytes sent by complete downloads", &SIZES),
             active_requests: add(&mut r, "active_connections_total", "Requests being handled"),
             connections: add(&mut r, "hfs_connections", "Open connections"),
+            connections_rejected: add(
+                &mut r,
+                "hfs_connections_rejected",
+                "Connections refused before any request: broken TLS, a malformed PROXY header",
+            ),
             connections_crowded: add(
                 &mut r,
                 "hfs_connections_crowded",

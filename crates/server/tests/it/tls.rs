@@ -141,5 +141,6 @@ fn what_is_no_tls_gets_no_answer_and_costs_no_connection() {
     assert!(!plain.windows(4).any(|bytes| bytes == b"HTTP"), "{plain:?}");
     assert!(speak(b"").is_empty(), "a silent client");
     assert!(speak(b"\x16\x03\x01").is_empty(), "a client that stops in its hello");
+    assert_eq!(server.metric("hfs_connections_rejected_total"), 3);
     assert!(server.is_healthy());
 }

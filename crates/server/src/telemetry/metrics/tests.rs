@@ -24,6 +24,7 @@ fn the_names_stay_as_operators_know_them() {
     download_size_bytes Bytes sent by complete downloads.
     active_connections_total Requests being handled.
     hfs_connections Open connections.
+    hfs_connections_rejected Connections refused before any request: broken TLS, a malformed PROXY header.
     hfs_connections_crowded Connections closed at once: their client holds its share.
     hfs_requests Requests answered.
     hfs_transfers Transfers ended.
