@@ -68,7 +68,7 @@ class Wire:
             frame.flags.add("END_HEADERS")
         return frame.serialize()
 
-    def outcome(self, patience=4.0):
+    def outcome(self, patience=15.0):
         """Reads until an error, an end, or a whole answer on any stream."""
         status, refused, until = None, False, time.monotonic() + patience
         while time.monotonic() < until and not refused:
