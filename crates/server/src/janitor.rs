@@ -6,8 +6,6 @@
 
 mod trust;
 
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +17,7 @@ use crate::app::{App, BuryError};
 use crate::clock::{self, Stopwatch};
 use crate::download;
 use crate::http::context::Chain;
-use crate::meta::{Farewell, MetaStore};
+use crate::meta::{Farewell, MetaError, MetaStore};
 use trust::{Past, Trust};
 
 /// Between two looks at whether the storage works again, and holds back what it should.
@@ -43,7 +41,7 @@ pub async fn run(app: Arc<App>) {
 async fn expire(app: &App, clock: &Clock) {
     loop {
         sleep(app.config().storage.cleanup_interval).await;
-        if !clock.is_believed() {
+        if !clock.is_believed(app) {
             debug!("Nothing expires by a clock that is not believed");
             continue;
         }
@@ -60,7 +58,7 @@ async fn make_rounds(app: &App, clock: &Clock) {
         sleep(ROUND).await;
         app.probe().await;
         app.take_reserve().await;
-        clock.is_believed();
+        clock.is_believed(app);
     }
 }
 
@@ -103,35 +101,36 @@ pub async fn remove_expired(app: &App) -> Result<usize, BuryError> {
 struct Clock {
     watch: Stopwatch,
     trust: Mutex<Trust>,
-    /// What the log says.
-    is_said_believed: AtomicBool,
 }
 
 impl Clock {
     async fn begin(app: &App) -> Self {
-        let trust = Trust::begin(past(app.meta()).await, clock::now());
-        Self { watch: Stopwatch::start(), trust: Mutex::new(trust), is_said_believed: AtomicBool::new(true) }
+        let past = past(app.meta()).await.unwrap_or_else(|failure| {
+            warn!(error = %Chain(&failure), "It is not known when the clock was last believed");
+            Past::Forgotten
+        });
+        let trust = Trust::begin(past, clock::now());
+        Self { watch: Stopwatch::start(), trust: Mutex::new(trust) }
     }
 
-    fn is_believed(&self) -> bool {
+    fn is_believed(&self, app: &App) -> bool {
         // Each change inside is one assignment: a panic leaves nothing half done.
         let mut trust = self.trust.lock().unwrap_or_else(PoisonError::into_inner);
         let is_believed = trust.look(clock::now(), self.watch.elapsed());
-        if self.is_said_believed.swap(is_believed, Relaxed) != is_believed {
-            if is_believed {
-                info!("The clock is believed again: what has expired is removed");
-            } else {
-                warn!(
-                    "The clock is far from where it was: nothing is removed until it is back, or was steady for a day"
-                );
-            }
+        let was_paused = app.metrics().janitor_paused.set(i64::from(!is_believed));
+        match (was_paused, is_believed) {
+            (0, false) => warn!(
+                "The clock is far from where it was: nothing is removed until it is back, or was steady for a day"
+            ),
+            (1, true) => info!("The clock is believed again: what has expired is removed"),
+            _ => {}
         }
         is_believed
     }
 
     /// For the next process.
     async fn remember(&self, app: &App) {
-        if !self.is_believed() {
+        if !self.is_believed(app) {
             return;
         }
         if let Err(failure) = app.meta().set_note(NOTE, &clock::now().as_unix().to_string()).await {
@@ -140,13 +139,12 @@ impl Clock {
     }
 }
 
-async fn past(meta: &dyn MetaStore) -> Past {
-    let noted = meta.note(NOTE).await.ok().flatten().and_then(|note| note.parse().ok());
-    match noted {
-        Some(at) => Past::Believed(Timestamp::from_unix(at)),
-        None if meta.page(None, 1).await.is_ok_and(|page| page.is_empty()) => Past::Nothing,
-        None => Past::Forgotten,
+async fn past(meta: &dyn MetaStore) -> Result<Past, MetaError> {
+    if let Some(at) = meta.note(NOTE).await?.and_then(|note| note.parse().ok()) {
+        return Ok(Past::Believed(Timestamp::from_unix(at)));
     }
+    let is_empty = meta.page(None, 1).await?.is_empty();
+    Ok(if is_empty { Past::Nothing } else { Past::Forgotten })
 }
 
 #[cfg(test)]
@@ -240,19 +238,21 @@ mod tests {
     #[tokio::test]
     async fn the_clock_of_a_store_with_files_is_remembered_from_process_to_process() {
         let rig = expiring(&[("a/1", Some(-1))]).await;
-        assert_eq!(past(rig.app.meta()).await, Past::Forgotten);
+        assert_eq!(past(rig.app.meta()).await.unwrap(), Past::Forgotten);
         Clock::begin(&rig.app).await.remember(&rig.app).await;
-        assert_eq!(past(rig.app.meta()).await, Past::Forgotten, "what is not believed is not remembered");
+        assert_eq!(past(rig.app.meta()).await.unwrap(), Past::Forgotten, "what is not believed is not remembered");
         note_the_time(&rig).await;
         let clock = Clock::begin(&rig.app).await;
-        assert!(clock.is_believed());
+        assert!(clock.is_believed(&rig.app));
         clock.remember(&rig.app).await;
-        assert!(matches!(past(rig.app.meta()).await, Past::Believed(at) if clock::now().as_unix() - at.as_unix() < 60));
+        assert!(
+            matches!(past(rig.app.meta()).await.unwrap(), Past::Believed(at) if clock::now().as_unix() - at.as_unix() < 60)
+        );
     }
 
     #[tokio::test]
     async fn the_clock_of_an_empty_store_is_believed() {
-        assert_eq!(past(Rig::new().app.meta()).await, Past::Nothing);
+        assert_eq!(past(Rig::new().app.meta()).await.unwrap(), Past::Nothing);
     }
 
     #[tokio::test(start_paused = true)]
@@ -262,6 +262,7 @@ mod tests {
         let janitor = tokio::spawn(run(Arc::clone(&rig.app)));
         sleep(Duration::from_secs(600)).await;
         assert_eq!((rig.store.places().len(), log.lines_with("nothing is removed").len()), (1, 1));
+        assert_eq!(rig.metric("hfs_janitor_paused"), 1.0);
         janitor.abort();
     }
 }

@@ -101,6 +101,8 @@ pub struct Metrics {
     pub store_free: Gauge<f64, AtomicU64>,
     /// Configuration reloads.
     pub config_reloads: Family<ReloadLabels, Counter>,
+    /// 1 while the clock is not believed, and nothing that expires is removed.
+    pub janitor_paused: Gauge,
     /// Expired blobs that the janitor removed.
     pub janitor_removed: Counter,
     /// Commits of the metadata; hand a clone to [`SqliteMeta::open_counted`](crate::meta::sqlite::SqliteMeta).
@@ -246,6 +248,11 @@ impl Metrics {
                 "hfs_config_reloads",
                 "Configuration reloads",
                 ReloadOutcome::ALL.iter().map(|&outcome| ReloadLabels { outcome }),
+            ),
+            janitor_paused: add(
+                &mut r,
+                "hfs_janitor_paused",
+                "1 while the clock is not believed and nothing is removed",
             ),
             janitor_removed: add(&mut r, "hfs_janitor_removed", "Expired files removed"),
             meta_commits: add(&mut r, "hfs_meta_commits", "Commits of the metadata"),

@@ -36,6 +36,7 @@ fn a_clock_that_jumps_under_load_removes_nothing_and_cuts_nobody() {
             wait_until("two looks", Duration::from_secs(10), || {
                 server.log().matches("not believed").count() > looks + 1
             });
+            assert_eq!(server.metric("hfs_janitor_paused"), 1);
         }
         let stored = server.stored();
         for (slot, _) in &limits[1..] {
@@ -49,6 +50,7 @@ fn a_clock_that_jumps_under_load_removes_nothing_and_cuts_nobody() {
 
     // Back in time, what is over goes and the rest is served.
     wait_until("end of what is over", Duration::from_secs(30), || !server.storage().join("brief/file.bin").exists());
+    assert_eq!(server.metric("hfs_janitor_paused"), 0);
     for (slot, _) in &limits[1..] {
         assert_eq!(server.get(&format!("{slot}/file.bin")).status, 200, "{slot}");
     }
@@ -68,6 +70,7 @@ fn a_start_with_a_clock_in_the_future_removes_nothing() {
     server.restart();
     assert_eq!(server.get("week/file.bin").status, 404, "it is hidden: the clock says that it is over");
     wait_until("two looks", Duration::from_secs(20), || server.log().matches("not believed").count() > 1);
+    assert_eq!(server.metric("hfs_janitor_paused"), 1);
     assert!(server.storage().join("week/file.bin").exists());
     server.terminate();
 

@@ -34,6 +34,7 @@ fn the_names_stay_as_operators_know_them() {
     hfs_sent_bytes Body bytes sent.
     hfs_store_free_bytes Free bytes on the store.
     hfs_config_reloads Configuration reloads.
+    hfs_janitor_paused 1 while the clock is not believed and nothing is removed.
     hfs_janitor_removed Expired files removed.
     hfs_meta_commits Commits of the metadata.
     hfs_log_lines_lost Log lines lost while their destination hung.
