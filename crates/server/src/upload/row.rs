@@ -35,9 +35,8 @@ impl Row {
     /// For bytes that take the place of those that were lost. What the old row promised (its type, whose it is, how
     /// long it lasts) holds; the id is another, since nobody can tell whether the bytes are the same.
     pub(super) fn instead_of(self, lost: Record) -> Self {
-        let Record { id, place, stored_at, integrity, proof, .. } = self.record;
-        let old = lost.id;
-        Self { record: Record { id, place, stored_at, integrity, proof, ..lost }, lost: Some(old) }
+        let Record { id, media_type, owner, expires, .. } = lost;
+        Self { record: Record { media_type, owner, expires, ..self.record }, lost: Some(id) }
     }
 
     pub(super) async fn write(self, meta: &dyn MetaStore) -> Result<Recorded, MetaError> {
