@@ -33,10 +33,17 @@ fn storage(config: &Config) -> Vec<Finding> {
     if folder.metadata().is_ok_and(|meta| !meta.is_dir()) {
         return vec![about(Severity::Error, format!("{} is not a folder", folder.display()))];
     }
-    if let Err(error) = writable(&folder) {
-        return vec![about(Severity::Error, format!("cannot write to {}: {error}", folder.display()))];
-    }
     let mut findings = Vec::new();
+    match writable(&folder) {
+        Ok(()) => {}
+        // The server starts all the same, and serves what it has.
+        Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            let message =
+                format!("{} has no room for another file: every upload would be answered 507", folder.display());
+            findings.push(about(Severity::Warning, message).help("make room"));
+        }
+        Err(error) => return vec![about(Severity::Error, format!("cannot write to {}: {error}", folder.display()))],
+    }
     if folder != *path {
         findings.push(about(Severity::Notice, format!("{} does not exist yet and will be created", path.display())));
     }

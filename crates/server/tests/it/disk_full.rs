@@ -92,7 +92,7 @@ fn a_crashed_upload_that_fills_the_disk_is_swept_at_the_start() {
     let disk = Mounted::ext4(64);
     let mut server = on(&disk).start();
     assert_eq!(server.put("a/file.bin", b"kept").status, 201);
-    server.terminate();
+    server.kill();
     let left = server.storage().join(".hfs/tmp").join("0".repeat(32));
     fs::write(&left, vec![1; 4_000_000]).expect("what a crash leaves");
     disk.fill();
