@@ -15,11 +15,13 @@ pub mod range;
 pub mod tune;
 
 mod blob;
+mod digest;
 mod size;
 mod slot;
 mod time;
 
 pub use blob::{BlobId, InvalidBlobId};
+pub use digest::Digest;
 pub use size::{ByteSize, InvalidByteSize};
 pub use slot::{InvalidSlotPath, SlotPath};
 pub use time::Timestamp;

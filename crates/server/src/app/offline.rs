@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::http::context::Chain;
 use crate::meta::MetaStore;
 use crate::storage::adopt::Adopted;
-use crate::storage::audit::Audited;
+use crate::storage::audit::{Audited, Depth};
 use crate::storage::local::LocalStore;
 use crate::storage::{BlobStore as _, adopt, audit};
 
@@ -39,20 +39,23 @@ pub async fn adopt(config: &Config, out: &mut dyn Write) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// The store or its rows could not be read.
-pub async fn audit(config: &Config, out: &mut dyn Write) -> anyhow::Result<bool> {
+pub async fn audit(config: &Config, depth: Depth, out: &mut dyn Write) -> anyhow::Result<bool> {
     anyhow::ensure!(database(&config.storage.path).is_file(), "no store in {}", config.storage.path.display());
     let tree = LocalStore::open(&config.storage)?;
     let meta = open_rows(&tree, Counter::default())?;
     let mut said = Vec::new();
     let mut report = |finding| said.push(format!("{finding}"));
-    let audited = audit::audit(&tree, &meta, &mut report).await?;
+    let audited = audit::audit(&tree, &meta, depth, &mut report).await?;
     let damages = meta.verify().await?;
     let is_whole = audited.is_whole() && damages.is_empty();
     said.extend(damages.into_iter().map(|damage| format!("the database: {damage}")));
     for line in said {
         writeln!(out, "{line}")?;
     }
-    let Audited { rows, files, running, findings, .. } = audited;
+    let Audited { rows, files, running, digests, findings, .. } = audited;
+    if depth == Depth::Digests {
+        writeln!(out, "{digests} files compared with their digests")?;
+    }
     writeln!(out, "{rows} rows, {files} files, {running} running uploads, {findings} findings")?;
     // Closed first: its log and its shared memory may lie where the reserve was.
     drop(meta);

@@ -5,10 +5,11 @@ use std::io::{self, Write};
 use super::start::{self, Start, Surroundings};
 use super::{CheckArgs, Settings, machine};
 use crate::config::{Config, EXIT_CONFIG, Finding, Report, Severity};
+use crate::storage::audit::Depth;
 
 /// Compares files and rows of a store, tells on the writer what differs, returns whether they are whole. Brought by
 /// whoever knows the concrete stores.
-pub type Audit<'a> = &'a dyn Fn(&Config, &mut dyn Write) -> anyhow::Result<bool>;
+pub type Audit<'a> = &'a dyn Fn(&Config, Depth, &mut dyn Write) -> anyhow::Result<bool>;
 
 /// Status of a store that is not whole, or that could not be read.
 const EXIT_STORAGE: u8 = 1;
@@ -49,7 +50,8 @@ pub fn check(
     if !args.storage {
         return Ok(0);
     }
-    match audit(&config, out) {
+    let depth = if args.digests { Depth::Digests } else { Depth::Sizes };
+    match audit(&config, depth, out) {
         Ok(true) => Ok(0),
         Ok(false) => Ok(EXIT_STORAGE),
         Err(error) => {
@@ -85,7 +87,7 @@ mod tests {
         )
     }
 
-    fn never(_: &Config, _: &mut dyn Write) -> anyhow::Result<bool> {
+    fn never(_: &Config, _: Depth, _: &mut dyn Write) -> anyhow::Result<bool> {
         panic!("the storage was not to be checked")
     }
 
@@ -115,12 +117,14 @@ mod tests {
     #[test]
     fn the_storage_is_checked_when_asked() {
         let folder = tempfile::tempdir().unwrap();
-        let args = CheckArgs { storage: true, quiet: true };
-        assert_eq!(run(folder.path(), &good(folder.path()), args, &|_, _| Ok(true)).0, 0);
-        assert_eq!(run(folder.path(), &good(folder.path()), args, &|_, _| Ok(false)).0, 1);
-        let (status, text) = run(folder.path(), &good(folder.path()), args, &|_, _| anyhow::bail!("no database"));
+        let args = CheckArgs { storage: true, quiet: true, ..CheckArgs::default() };
+        assert_eq!(run(folder.path(), &good(folder.path()), args, &|_, _, _| Ok(true)).0, 0);
+        assert_eq!(run(folder.path(), &good(folder.path()), args, &|_, _, _| Ok(false)).0, 1);
+        let (status, text) = run(folder.path(), &good(folder.path()), args, &|_, _, _| anyhow::bail!("no database"));
         assert_eq!(status, 1);
         assert!(text.contains("no database"), "{text}");
+        let deep = CheckArgs { digests: true, ..args };
+        assert_eq!(run(folder.path(), &good(folder.path()), deep, &|_, depth, _| Ok(depth == Depth::Digests)).0, 0);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::app::offline;
 use crate::config::{self, Config, Loaded};
 use crate::net::ListenAddress;
 use crate::net::tls::TlsError;
+use crate::storage::audit::Depth;
 use crate::{clock, random, run, telemetry};
 
 /// Runs the program; `args` starts with its name.
@@ -151,8 +152,8 @@ fn adopt(settings: &Settings, around: &Surroundings, out: &mut dyn Write) -> any
     Ok(0)
 }
 
-fn audit(config: &Config, out: &mut dyn Write) -> anyhow::Result<bool> {
-    runtime()?.block_on(offline::audit(config, out))
+fn audit(config: &Config, depth: Depth, out: &mut dyn Write) -> anyhow::Result<bool> {
+    runtime()?.block_on(offline::audit(config, depth, out))
 }
 
 /// Where clients see the server: the public URL, else the first TCP listener by an address that a client can use.

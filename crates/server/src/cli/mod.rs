@@ -105,6 +105,9 @@ pub struct CheckArgs {
     /// Also compare files and rows, both ways; status 1 when they differ
     #[arg(long)]
     pub storage: bool,
+    /// Also read every file that was hashed when it came (`[uploads] content_hash`), and compare
+    #[arg(long, requires = "storage")]
+    pub digests: bool,
     /// Say nothing when all is well
     #[arg(long)]
     pub quiet: bool,

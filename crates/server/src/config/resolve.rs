@@ -259,6 +259,7 @@ impl Resolver<'_, '_> {
             path: path.unwrap_or_else(|| PathBuf::from("./uploads")),
             min_free: self.or("server.min_free_bytes", kind::size, ByteSize::mib(100)),
             io_deadline: self.span("server.io_deadline", 30),
+            digests: self.or("uploads.content_hash", kind::bool, false),
             cleanup_interval: self.span("server.cleanup_interval", 60),
         }
     }

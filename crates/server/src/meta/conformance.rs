@@ -2,7 +2,7 @@
 
 use hfs_core::auth::{Owner, Proof};
 use hfs_core::profile::{Guess, Link, Profile, ProfileKey};
-use hfs_core::{BlobId, ByteSize, SlotPath, Timestamp};
+use hfs_core::{BlobId, ByteSize, Digest, SlotPath, Timestamp};
 
 use super::{Entry, Farewell, Integrity, MetaError, MetaStore, Record, Recorded, Tombstone};
 use crate::storage::Place;
@@ -112,6 +112,10 @@ pub(crate) async fn every_field_comes_back_as_it_was_recorded(store: &dyn MetaSt
     let proofs = [Proof::V1, Proof::V2, Proof::Token, Proof::V3, Proof::FileShare, Proof::Jwt];
     let mut records: Vec<Record> =
         (1..).zip(proofs).map(|(n, proof)| Record { proof: Some(proof), ..sample(proof.as_str(), n) }).collect();
+    records.push(Record {
+        integrity: Integrity::Digested(Digest::from_bytes(std::array::from_fn(|n| n as u8))),
+        ..sample("digested", 99)
+    });
     records.push(Record {
         place: Place::new(".hfs/blobs/x"),
         size: ByteSize::bytes(i64::MAX as u64),

@@ -12,7 +12,7 @@ pub mod sqlite;
 use futures_core::future::BoxFuture;
 use hfs_core::auth::{Owner, Proof};
 use hfs_core::profile::{Profile, ProfileKey};
-use hfs_core::{BlobId, ByteSize, SlotPath, Timestamp};
+use hfs_core::{BlobId, ByteSize, Digest, SlotPath, Timestamp};
 
 use crate::storage::Place;
 
@@ -54,6 +54,8 @@ impl Record {
 pub enum Integrity {
     /// Received whole and synced by us.
     Written,
+    /// The same, and hashed on the way.
+    Digested(Digest),
     /// Found in a tree that another server wrote: unknown.
     Unknown,
 }

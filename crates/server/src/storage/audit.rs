@@ -11,14 +11,24 @@ use hfs_core::{BlobId, ByteSize};
 use tokio::sync::mpsc;
 
 use super::adopt::slot_of;
+use super::digest::digest_of;
 use super::local::{FileStatus, Found, Lease, LocalStore, Step};
-use super::{Place, StoreError};
-use crate::meta::{Entry, MetaError, MetaStore, Record};
+use super::{BlobStore as _, Place, StoreError};
+use crate::meta::{Entry, Integrity, MetaError, MetaStore, Record};
 
 /// Rows per page.
 const PAGE: usize = 512;
 /// From the first look to the second.
 const MOMENT: Duration = Duration::from_secs(1);
+
+/// How closely files are looked at.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Depth {
+    /// Whether they are there, and their sizes.
+    Sizes,
+    /// Also every byte of those that were hashed when they came.
+    Digests,
+}
 
 /// What was looked at.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -31,6 +41,8 @@ pub struct Audited {
     pub foreign: u64,
     /// Temporaries of uploads that run.
     pub running: u64,
+    /// Files whose bytes were compared with their digest.
+    pub digests: u64,
     /// What was reported.
     pub findings: u64,
 }
@@ -56,6 +68,8 @@ pub enum Finding {
         /// Length of the file.
         found: ByteSize,
     },
+    /// A file whose bytes are no longer those that were received.
+    Damaged(Box<Record>),
     /// A file without a live row: the leftover of a crash or of a removal, or put there by someone. Not served.
     Unrecorded {
         /// Path below the root.
@@ -85,6 +99,7 @@ impl fmt::Display for Finding {
                 let (slot, recorded, found) = (&record.slot, record.size.as_u64(), found.as_u64());
                 write!(f, "{slot}: recorded with {recorded} bytes, but the file has {found}")
             }
+            Self::Damaged(record) => write!(f, "{}: the bytes are not those that were received", record.slot),
             Self::Unrecorded { path, size } => write!(f, "{}: a file of {size} without a row", path.display()),
             Self::Abandoned { name } => write!(f, ".hfs/tmp/{name}: the temporary of a dead server"),
             Self::Unreadable { path, error } => write!(f, "{}: unreadable: {error}", path.display()),
@@ -111,9 +126,10 @@ pub enum AuditError {
 pub async fn audit(
     store: &LocalStore,
     meta: &dyn MetaStore,
+    depth: Depth,
     report: &mut (dyn FnMut(Finding) + Send),
 ) -> Result<Audited, AuditError> {
-    let mut audit = Audit { store, meta, report, seen: Audited::default(), suspects: Vec::new() };
+    let mut audit = Audit { store, meta, depth, report, seen: Audited::default(), suspects: Vec::new() };
     audit.rows().await?;
     audit.files(store.walk()).await?;
     audit.files(store.walk_by_id()).await?;
@@ -125,6 +141,7 @@ pub async fn audit(
 struct Audit<'a> {
     store: &'a LocalStore,
     meta: &'a dyn MetaStore,
+    depth: Depth,
     report: &'a mut (dyn FnMut(Finding) + Send),
     seen: Audited,
     suspects: Vec<Suspect>,
@@ -148,6 +165,32 @@ impl Audit<'_> {
             let files = self.store.stat(page.iter().map(|record| record.place.clone()).collect()).await?;
             let wrong = page.iter().zip(&files).filter(|(record, file)| disagreement(record, **file).is_some());
             self.suspects.extend(wrong.map(|(record, _)| Suspect::Row(record.id)));
+            for record in &page {
+                let Some(is_damaged) = self.is_damaged(record).await? else { continue };
+                self.seen.digests += 1;
+                if is_damaged {
+                    self.suspects.push(Suspect::Row(record.id));
+                }
+            }
+        }
+    }
+
+    /// Whether the bytes at a place are other ones than its row remembers. `None`: nothing to compare; also where the file
+    /// is not as long or not there, which is another finding.
+    async fn is_damaged(&mut self, record: &Record) -> Result<Option<bool>, StoreError> {
+        let (Depth::Digests, Integrity::Digested(digest)) = (self.depth, record.integrity) else { return Ok(None) };
+        let found = match self.store.open(&record.place).await {
+            Ok(blob) if blob.size() == record.size => digest_of(&*blob).await,
+            Ok(_) | Err(StoreError::Missing { .. }) => return Ok(None),
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok(found) => Ok(Some(found != digest)),
+            Err(StoreError::Io { source, .. }) => {
+                self.find(Finding::Unreadable { path: record.place.as_str().into(), error: source });
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -212,10 +255,14 @@ impl Audit<'_> {
         Ok(())
     }
 
-    async fn row_again(&self, id: BlobId) -> Result<Option<Finding>, AuditError> {
+    async fn row_again(&mut self, id: BlobId) -> Result<Option<Finding>, AuditError> {
         let Some(record) = self.meta.find(id).await? else { return Ok(None) };
         let file = self.stat(Place::new(record.place.as_str())).await?;
-        Ok(disagreement(&record, file).map(|wrong| wrong(Box::new(record))))
+        if let Some(wrong) = disagreement(&record, file) {
+            return Ok(Some(wrong(Box::new(record))));
+        }
+        let is_damaged = self.is_damaged(&record).await? == Some(true);
+        Ok(is_damaged.then(|| Finding::Damaged(Box::new(record))))
     }
 
     async fn file_again(&self, path: PathBuf) -> Result<Option<Finding>, AuditError> {
@@ -267,23 +314,24 @@ mod tests {
 
     use super::*;
     use crate::meta::memory::MemoryMeta;
-    use crate::storage::BlobStore as _;
     use crate::storage::Hints;
     use crate::storage::conformance::{publish, put, record, settle, slot};
     use crate::storage::local::testing::Root;
 
     async fn store_recorded(store: &LocalStore, rows: &MemoryMeta, path: &str, bytes: &'static [u8]) {
-        let mut writer = store.create(None, Hints::default()).await.unwrap();
+        let mut writer = store.create(None, Hints { digest: true, ..Hints::default() }).await.unwrap();
         writer.write(Bytes::from_static(bytes)).await.unwrap();
         let id = writer.id();
         let published = publish(store, writer, path).await;
-        rows.put(&slot(path), Entry::Live(record(id, path, published.place.as_str(), bytes.len() as u64)));
+        let integrity = Integrity::Digested(published.digest.unwrap());
+        let record = Record { integrity, ..record(id, path, published.place.as_str(), bytes.len() as u64) };
+        rows.put(&slot(path), Entry::Live(record));
         settle(published).await;
     }
 
     async fn findings(store: &LocalStore, rows: &MemoryMeta) -> (Audited, Vec<String>) {
         let mut found = Vec::new();
-        let audited = audit(store, rows, &mut |finding| found.push(finding.to_string())).await.unwrap();
+        let audited = audit(store, rows, Depth::Digests, &mut |finding| found.push(finding.to_string())).await.unwrap();
         found.sort();
         (audited, found)
     }
@@ -302,7 +350,7 @@ mod tests {
         store.quiesce().await;
         let (audited, found) = findings(&store, &rows).await;
         assert_eq!(found, [""; 0]);
-        assert_eq!(audited, Audited { rows: 3, files: 4, foreign: 1, running: 2, findings: 0 });
+        assert_eq!(audited, Audited { rows: 3, files: 4, foreign: 1, running: 2, digests: 3, findings: 0 });
         assert!(audited.is_whole());
         drop((writer, unresolved));
     }
@@ -311,17 +359,18 @@ mod tests {
     async fn every_disagreement_is_reported() {
         let (root, rows) = (Root::new(), MemoryMeta::new());
         let store = root.open();
-        for path in ["a/whole", "a/missing", "a/short"] {
+        for path in ["a/whole", "a/changed", "a/missing", "a/short"] {
             store_recorded(&store, &rows, path, b"bytes").await;
         }
         fs::remove_file(root.path().join("a/missing")).unwrap();
+        fs::write(root.path().join("a/changed"), b"bytez").unwrap();
         fs::write(root.path().join("a/short"), b"byt").unwrap();
         fs::write(root.path().join("a/leftover"), b"x").unwrap();
         fs::write(root.path().join(".hfs/tmp/0123"), b"x").unwrap();
         settle(put(&store, &"n".repeat(300), b"x").await).await;
         store.quiesce().await;
         let (audited, found) = findings(&store, &rows).await;
-        assert_eq!(audited, Audited { rows: 3, files: 4, foreign: 0, running: 0, findings: 5 });
+        assert_eq!(audited, Audited { rows: 4, files: 5, foreign: 0, running: 0, digests: 2, findings: 6 });
         assert!(!audited.is_whole());
         assert!(
             found[0].starts_with(".hfs/blobs/") && found[0].ends_with(": a file of 1 B without a row"),
@@ -331,6 +380,7 @@ mod tests {
         assert_eq!(
             found[2..],
             [
+                "a/changed: the bytes are not those that were received",
                 "a/leftover: a file of 1 B without a row",
                 "a/missing: recorded, but there is no file a/missing",
                 "a/short: recorded with 5 bytes, but the file has 3",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hfs_core::{BlobId, ByteSize, SlotPath, Timestamp};
+use hfs_core::{BlobId, ByteSize, Digest, SlotPath, Timestamp};
 
 use super::{BlobStore, BlobWriter, Hints, Place, Published, StoreError};
 use crate::meta::{Integrity, Record};
@@ -27,7 +27,24 @@ pub(super) async fn conforms(make: impl Fn() -> Arc<dyn BlobStore>) {
     a_retracted_blob_is_gone_but_not_its_successor(&*make()).await;
     removal_is_final_and_idempotent_and_spares_readers(&*make()).await;
     a_directory_pruned_under_a_publication_is_made_again(make()).await;
+    a_digest_is_of_all_bytes_in_their_order(&*make()).await;
     a_reserve_is_given_up_once_and_held_again(&*make()).await;
+}
+
+async fn a_digest_is_of_all_bytes_in_their_order(store: &dyn BlobStore) {
+    // Of "hello world", as the program b3sum says.
+    let known = "d74981efa70a0c880b8d8c1985d075dbcbf679b99a5f9914e5aaf96b831a9e24";
+    let text = |digest: Digest| digest.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    for (n, step) in [1, 7, 1 << 20].into_iter().enumerate() {
+        let hints = Hints { digest: true, step, ..Hints::default() };
+        let mut writer = store.create(None, hints).await.unwrap();
+        for piece in ["hello", " ", "", "world"] {
+            writer.write(Bytes::from_static(piece.as_bytes())).await.unwrap();
+        }
+        let published = publish(store, writer, &format!("digested/{n}")).await;
+        assert_eq!(published.digest.map(text).as_deref(), Some(known), "written by {step}");
+    }
+    assert_eq!(put(store, "digested/not", b"hello world").await.digest, None, "nobody asked for it");
 }
 
 async fn what_is_published_is_read_back(store: &dyn BlobStore) {

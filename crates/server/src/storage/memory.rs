@@ -13,6 +13,7 @@ use hfs_sock::Tap;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use super::digest::Hasher;
 use super::{
     Aftermath, Blob, BlobStore, BlobWriter, Claim, Hints, Place, Published, Pump, Pumped, Scratch, StoreError,
 };
@@ -56,14 +57,15 @@ impl BlobStore for MemoryStore {
     fn create(
         &self,
         _expected: Option<ByteSize>,
-        _hints: Hints,
+        hints: Hints,
     ) -> BoxFuture<'_, Result<Box<dyn BlobWriter>, StoreError>> {
-        Box::pin(async {
+        Box::pin(async move {
             let mut random = [0; 16];
             aws_lc_rs::rand::fill(&mut random)
                 .map_err(|error| StoreError::Io { action: "draw an id", source: std::io::Error::other(error) })?;
             let temporary = Temporary::new(Arc::clone(&self.0));
-            let writer = MemoryWriter { id: BlobId::from_random(random), bytes: BytesMut::new(), temporary };
+            let hasher = Hasher::wanted(hints.digest);
+            let writer = MemoryWriter { id: BlobId::from_random(random), bytes: BytesMut::new(), hasher, temporary };
             Ok(Box::new(writer) as Box<dyn BlobWriter>)
         })
     }
@@ -156,6 +158,7 @@ impl Drop for Temporary {
 struct MemoryWriter {
     id: BlobId,
     bytes: BytesMut,
+    hasher: Option<Hasher>,
     temporary: Temporary,
 }
 
@@ -176,6 +179,9 @@ impl BlobWriter for MemoryWriter {
 
     fn write(&mut self, data: Bytes) -> BoxFuture<'_, Result<(), StoreError>> {
         self.bytes.extend_from_slice(&data);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&data);
+        }
         Box::pin(std::future::ready(Ok(())))
     }
 
@@ -204,7 +210,7 @@ impl MemoryWriter {
         let shared = Arc::clone(&self.temporary.0);
         lock(&shared.blobs).insert(place.clone(), (self.id, self.bytes.freeze()));
         let aftermath = MemoryAftermath { id: self.id, place: place.clone(), shared };
-        Published { place, aftermath: Box::new(aftermath) }
+        Published { place, digest: self.hasher.map(Hasher::finish), aftermath: Box::new(aftermath) }
     }
 }
 

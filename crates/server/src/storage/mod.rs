@@ -8,6 +8,7 @@ pub mod adopt;
 pub mod audit;
 #[cfg(test)]
 mod conformance;
+mod digest;
 pub mod faulty;
 pub mod local;
 pub mod memory;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
-use hfs_core::{BlobId, ByteSize, SlotPath};
+use hfs_core::{BlobId, ByteSize, Digest, SlotPath};
 use hfs_sock::Tap;
 
 pub use scratch::Scratch;
@@ -98,12 +99,14 @@ pub struct Hints {
     pub write_back: bool,
     /// Bytes that are gathered into one write.
     pub step: usize,
+    /// Hash the bytes while they pass. Counts when the temporary is created.
+    pub digest: bool,
 }
 
 impl Default for Hints {
     /// What is good for an upload of which nothing is known.
     fn default() -> Self {
-        Self { preallocate: true, write_back: true, step: 256 << 10 }
+        Self { preallocate: true, write_back: true, step: 256 << 10, digest: false }
     }
 }
 
@@ -177,6 +180,8 @@ pub trait BlobWriter: std::fmt::Debug + Send {
 pub struct Published {
     /// Where it lies.
     pub place: Place,
+    /// What its bytes amount to, where that was asked for.
+    pub digest: Option<Digest>,
     /// What is left to do once the row's fate is known.
     pub aftermath: Box<dyn Aftermath>,
 }
@@ -318,6 +323,8 @@ pub struct StorageConfig {
     pub min_free: ByteSize,
     /// How long one disk operation may take before the upload is answered 503.
     pub io_deadline: Duration,
+    /// `[uploads] content_hash`: whether uploads are hashed while they arrive.
+    pub digests: bool,
     /// Between two looks at what has expired.
     pub cleanup_interval: Duration,
 }

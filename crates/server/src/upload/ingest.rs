@@ -36,16 +36,17 @@ pub struct Stored {
 
 /// Receives one body and makes it visible.
 pub(super) async fn ingest(app: &Arc<App>, admission: Admission, body: &mut Receiver) -> Result<Stored, PutError> {
-    let mut hints = body.hints();
+    let digest = app.config().storage.digests;
+    let mut hints = body.hints(digest);
     let mut writer = app.store().create(admission.size(), hints).await?;
     let mut looked_at = LOOK_EVERY;
     loop {
-        if body.pump(&mut *writer).await? {
+        if body.pump(&mut *writer, digest).await? {
             continue;
         }
         let Some(piece) = body.next().await? else { break };
-        if body.hints() != hints {
-            hints = body.hints();
+        if body.hints(digest) != hints {
+            hints = body.hints(digest);
             writer.follow(hints);
         }
         check_length(&admission, body.received(), false)?;
@@ -105,7 +106,7 @@ async fn commit(app: Arc<App>, admission: Admission, mut writer: Box<dyn BlobWri
         None => writer.publish(&claim).await?,
         Some(_) => writer.publish_apart(&claim).await?,
     };
-    let row = Row::new(grant, stored, published.place.clone(), clock::now());
+    let row = Row::new(grant, stored, &published, clock::now());
     let row = match lost {
         None => row,
         Some(lost) => row.instead_of(lost),

@@ -17,6 +17,8 @@ use crate::storage::{BlobWriter, Hints, Pump, PumpEnd, Pumped};
 
 /// What is left of a body must be worth a change of threads.
 const WORTH_A_THREAD: u64 = 1 << 20;
+/// A read of what would be spliced if nothing had to see it: the measured optimum.
+const SEEN: usize = 1 << 20;
 /// A read this long that was filled shows a client that is faster than we are.
 const PRESSING: usize = 64 << 10;
 
@@ -62,16 +64,17 @@ impl Receiver {
     }
 
     /// What the store should do with the bytes to come.
-    pub(super) fn hints(&self) -> Hints {
+    pub(super) fn hints(&self, digest: bool) -> Hints {
         let plan = self.flow.plan();
-        Hints { preallocate: plan.preallocate, write_back: plan.write_back, step: plan.step }
+        Hints { preallocate: plan.preallocate, write_back: plan.write_back, step: plan.step, digest }
     }
 
     /// Lets `writer` read the socket itself, where the client is fast enough to be worth a thread, and the plan says
-    /// how. False: it did not; go on with [`Receiver::next`].
-    pub(super) async fn pump(&mut self, writer: &mut dyn BlobWriter) -> Result<bool, PutError> {
+    /// how. False: it did not; go on with [`Receiver::next`]. For a `digest` the bytes must be seen.
+    pub(super) async fn pump(&mut self, writer: &mut dyn BlobWriter, digest: bool) -> Result<bool, PutError> {
         let how = match self.flow.plan().lane {
             Lane::Buffered => return Ok(false),
+            Lane::ZeroCopy if digest => Pump::Stepwise { step: SEEN },
             Lane::ZeroCopy => Pump::Splice,
             Lane::Stepwise => Pump::Stepwise { step: self.flow.plan().step },
         };

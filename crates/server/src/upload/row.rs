@@ -6,7 +6,7 @@ use tracing::warn;
 
 use super::ingest::Stored;
 use crate::meta::{Integrity, MetaError, MetaStore, Record, Recorded};
-use crate::storage::Place;
+use crate::storage::Published;
 
 /// The row of a new blob, and the blob whose row it takes the place of.
 pub(super) struct Row {
@@ -15,17 +15,17 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn new(grant: &Grant, stored: Stored, place: Place, now: Timestamp) -> Self {
+    pub(super) fn new(grant: &Grant, stored: Stored, published: &Published, now: Timestamp) -> Self {
         let record = Record {
             id: stored.id,
             slot: grant.slot().clone(),
-            place,
+            place: published.place.clone(),
             size: stored.size,
             media_type: media_type(grant),
             owner: grant.owner().cloned(),
             stored_at: now,
             expires: grant.expires(),
-            integrity: Integrity::Written,
+            integrity: published.digest.map_or(Integrity::Written, Integrity::Digested),
             // Rows have no name for it: one would keep an older server from reading them.
             proof: Some(grant.proof()).filter(|proof| *proof != Proof::XSignature),
         };

@@ -10,6 +10,7 @@ mod clock;
 mod commands;
 mod crash;
 mod dialects;
+mod digests;
 mod direct;
 mod disk_full;
 mod disk_trouble;

@@ -39,6 +39,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::active("tls.cert", Path, "", "Certificate chain, PEM, leaf first. With `key`, every TCP listener speaks TLS.").same(&["tls.cert_file"]),
     Key::active("tls.key", Path, "", "Private key, PEM, readable by its owner only.").same(&["tls.key_file"]),
     Key::active("uploads.allowed_extensions", List, "[] (all)", "File-name extensions that may be uploaded, with or without the dot, in any case. Only the last extension of a name counts. Encrypted files of OMEMO clients often have none that you expect."),
+    Key::active("uploads.content_hash", Bool, "false", "Hash every upload while it arrives (BLAKE3), so that `check --storage --digests` can tell when a file is no longer what was sent. Costs about 0.3 s of CPU per GiB; large cleartext uploads are then copied instead of spliced."),
     Key::active("downloads.allowed_extensions", List, "[] (all)", "File-name extensions that may be downloaded; others are 403."),
     Key::active("timeouts.readtimeout", Duration, "\"60s\"", "An upload that moves no byte for this long is cut. A stall limit, not a limit of the whole transfer; the larger of `readtimeout` and `writetimeout` holds for both directions. Below 60 s, phones that change network lose their upload."),
     Key::active("timeouts.writetimeout", Duration, "\"60s\"", "The same for downloads."),

@@ -6,7 +6,7 @@
 use std::error::Error;
 
 use hfs_core::auth::{Owner, Proof};
-use hfs_core::{BlobId, ByteSize, SlotPath, Timestamp};
+use hfs_core::{BlobId, ByteSize, Digest, SlotPath, Timestamp};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Result, Row, named_params};
 
@@ -18,7 +18,8 @@ const PROOFS: [Proof; 6] = [Proof::V1, Proof::V2, Proof::Token, Proof::V3, Proof
 macro_rules! select_blob {
     ($rest:literal) => {
         concat!(
-            "SELECT slot, id, place, size, media_type, owner_kind, owner, stored_at, expires, integrity, proof FROM blob ",
+            "SELECT slot, id, place, size, media_type, owner_kind, owner, stored_at, expires, integrity, digest, proof ",
+            "FROM blob ",
             $rest
         )
     };
@@ -96,9 +97,12 @@ fn insert_new(connection: &Connection, record: &Record) -> Result<Recorded> {
     };
     let size =
         i64::try_from(record.size.as_u64()).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    let (integrity, digest) = integrity_columns(&record.integrity);
     let mut statement = connection.prepare_cached(
-        "INSERT INTO blob (slot, id, place, size, media_type, owner_kind, owner, stored_at, expires, integrity, proof)
-         VALUES (:slot, :id, :place, :size, :media_type, :owner_kind, :owner, :stored_at, :expires, :integrity, :proof)",
+        "INSERT INTO blob
+         (slot, id, place, size, media_type, owner_kind, owner, stored_at, expires, integrity, digest, proof)
+         VALUES
+         (:slot, :id, :place, :size, :media_type, :owner_kind, :owner, :stored_at, :expires, :integrity, :digest, :proof)",
     )?;
     statement.execute(named_params! {
         ":slot": record.slot.as_str(),
@@ -110,7 +114,8 @@ fn insert_new(connection: &Connection, record: &Record) -> Result<Recorded> {
         ":owner": owner,
         ":stored_at": record.stored_at.as_unix(),
         ":expires": record.expires.map(Timestamp::as_unix),
-        ":integrity": integrity_name(record.integrity),
+        ":integrity": integrity,
+        ":digest": digest,
         ":proof": record.proof.map(Proof::as_str),
     })?;
     Ok(Recorded::Inserted)
@@ -156,10 +161,11 @@ fn record(row: &Row<'_>) -> Result<Record> {
         Some("jid-sha1") => Some(Owner::JidSha1(text("owner")?)),
         Some(other) => return Err(unreadable("owner_kind", other)),
     };
-    let integrity = match text("integrity")?.as_str() {
-        "written" => Integrity::Written,
-        "unknown" => Integrity::Unknown,
-        other => return Err(unreadable("integrity", other)),
+    let integrity = match (text("integrity")?.as_str(), row.get("digest")?) {
+        ("written", Some(digest)) => Integrity::Digested(Digest::from_bytes(digest)),
+        ("written", None) => Integrity::Written,
+        ("unknown", None) => Integrity::Unknown,
+        (other, _) => return Err(unreadable("integrity", other)),
     };
     let proof = row
         .get::<_, Option<String>>("proof")?
@@ -187,10 +193,11 @@ fn tombstone(row: &Row<'_>) -> Result<Tombstone> {
     Ok(Tombstone { at: Timestamp::from_unix(row.get("at")?), reason })
 }
 
-fn integrity_name(integrity: Integrity) -> &'static str {
+fn integrity_columns(integrity: &Integrity) -> (&'static str, Option<&[u8]>) {
     match integrity {
-        Integrity::Written => "written",
-        Integrity::Unknown => "unknown",
+        Integrity::Written => ("written", None),
+        Integrity::Digested(digest) => ("written", Some(digest.as_bytes())),
+        Integrity::Unknown => ("unknown", None),
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
-use hfs_core::SlotPath;
+use hfs_core::{Digest, SlotPath};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, fdatasync, ftruncate, linkat, renameat, unlinkat};
 use rustix::io::Errno;
@@ -18,8 +18,9 @@ use super::layout::{self, SECOND_NAME, split};
 use super::seam::Call;
 use super::temporary::Temporary;
 use super::tree::is_replaceable;
-use super::writer::write_all;
+use super::writer::{hash, write_all};
 use super::{Inner, Place, StoreError, failed};
+use crate::storage::digest::Hasher;
 use crate::storage::{Aftermath, Claim, Published};
 
 const PUBLISH: &str = "publish the upload";
@@ -40,10 +41,12 @@ pub(super) struct Landing {
     pub(super) shrink: bool,
     /// Not by the slot's name, which a row has already.
     pub(super) apart: bool,
+    /// Over what is in the file.
+    pub(super) hasher: Option<Hasher>,
 }
 
 impl Landing {
-    pub(super) fn land(self, abandoned: &AtomicBool) -> Result<Landed, StoreError> {
+    pub(super) fn land(mut self, abandoned: &AtomicBool) -> Result<Landed, StoreError> {
         self.make_durable()?;
         if abandoned.load(Ordering::Acquire) {
             return Err(failed(PUBLISH)(std::io::Error::other("the request has ended")));
@@ -57,7 +60,9 @@ impl Landing {
             },
             None => self.name_by_id()?,
         };
-        Ok(Landed { inner: self.inner, temporary: self.temporary, place })
+        hash(&mut self.hasher, &self.rest);
+        let digest = self.hasher.map(Hasher::finish);
+        Ok(Landed { inner: self.inner, temporary: self.temporary, place, digest })
     }
 
     fn make_durable(&self) -> Result<(), StoreError> {
@@ -148,11 +153,12 @@ pub(super) struct Landed {
     inner: Arc<Inner>,
     temporary: Arc<Temporary>,
     place: Place,
+    digest: Option<Digest>,
 }
 
 impl Landed {
     pub(super) fn into_published(self) -> Published {
-        Published { place: self.place.clone(), aftermath: Box::new(self) }
+        Published { place: self.place.clone(), digest: self.digest, aftermath: Box::new(self) }
     }
 }
 
@@ -165,7 +171,7 @@ impl Aftermath for Landed {
 
     fn retract(self: Box<Self>, claim: Claim) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            let Self { inner, temporary, place } = *self;
+            let Self { inner, temporary, place, .. } = *self;
             let store = Arc::clone(&inner);
             let take_back = move || {
                 let _claim = claim;

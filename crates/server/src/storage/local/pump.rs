@@ -1,4 +1,5 @@
-//! Bytes from a socket into a temporary, on a thread that may wait: by splice, or stepwise as the original server does.
+//! Bytes from a socket into a temporary, on a thread that may wait: by splice, or stepwise: as the original
+//! server does, or because something must see the bytes.
 //!
 //! For uploads that come faster than the network makes them wait: no wake-up and no change of threads per piece, and
 //! with splice no copy. A thread is never held for a client that is slow: a socket that stays dry goes back to the
@@ -19,6 +20,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 use super::seam::Call;
 use super::writer::write_back;
 use super::{Inner, StoreError, failed, lock};
+use crate::storage::digest::Hasher;
 use crate::storage::{Hints, Pump, PumpEnd, Pumped};
 
 const WRITE: &str = "write";
@@ -54,8 +56,13 @@ pub(super) struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Pumps until there is a reason to stop. Blocking.
-    pub(super) fn run(&self, source: BorrowedFd<'_>, how: Pump) -> Result<Pumped, StoreError> {
+    /// Pumps until there is a reason to stop. Blocking. A splice shows nobody the bytes, so it has no digest.
+    pub(super) fn run(
+        &self,
+        source: BorrowedFd<'_>,
+        how: Pump,
+        mut hasher: Option<&mut Hasher>,
+    ) -> Result<Pumped, StoreError> {
         match how {
             Pump::Splice => {
                 let pipe = self.pipe().map_err(failed("make a pipe"))?;
@@ -81,7 +88,13 @@ impl Job<'_> {
                         let most = most.min(step);
                         Ok(rustix::net::recv(source, &mut buffer[..most], RecvFlags::DONTWAIT)?.0)
                     },
-                    |at, length| self.file.write_all_at(&buffer.borrow()[..length], at),
+                    |at, length| {
+                        let buffer = buffer.borrow();
+                        if let Some(hasher) = &mut hasher {
+                            hasher.update(&buffer[..length]);
+                        }
+                        self.file.write_all_at(&buffer[..length], at)
+                    },
                 )
             }
         }

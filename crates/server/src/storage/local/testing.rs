@@ -28,7 +28,13 @@ impl Root {
 
 pub(in crate::storage) fn config(path: &Path) -> StorageConfig {
     let minute = Duration::from_secs(60);
-    StorageConfig { path: path.to_owned(), min_free: ByteSize::ZERO, io_deadline: minute, cleanup_interval: minute }
+    StorageConfig {
+        path: path.to_owned(),
+        min_free: ByteSize::ZERO,
+        io_deadline: minute,
+        digests: false,
+        cleanup_interval: minute,
+    }
 }
 
 /// Relative paths of all files below a directory, sorted.

@@ -20,6 +20,7 @@ use super::pump::Job;
 use super::seam::Call;
 use super::temporary::Temporary;
 use super::{Blob, BlobWriter, Claim, Inner, StoreError, failed};
+use crate::storage::digest::Hasher;
 use crate::storage::{Hints, Published, Pump, Pumped, Scratch};
 
 const WRITE: &str = "write";
@@ -38,6 +39,8 @@ pub(super) struct LocalWriter {
     flushed: u64,
     allocated: u64,
     hints: Hints,
+    /// Over what is in the file; where there is one, and while nobody else has it.
+    hasher: Option<Hasher>,
     broken: bool,
 }
 
@@ -52,7 +55,8 @@ impl LocalWriter {
         let temporary = inner.writes.run("create a temporary", move || Temporary::create(&store, reserved)).await?;
         let gather = Gather::new(Arc::clone(&inner.gathered), hints.step);
         let allocated = reserved.map_or(0, ByteSize::as_u64);
-        Ok(Self { inner, temporary: Arc::new(temporary), gather, flushed: 0, allocated, hints, broken: false })
+        let hasher = Hasher::wanted(hints.digest);
+        Ok(Self { inner, temporary: Arc::new(temporary), gather, flushed: 0, allocated, hints, hasher, broken: false })
     }
 
     fn length(&self) -> u64 {
@@ -76,15 +80,17 @@ impl LocalWriter {
         let (inner, temporary, hints) = (Arc::clone(&self.inner), Arc::clone(&self.temporary), self.hints);
         // Until it is known to have worked, also when this future is dropped half-way.
         self.broken = true;
+        let mut hasher = self.hasher.take();
         let write = move || {
             inner.seam.pass(Call::Write).map_err(failed(WRITE))?;
             write_all(temporary.file(), &pieces, from).map_err(failed(WRITE))?;
             if hints.write_back {
                 write_back(temporary.file(), from, to).map_err(failed(WRITE))?;
             }
-            Ok(())
+            hash(&mut hasher, &pieces);
+            Ok(hasher)
         };
-        self.inner.writes.run(WRITE, write).await?;
+        self.hasher = self.inner.writes.run(WRITE, write).await?;
         self.broken = false;
         self.flushed = to;
         Ok(())
@@ -100,14 +106,16 @@ impl LocalWriter {
         let flag = abandoned.flag();
         // As for a write: unknown until it is known to have worked.
         self.broken = true;
+        let mut hasher = self.hasher.take();
         let work = move || {
             let _permit = permit;
             let job = Job { inner: &inner, file: temporary.file(), at, most, hints, abandoned: &flag };
             let mut pumped = Err(StoreError::Io { action: WRITE, source: io::ErrorKind::NotConnected.into() });
-            source.tap(&mut |socket| pumped = job.run(socket, how));
-            pumped
+            source.tap(&mut |socket| pumped = job.run(socket, how, hasher.as_mut()));
+            pumped.map(|pumped| (pumped, hasher))
         };
-        let pumped = self.inner.writes.run(WRITE, work).await?;
+        let (pumped, hasher) = self.inner.writes.run(WRITE, work).await?;
+        self.hasher = hasher;
         abandoned.not();
         self.broken = false;
         self.flushed += pumped.bytes;
@@ -151,6 +159,7 @@ impl LocalWriter {
             length,
             shrink: self.allocated > length,
             apart,
+            hasher: self.hasher,
         };
         let abandoned = Abandoned::default();
         let (flag, hold) = (abandoned.flag(), claim.hold());
@@ -162,6 +171,13 @@ impl LocalWriter {
         let landed = self.inner.writes.run("publish the upload", run).await?;
         abandoned.not();
         Ok(landed.into_published())
+    }
+}
+
+/// Adds pieces to a digest that is wanted.
+pub(super) fn hash(hasher: &mut Option<Hasher>, pieces: &[Bytes]) {
+    if let Some(hasher) = hasher {
+        pieces.iter().for_each(|piece| hasher.update(piece));
     }
 }
 
