@@ -24,6 +24,9 @@ const FIRST_WRITE: usize = 64 << 10;
 /// keeps what a slow reader holds in the kernel small.
 const FIRST_UNSENT: u32 = 128 << 10;
 const MOST_UNSENT: u32 = 4 << 20;
+/// On a path shorter than this the socket is left alone: what it takes is gone at once, and refilling it in small parts
+/// costs 3 % more CPU on loopback.
+const SHORT: Duration = Duration::from_millis(1);
 /// A step shrinks when it was not filled for this long ...
 const SLACK: Duration = Duration::from_secs(1);
 /// ... in this many observations in a row; each time that it proved too small again, in twice as many. As many full
@@ -103,10 +106,12 @@ impl Adaptive {
         if levers.congestion {
             plan.congestion = self.chooser.as_ref().and_then(Chooser::chosen);
         }
-        if levers.unsent && start.direction == Direction::Download && !start.is_shared {
+        if self.moves_unsent() {
             let expected = start.expected.rate.zip(start.expected.min_rtt);
-            let under_way = expected.map(|(rate, rtt)| (rate as f64 * rtt.as_secs_f64()) as u64);
-            plan.unsent = Some(under_way.map_or(FIRST_UNSENT, unsent));
+            plan.unsent = match expected {
+                Some((rate, rtt)) => unsent((rate as f64 * rtt.as_secs_f64()) as u64, rtt),
+                None => Some(FIRST_UNSENT),
+            };
         }
         if levers.window && start.direction == Direction::Upload && !start.is_shared {
             plan.window = Window::MOST;
@@ -188,10 +193,14 @@ impl Adaptive {
     }
 
     fn resize_buffers(&mut self) {
-        let Some(under_way) = self.estimate.bandwidth_delay() else { return };
-        if self.settings.levers.unsent && self.plan.unsent.is_some() {
-            self.plan.unsent = Some(unsent(under_way));
+        let known = self.estimate.bandwidth_delay().zip(self.estimate.min_rtt());
+        if let Some((under_way, rtt)) = known.filter(|_| self.moves_unsent()) {
+            self.plan.unsent = unsent(under_way, rtt);
         }
+    }
+
+    fn moves_unsent(&self) -> bool {
+        self.settings.levers.unsent && self.start.direction == Direction::Download && !self.start.is_shared
     }
 
     /// What the path has shown to need.
@@ -233,8 +242,9 @@ fn name(congestion: Option<Congestion>) -> &'static str {
 }
 
 /// Twice what is under way: enough that the sender never waits for us.
-fn unsent(under_way: u64) -> u32 {
-    u32::try_from(under_way.saturating_mul(2)).unwrap_or(u32::MAX).clamp(FIRST_UNSENT, MOST_UNSENT)
+fn unsent(under_way: u64, min_rtt: Duration) -> Option<u32> {
+    let twice = u32::try_from(under_way.saturating_mul(2)).unwrap_or(u32::MAX);
+    (min_rtt >= SHORT).then(|| twice.clamp(FIRST_UNSENT, MOST_UNSENT))
 }
 
 /// Multiplication that neither panics nor overflows.

@@ -302,6 +302,20 @@ fn what_is_known_of_a_client_is_better_than_what_should_be() {
 }
 
 #[test]
+fn what_a_socket_takes_is_limited_only_where_the_path_is_not_short() {
+    for (rtt, is_limited) in [(Duration::from_micros(200), false), (ms(2), true), (ms(40), true)] {
+        let link = Link { rtt, ..Link::default() };
+        let mut stranger = controller(Arm::Adaptive, &settings(), &download(1 << 30));
+        assert!(stranger.plan().unsent.is_some(), "until the path is known");
+        link.run(&mut *stranger, ms(2_000));
+        assert_eq!(stranger.plan().unsent.is_some(), is_limited, "{rtt:?}");
+        let expected = Expected { rate: Some(10_000_000), min_rtt: Some(rtt), ..Expected::default() };
+        let known = controller(Arm::Adaptive, &settings(), &Start { expected, ..download(1 << 30) });
+        assert_eq!(known.plan().unsent.is_some(), is_limited, "{rtt:?}");
+    }
+}
+
+#[test]
 fn large_plain_uploads_are_spliced_and_others_are_not() {
     let lane = |start: &Start| controller(Arm::Adaptive, &settings(), start).plan().lane;
     assert_eq!(lane(&upload(1 << 30)), Lane::ZeroCopy);

@@ -223,7 +223,7 @@ impl Flow {
         let is_telling = self.total >= TELLING_BYTES || (self.total > 0 && is_watched && is_unknown);
         self.is_telling = Some(is_telling);
         if is_telling && (is_watched || self.moved > 0) {
-            let path = self.wire.as_ref().filter(|_| is_watched).and_then(Wire::sample);
+            let path = self.wire.as_ref().filter(|_| is_watched).and_then(Wire::recent_sample);
             // What comes after the last byte is the disk's time, or the database's.
             self.observe(self.last_moved, path);
         }
@@ -243,7 +243,7 @@ impl Drop for Flow {
         }
         let mut snapshot = self.controller.snapshot();
         // The standard path measures nothing while it runs; without its round trip it could not be compared.
-        let round_trip = || self.wire.as_ref().and_then(Wire::sample).and_then(|path| path.min_rtt);
+        let round_trip = || self.wire.as_ref().and_then(Wire::recent_sample).and_then(|path| path.min_rtt);
         snapshot.min_rtt = snapshot.min_rtt.or_else(round_trip);
         let lesson = Lesson {
             snapshot,

@@ -11,6 +11,10 @@ use hfs_sock::Tap;
 use tracing::warn;
 
 use super::window::WindowClaim;
+use crate::clock::Stopwatch;
+
+/// How long a look at the path serves transfers that end meanwhile.
+const RECENT: Duration = Duration::from_millis(200);
 
 /// A share of a connection's socket, for as long as the connection lasts: all its transfers have the same.
 #[derive(Clone)]
@@ -21,9 +25,15 @@ struct Inner {
     carrier: Carrier,
     /// The congestion control that the connection began with: its listener's, which need not be the host's.
     origin: OnceLock<Option<String>>,
-    was_sampled: AtomicBool,
+    seen: Mutex<Option<Box<Look>>>,
     set: Mutex<Set>,
     window: WindowClaim,
+}
+
+/// The last look at the path, and what it showed.
+struct Look {
+    at: Stopwatch,
+    shown: Option<PathSample>,
 }
 
 /// What plans have changed on this connection.
@@ -46,7 +56,7 @@ impl Wire {
             socket: Box::new(socket),
             carrier,
             origin: OnceLock::new(),
-            was_sampled: AtomicBool::new(false),
+            seen: Mutex::default(),
             set: Mutex::default(),
             window: WindowClaim::default(),
         }))
@@ -75,15 +85,23 @@ impl Wire {
 
     /// Whether some transfer of this connection has looked at its path.
     pub(super) fn was_sampled(&self) -> bool {
-        self.0.was_sampled.load(Relaxed)
+        self.seen().is_some()
     }
 
     /// What the kernel says of the path; `None` where it says nothing (a Unix socket).
     #[must_use]
     pub fn sample(&self) -> Option<PathSample> {
-        self.0.was_sampled.store(true, Relaxed);
-        let (info, congestion) = self.look(|fd| (hfs_sock::tcp_info(fd).ok(), hfs_sock::congestion(fd).ok()))?;
-        Some(of_kernel(&info?, congestion.as_deref()))
+        let answers = self.look(|fd| (hfs_sock::tcp_info(fd).ok(), hfs_sock::congestion(fd).ok()));
+        let shown = answers.and_then(|(info, congestion)| Some(of_kernel(&info?, congestion.as_deref())));
+        *self.seen() = Some(Box::new(Look { at: Stopwatch::start(), shown }));
+        shown
+    }
+
+    /// [`Wire::sample`], or what another look has shown a moment ago: small transfers follow each other by the thousand
+    /// on one connection, and the path is the same for all of them.
+    pub(super) fn recent_sample(&self) -> Option<PathSample> {
+        let recent = self.seen().as_ref().filter(|look| look.at.elapsed() < RECENT).map(|look| look.shown);
+        recent.unwrap_or_else(|| self.sample())
     }
 
     /// Says that a transfer which wanted this has ended. The connection stays as it is: the next one decides.
@@ -134,6 +152,10 @@ impl Wire {
         let (mut look, mut seen) = (Some(look), None);
         self.0.socket.tap(&mut |fd| seen = look.take().map(|look| look(fd)));
         seen
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Option<Box<Look>>> {
+        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set(&self) -> MutexGuard<'_, Set> {
@@ -259,6 +281,9 @@ mod tests {
         theirs.read_exact(&mut [0; 10_000]).unwrap();
         let sample = wire.sample().unwrap();
         assert!(sample.bytes_out.is_none_or(|bytes| bytes >= 10_000) && sample.mss > 500, "{sample:?}");
+        ours.write_all(&[1; 10_000]).unwrap();
+        assert_eq!(wire.recent_sample(), Some(sample), "looked at a moment ago");
+        assert!(wire.sample() != Some(sample) || sample.bytes_out.is_none());
     }
 
     #[test]
