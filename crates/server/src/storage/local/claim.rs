@@ -12,7 +12,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use hfs_core::SlotPath;
 use rustix::fd::OwnedFd;
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{Mode, OFlags, ResolveFlags, fstatfs, openat, openat2};
 use tokio::time::{Instant, sleep};
 
 use super::layout::CLAIMS;
@@ -27,8 +27,14 @@ pub(super) async fn claim(inner: &Inner, slot: &SlotPath, patience: Duration) ->
     let until = Instant::now() + patience;
     let mut pause = FIRST_PAUSE;
     loop {
-        let claims = Arc::clone(&inner.claims);
-        if let Some(hold) = inner.writes.run(CLAIM, move || claims.try_take(key).map_err(failed(CLAIM))).await? {
+        let taken = match inner.claims.try_take_at_once(key) {
+            Some(taken) => taken.map_err(failed(CLAIM))?,
+            None => {
+                let claims = Arc::clone(&inner.claims);
+                inner.writes.run(CLAIM, move || claims.try_take(key).map_err(failed(CLAIM))).await?
+            }
+        };
+        if let Some(hold) = taken {
             return Ok(Claim::new(slot.clone(), hold));
         }
         let left = until.saturating_duration_since(Instant::now());
@@ -49,8 +55,24 @@ fn key(slot: &SlotPath) -> u64 {
     u64::from_be_bytes(first) >> 2
 }
 
+/// File systems of this machine: their byte-range locks live in the kernel's memory, where taking one waits for nothing.
+const LOCAL: [u64; 8] = [
+    0xef53,      // ext2, ext3, ext4
+    0x5846_5342, // XFS
+    0x9123_683e, // Btrfs
+    0x0102_1994, // tmpfs
+    0xf2f5_2010, // F2FS
+    0x2fc1_2fc1, // ZFS
+    0xca45_1a4e, // bcachefs
+    0x794c_7630, // overlayfs
+];
+
+/// The right itself: whatever it is, dropping it gives it back.
+type Hold = Box<dyn Send + Sync>;
+
 pub(super) struct Claims {
     ours: OwnedFd,
+    is_local: bool,
     /// Where the file system has no byte-range locks, only this process is kept apart from itself.
     within: Option<Arc<Mutex<HashSet<u64>>>>,
 }
@@ -58,7 +80,9 @@ pub(super) struct Claims {
 impl Claims {
     /// `ours` is `.hfs`, which has the lock file.
     pub(super) fn new(ours: OwnedFd) -> io::Result<Self> {
-        let mut claims = Self { ours, within: None };
+        let is_local =
+            fstatfs(&ours).is_ok_and(|status| LOCAL.iter().any(|&kind| i128::from(kind) == i128::from(status.f_type)));
+        let mut claims = Self { ours, is_local, within: None };
         match hfs_sock::try_lock_byte(&claims.file()?, 1 << 62) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::Unsupported => claims.within = Some(Arc::default()),
@@ -72,21 +96,41 @@ impl Claims {
         self.within.is_none()
     }
 
-    fn try_take(&self, key: u64) -> io::Result<Option<Box<dyn Send + Sync>>> {
+    /// Blocking.
+    fn try_take(&self, key: u64) -> io::Result<Option<Hold>> {
         if let Some(held) = &self.within {
-            let is_free = lock(held).insert(key);
-            return Ok(is_free.then(|| Box::new(Within { held: Arc::clone(held), key }) as Box<dyn Send + Sync>));
+            return Ok(take_within(held, key));
         }
-        let file = self.file()?;
-        let is_free = hfs_sock::try_lock_byte(&file, key)?;
-        Ok(is_free.then(|| Box::new(file) as Box<dyn Send + Sync>))
+        take_byte(self.file()?, key)
+    }
+
+    /// [`Claims::try_take`] where that waits for nothing; `None` where it might: a change of threads for each upload costs
+    /// more than the claim.
+    fn try_take_at_once(&self, key: u64) -> Option<io::Result<Option<Hold>>> {
+        if let Some(held) = &self.within {
+            return Some(Ok(take_within(held, key)));
+        }
+        let known = || openat2(&self.ours, CLAIMS, FLAGS, Mode::empty(), ResolveFlags::CACHED).ok();
+        let file = self.is_local.then(known)??;
+        Some(take_byte(file.into(), key))
     }
 
     /// A new description each time: it is what the lock belongs to.
     fn file(&self) -> io::Result<File> {
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        Ok(File::from(openat(&self.ours, CLAIMS, flags, Mode::empty())?))
+        Ok(File::from(openat(&self.ours, CLAIMS, FLAGS, Mode::empty())?))
     }
+}
+
+const FLAGS: OFlags = OFlags::RDWR.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
+
+fn take_byte(file: File, key: u64) -> io::Result<Option<Hold>> {
+    let is_free = hfs_sock::try_lock_byte(&file, key)?;
+    Ok(is_free.then(|| Box::new(file) as Hold))
+}
+
+fn take_within(held: &Arc<Mutex<HashSet<u64>>>, key: u64) -> Option<Hold> {
+    let is_free = lock(held).insert(key);
+    is_free.then(|| Box::new(Within { held: Arc::clone(held), key }) as Hold)
 }
 
 struct Within {
@@ -113,10 +157,26 @@ mod tests {
     }
 
     #[test]
+    fn at_once_or_not_a_claim_is_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        File::create(directory.path().join(CLAIMS)).unwrap();
+        let open = || Claims::new(File::open(directory.path()).unwrap().into()).unwrap();
+        let (one, other) = (open(), open());
+        let at_once = one.try_take_at_once(7).expect("a temporary folder is on this machine").unwrap();
+        assert!(at_once.is_some() && other.try_take(7).unwrap().is_none());
+        assert!(other.try_take_at_once(7).unwrap().unwrap().is_none());
+        drop(at_once);
+        let later = other.try_take(7).unwrap();
+        assert!(later.is_some() && one.try_take_at_once(7).unwrap().unwrap().is_none());
+        let far = Claims { is_local: false, ..open() };
+        assert!(far.try_take_at_once(8).is_none() && far.try_take(8).unwrap().is_some());
+    }
+
+    #[test]
     fn without_byte_locks_one_process_still_excludes_itself() {
         let directory = tempfile::tempdir().unwrap();
         let ours = OwnedFd::from(File::open(directory.path()).unwrap());
-        let claims = Claims { ours, within: Some(Arc::default()) };
+        let claims = Claims { ours, is_local: true, within: Some(Arc::default()) };
         let hold = claims.try_take(1).unwrap().unwrap();
         assert!(claims.try_take(1).unwrap().is_none());
         assert!(claims.try_take(2).unwrap().is_some());
