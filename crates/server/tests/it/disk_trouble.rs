@@ -1,6 +1,9 @@
 //! Disks that lie about their size, are slow, or hang: uploads fail honestly, everything else goes on.
 
-use std::time::Duration;
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Advice, fadvise};
 
 use crate::rig::disk::{Mounted, PowerCutDisk};
 use crate::rig::health::HealthProbe;
@@ -69,6 +72,34 @@ fn a_slow_disk_makes_uploads_slow_and_nothing_else() {
         assert_eq!(put.join().expect("the upload"), 201);
     });
     assert!(server.get(&upload.slot).body == upload.body());
+}
+
+/// R7: a download that must wait for the disk, piece by piece, at 4 MB/s; another file is in memory.
+#[test]
+fn a_cold_download_from_a_slow_disk_stalls_nobody() {
+    let disk = PowerCutDisk::throttled(128, "x-bps-read=4000000");
+    let server =
+        TestServer::builder().storage(&disk.path().join("storage")).set("server.min_free_bytes", "\"1KB\"").start();
+    let [cold, hot] = [("cold/12.bin", 12_000_000), ("hot/64.bin", 65_536)]
+        .map(|(slot, size)| Upload { slot: slot.to_owned(), size });
+    for upload in [&cold, &hot] {
+        assert_eq!(server.put(&upload.slot, &upload.body()).status, 201);
+        assert!(server.get(&upload.slot).body == upload.body());
+    }
+    let file = File::open(server.storage().join(&cold.slot)).expect("the stored file");
+    fadvise(&file, 0, None, Advice::DontNeed).expect("its pages are given up");
+    std::thread::scope(|scope| {
+        let begin = Instant::now();
+        let get = scope.spawn(|| server.get(&cold.slot).body == cold.body());
+        let mut health = HealthProbe::default();
+        while !get.is_finished() {
+            health.ask(&server);
+            assert!(server.get(&hot.slot).body == hot.body());
+        }
+        assert!(begin.elapsed() > Duration::from_secs(2), "the pages were in memory: the rig does not bite");
+        health.judge("a cold download");
+        assert!(get.join().expect("the download"), "other bytes");
+    });
 }
 
 /// R7: the disk answers nothing at all, then comes back.
