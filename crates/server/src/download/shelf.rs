@@ -168,6 +168,10 @@ mod tests {
             None
         }
 
+        fn is_at_hand(&self, _: u64, _: u64) -> bool {
+            false
+        }
+
         fn is_untouched(&self) -> bool {
             !self.0.load(Ordering::Relaxed)
         }

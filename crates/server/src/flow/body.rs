@@ -80,6 +80,12 @@ impl FileBody {
         self.blob.file().map(|file| (file, self.rest.start))
     }
 
+    /// Whether the next `length` bytes would most likely not wait for the disk.
+    #[must_use]
+    pub fn is_at_hand(&self, length: u64) -> bool {
+        self.blob.is_at_hand(self.rest.start, length)
+    }
+
     /// Notes that `bytes` went out by zero copy.
     pub fn advance(&mut self, bytes: u64) {
         let bytes = bytes.min(self.remaining());

@@ -322,6 +322,10 @@ impl Blob for FaultyBlob {
         self.blob.file()
     }
 
+    fn is_at_hand(&self, offset: u64, length: u64) -> bool {
+        self.blob.is_at_hand(offset, length)
+    }
+
     fn is_untouched(&self) -> bool {
         self.blob.is_untouched()
     }

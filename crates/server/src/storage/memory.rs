@@ -262,6 +262,10 @@ impl Blob for MemoryBlob {
         None
     }
 
+    fn is_at_hand(&self, _: u64, _: u64) -> bool {
+        false
+    }
+
     fn is_untouched(&self) -> bool {
         false
     }

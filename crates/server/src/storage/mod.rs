@@ -254,6 +254,10 @@ pub trait Blob: std::fmt::Debug + Send + Sync {
     /// The file itself, where there is one, for zero-copy delivery.
     fn file(&self) -> Option<&std::fs::File>;
 
+    /// Whether a send of this range out of its file would most likely not wait for the disk. Never waits itself; a store
+    /// that cannot tell says no.
+    fn is_at_hand(&self, offset: u64, length: u64) -> bool;
+
     /// Whether nothing has happened to it since it was opened: it has one name, and neither that nor its bytes have
     /// changed. Every removal shows here before its tombstone is written, whichever process removes
     /// ([`BlobStore::condemn`]). Never waits; a store that cannot tell says no.

@@ -4,7 +4,6 @@
 //! else is read in pieces and written. Sendfile blocks on a cold disk, so each window is looked for in the page cache
 //! first, and what is not there is read by the store, off this thread and with the store's deadline.
 
-use std::fs::File;
 use std::io;
 use std::io::IoSliceMut;
 use std::time::Duration;
@@ -118,7 +117,7 @@ impl<'a> Sender<'a> {
             let window = body.remaining().min(WINDOW);
             let zero_copy = body.flow().plan().lane == Lane::ZeroCopy;
             match (self.io.plain().filter(|_| zero_copy), body.file()) {
-                (Some(socket), Some((file, at))) if is_cached(file, at, window) => {
+                (Some(socket), Some(_)) if body.is_at_hand(window) => {
                     self.window(socket, body, window).await?;
                     // Sendfile never waits for a reader that keeps up: let others of this thread in.
                     if body.remaining() > 0 {
@@ -205,16 +204,4 @@ fn append_small(body: &mut FileBody, head: &mut Vec<u8>) {
         Ok(read) if read == length => body.advance(length as u64),
         _ => head.truncate(start),
     }
-}
-
-/// Whether `length` bytes at `at` seem to be in the page cache: their first and last one are, and the middle one of more
-/// than the kernel reads ahead at once. A file system that cannot tell counts as cold, because only then nothing can
-/// block this thread.
-fn is_cached(file: &File, at: u64, length: u64) -> bool {
-    const READ_AHEAD: u64 = 128 << 10;
-    let is_there = |offset| {
-        let mut byte = [0];
-        rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT).is_ok()
-    };
-    is_there(at) && is_there(at + length.saturating_sub(1)) && (length <= READ_AHEAD || is_there(at + length / 2))
 }

@@ -365,6 +365,10 @@ impl Blob for FileBlob {
         Some(&self.0)
     }
 
+    fn is_at_hand(&self, offset: u64, length: u64) -> bool {
+        hfs_sock::cached(&self.0, offset, length)
+    }
+
     fn is_untouched(&self) -> bool {
         false
     }

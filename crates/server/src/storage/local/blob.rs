@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_core::future::BoxFuture;
 use hfs_core::ByteSize;
@@ -12,6 +13,7 @@ use rustix::fs::{FileType, OFlags, Stat, fstat};
 use rustix::io::Errno;
 
 use super::{Blob, Inner, Place, StoreError, failed};
+use crate::clock::Stopwatch;
 use crate::storage::Scratch;
 
 const OPEN: &str = "open a blob";
@@ -41,6 +43,7 @@ pub(super) struct LocalBlob {
     size: u64,
     /// As it was when it was opened.
     status: Stat,
+    seen: Seen,
     inner: Arc<Inner>,
 }
 
@@ -51,7 +54,8 @@ impl LocalBlob {
             return Err(StoreError::Missing { place: place.clone() });
         }
         let size = u64::try_from(status.st_size).unwrap_or(0);
-        Ok(Self { file: Arc::new(File::from(fd)), size, status, inner: Arc::clone(inner) })
+        let seen = Seen { opened: Stopwatch::start(), at: AtomicU64::new(0) };
+        Ok(Self { file: Arc::new(File::from(fd)), size, status, seen, inner: Arc::clone(inner) })
     }
 
     async fn read(&self, offset: u64, length: usize, scratch: &mut Scratch) -> Result<(), StoreError> {
@@ -69,6 +73,14 @@ impl LocalBlob {
         };
         *scratch = self.inner.reads.run(READ, read).await?;
         Ok(())
+    }
+
+    /// Looks for the first and the last byte, and for the middle one of more than the kernel reads ahead at once.
+    fn is_cached(&self, offset: u64, length: u64) -> bool {
+        const READ_AHEAD: u64 = 128 << 10;
+        let is_there = |at| hfs_sock::read_cached(&self.file, &mut [0], at).is_ok();
+        let is_long = length > READ_AHEAD;
+        is_there(offset) && is_there(offset + length.saturating_sub(1)) && (!is_long || is_there(offset + length / 2))
     }
 }
 
@@ -90,10 +102,48 @@ impl Blob for LocalBlob {
         Some(&self.file)
     }
 
+    fn is_at_hand(&self, offset: u64, length: u64) -> bool {
+        let is_whole = offset == 0 && length == self.size;
+        if is_whole && self.seen.is_recent() {
+            return true;
+        }
+        let is_there = self.is_cached(offset, length);
+        if is_whole && is_there {
+            self.seen.note();
+        }
+        is_there
+    }
+
     fn is_untouched(&self) -> bool {
         // The change time is set by every link, unlink, rename and write.
         let mark = |status: &Stat| (status.st_nlink, status.st_size, status.st_ctime, status.st_ctime_nsec);
         self.status.st_nlink == 1 && fstat(&self.file).is_ok_and(|now| mark(&now) == mark(&self.status))
+    }
+}
+
+/// When the whole of a file was last found in the page cache, before it was sent.
+#[derive(Debug)]
+struct Seen {
+    opened: Stopwatch,
+    /// Milliseconds since then; zero is never.
+    at: AtomicU64,
+}
+
+impl Seen {
+    /// Pages that were sent this lately are the last that the kernel gives up: no need to look at each request.
+    const RECENT: u64 = 1000;
+
+    fn is_recent(&self) -> bool {
+        let at = self.at.load(Ordering::Relaxed);
+        at != 0 && self.now() < at + Self::RECENT
+    }
+
+    fn note(&self) {
+        self.at.store(self.now(), Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX / 2) + 1
     }
 }
 
