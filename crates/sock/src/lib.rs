@@ -2,7 +2,8 @@
 //!
 //! The only crate with `unsafe`; each call is small, says what it does where the kernel or the file system cannot,
 //! and returns plain `io::Result`s. It decides nothing. Called by the server's `storage` (locks, preallocation,
-//! write-back, reads from the page cache), `net` (sendfile, reads) and `flow` (path figures, socket options). Linux only, as the server is.
+//! write-back, reads from the page cache), `net` (sendfile, reads) and `flow` (path figures, socket options), and by the
+//! tools that measure. Linux only, as the server is.
 
 mod file;
 mod lock;

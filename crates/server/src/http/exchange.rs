@@ -48,6 +48,14 @@ impl Incoming {
 }
 
 impl Incoming {
+    /// See [`h1::Body::arrived`]; of other bodies it cannot be told.
+    pub(crate) async fn arrived(&mut self) -> bool {
+        match self {
+            Self::H1(body) => body.arrived().await,
+            Self::Full(_) | Self::H2(_) => false,
+        }
+    }
+
     /// See [`h1::Body::direct`]; other bodies have no socket of their own.
     #[must_use]
     pub(crate) fn direct(&self) -> Option<(Arc<dyn Tap>, u64)> {

@@ -3,6 +3,7 @@
 //! One concrete type, so that TLS, HTTP/2 and the zero-copy path need no `dyn`. Bytes that were read too early (behind
 //! a PROXY header, or to see which protocol begins) are put back with [`Socket::unread`].
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
@@ -59,10 +60,15 @@ impl Socket {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => release(buffer),
                 read => return read,
             }
-            match &self.kind {
-                Kind::Tcp(stream) => stream.readable().await?,
-                Kind::Unix(stream) => stream.readable().await?,
-            }
+            self.readable().await?;
+        }
+    }
+
+    /// Waits until there seems to be something to read, or the end.
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        match &self.kind {
+            Kind::Tcp(stream) => stream.readable().await,
+            Kind::Unix(stream) => stream.readable().await,
         }
     }
 
@@ -72,10 +78,15 @@ impl Socket {
     fn try_read(&self, buffer: &mut BytesMut, size: usize) -> io::Result<usize> {
         let mut last = None;
         let mut read = || {
-            make_room(buffer, size);
-            let room = buffer.capacity() - buffer.len();
-            let read = hfs_sock::receive(self.as_fd(), buffer)?;
-            if read == 0 || read == room {
+            let (read, is_full) = if size <= SCRATCH {
+                SCRATCHES.with_borrow_mut(|scratch| receive_by(scratch, self.as_fd(), buffer))?
+            } else {
+                make_room(buffer, size);
+                let room = buffer.capacity() - buffer.len();
+                let read = hfs_sock::receive(self.as_fd(), buffer)?;
+                (read, read == room)
+            };
+            if read == 0 || is_full {
                 return Ok(read);
             }
             last = Some(read);
@@ -121,6 +132,23 @@ impl Socket {
             let _ = socket2::SockRef::from(self).set_linger(Some(Duration::ZERO));
         }
     }
+}
+
+/// Reads up to this size go through memory that all connections of a thread share, so that each holds no more than what
+/// has come: a slow upload's kilobytes, a request's few hundred bytes.
+const SCRATCH: usize = 16 << 10;
+
+thread_local! {
+    static SCRATCHES: RefCell<BytesMut> = RefCell::default();
+}
+
+/// Reads by way of `scratch`; returns how much, and whether that was all that fits.
+fn receive_by(scratch: &mut BytesMut, socket: BorrowedFd<'_>, buffer: &mut BytesMut) -> io::Result<(usize, bool)> {
+    scratch.clear();
+    scratch.reserve(SCRATCH);
+    let read = hfs_sock::receive(socket, scratch)?;
+    buffer.extend_from_slice(scratch);
+    Ok((read, read == scratch.capacity()))
 }
 
 /// Makes room for a read. A quarter of a step is room enough: growing a buffer that has some costs more.

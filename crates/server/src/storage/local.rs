@@ -74,6 +74,8 @@ struct Inner {
     /// Syscalls that write. Readers have their own lane, so that a burst of syncs cannot starve them.
     writes: Lane,
     reads: Lane,
+    /// The beginning of uploads, and the small writes of those that are slow anyway.
+    trickles: Lane,
     reaper: Arc<Reaper>,
     /// Uploads that have a thread to themselves, and the pipes that they use.
     pumps: Arc<tokio::sync::Semaphore>,

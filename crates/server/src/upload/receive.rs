@@ -1,5 +1,8 @@
 //! [`Receiver`]: a request body with a stall limit, or the file of a form in one.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,6 +11,7 @@ use hfs_core::form::{FilePart, Form, InvalidForm, Step};
 use hfs_core::pace::Lane;
 use hfs_core::profile::Quality;
 use hfs_core::progress::Progress;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::PutError;
 use crate::clock::Stopwatch;
@@ -21,6 +25,15 @@ const WORTH_A_THREAD: u64 = 1 << 20;
 const SEEN: usize = 1 << 20;
 /// A read this long that was filled shows a client that is faster than we are.
 const PRESSING: usize = 64 << 10;
+/// A client that lets us wait this long for less than that is slow.
+const SLOW: Duration = Duration::from_millis(20);
+/// What is held of a slow upload at most: there may be thousands, and a write costs little beside their time.
+const SLOW_STEP: usize = 4 << 10;
+
+/// Pieces of slow uploads that are out of the kernel and not yet in the store. Thousands of clients may send at once; what
+/// waits for the disk waits where it is.
+const PIECES: usize = 16;
+static TURNS: Semaphore = Semaphore::const_new(PIECES);
 
 /// Takes a body piece by piece; silence or a drip beyond the limits is [`PutError::Stalled`]. No total time limit.
 #[derive(Debug)]
@@ -36,6 +49,9 @@ pub(super) struct Receiver {
     given: Duration,
     /// Whether the client sends faster than it was read last.
     is_pressed: bool,
+    is_slow: bool,
+    /// Held while the store has a piece that came slowly.
+    turn: Option<SemaphorePermit<'static>>,
 }
 
 impl Receiver {
@@ -50,6 +66,8 @@ impl Receiver {
             flow,
             given: watch.elapsed(),
             is_pressed: false,
+            is_slow: false,
+            turn: None,
         }
     }
 
@@ -66,7 +84,8 @@ impl Receiver {
     /// What the store should do with the bytes to come.
     pub(super) fn hints(&self, digest: bool) -> Hints {
         let plan = self.flow.plan();
-        Hints { preallocate: plan.preallocate, write_back: plan.write_back, step: plan.step, digest }
+        let step = if self.is_slow { plan.step.min(SLOW_STEP) } else { plan.step };
+        Hints { preallocate: plan.preallocate, write_back: plan.write_back, step, digest }
     }
 
     /// Lets `writer` read the socket itself, where the client is fast enough to be worth a thread, and the plan says
@@ -86,6 +105,7 @@ impl Receiver {
             return Ok(false);
         };
         self.take_note_of_store();
+        self.turn = None;
         self.body.begin_direct();
         let pumped = writer.pump(source, left, how).await?;
         let Some(Pumped { bytes, end }) = pumped else {
@@ -157,16 +177,49 @@ impl Receiver {
 
     async fn body_piece(&mut self) -> Result<Option<Bytes>, PutError> {
         self.take_note_of_store();
+        // Whoever asks for more has stored the piece before.
+        self.turn = None;
+        let asked = self.watch.elapsed();
         let deadline = self.watch.at(self.progress.deadline());
-        let Ok(piece) = tokio::time::timeout_at(deadline, self.body.next()).await else {
+        let is_in_turn = self.is_slow || self.received == 0;
+        let Ok((came, piece)) = tokio::time::timeout_at(deadline, self.next_piece(is_in_turn)).await else {
             return Err(PutError::Stalled { received: self.received() });
         };
         let piece = piece?;
         if let Some(bytes) = &piece {
             let filled = self.body.is_pressing(bytes.len());
             self.is_pressed = filled && bytes.len() >= PRESSING;
+            self.is_slow = !self.is_pressed && came.saturating_sub(asked) >= SLOW;
             self.note(bytes.len() as u64, filled);
         }
         Ok(piece)
     }
+
+    /// The next piece of the body, and when it came. In turn, it is taken out of the kernel once it has begun to come and
+    /// the pieces before it are stored.
+    async fn next_piece(&mut self, is_in_turn: bool) -> (Duration, Result<Option<Bytes>, BodyError>) {
+        while is_in_turn && self.body.arrived().await {
+            let came = self.watch.elapsed();
+            // The semaphore is never closed.
+            self.turn = TURNS.acquire().await.ok();
+            if let Some(piece) = once(pin!(self.body.next())).await {
+                return (came, piece);
+            }
+            // There was nothing after all: nobody waits for the network in turn.
+            self.turn = None;
+        }
+        let piece = self.body.next().await;
+        (self.watch.elapsed(), piece)
+    }
+}
+
+/// What a future has to say without waiting.
+async fn once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+    poll_fn(|context| {
+        Poll::Ready(match future.as_mut().poll(context) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        })
+    })
+    .await
 }

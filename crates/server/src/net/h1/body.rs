@@ -114,11 +114,17 @@ impl Body {
         self.rest.broken = !is_open;
     }
 
+    /// Waits until the next piece has begun to come, and leaves it where it is: in the kernel. False: that cannot be
+    /// told, because some of it may be here already, or it is framed or encrypted.
+    pub(crate) async fn arrived(&mut self) -> bool {
+        let is_plain = self.rest.decoder.remaining().is_some_and(|left| left > 0) && self.rest.buffer.is_empty();
+        let Some(socket) = self.io.plain().filter(|_| is_plain && !self.rest.broken) else { return false };
+        ask_for_it(&mut self.ask);
+        socket.readable().await.is_ok()
+    }
+
     async fn fill(&mut self) -> Result<(), BodyError> {
-        if let Some(ask) = self.ask.take() {
-            // Nobody listens once the response is on its way: then the body is over soon enough.
-            let _ = ask.send(());
-        }
+        ask_for_it(&mut self.ask);
         let known =
             self.rest.decoder.remaining().map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
         let size = self.size.min(known.max(COPY));
@@ -141,8 +147,18 @@ impl Body {
     }
 
     fn take(&mut self, len: usize) -> Bytes {
-        let piece = self.rest.buffer.split_to(len);
+        let buffer = &mut self.rest.buffer;
+        // What is left of a split shares its memory, and would keep it while the piece waits for the disk.
+        let piece = if len == buffer.len() { std::mem::take(buffer) } else { buffer.split_to(len) };
         if len <= COPY { Bytes::copy_from_slice(&piece) } else { piece.freeze() }
+    }
+}
+
+/// Lets the client send a body that it withholds.
+fn ask_for_it(ask: &mut Option<oneshot::Sender<()>>) {
+    if let Some(ask) = ask.take() {
+        // Nobody listens once the response is on its way: then the body is over soon enough.
+        let _ = ask.send(());
     }
 }
 

@@ -12,6 +12,9 @@ use super::StoreError;
 /// Enough that the file system's journal commits many small uploads together; few enough that a disk that hangs
 /// leaves most of the runtime's blocking threads to others.
 const WIDTH: usize = 128;
+/// For what is short and often comes in crowds: thousands of slow uploads must not wake a hundred threads, each with its
+/// memory.
+const NARROW: usize = 8;
 
 pub(super) struct Lane {
     permits: Arc<Semaphore>,
@@ -21,6 +24,10 @@ pub(super) struct Lane {
 impl Lane {
     pub(super) fn new(deadline: Duration) -> Self {
         Self { permits: Arc::new(Semaphore::new(WIDTH)), deadline }
+    }
+
+    pub(super) fn narrow(deadline: Duration) -> Self {
+        Self { permits: Arc::new(Semaphore::new(NARROW)), deadline }
     }
 
     /// How long a caller waits at most.

@@ -115,6 +115,7 @@ impl LocalStore {
             reserve: Reserve::new(reserve),
             writes: Lane::new(config.io_deadline),
             reads: Lane::new(config.io_deadline),
+            trickles: Lane::narrow(config.io_deadline),
             reaper,
             pumps: Arc::new(tokio::sync::Semaphore::new(pump::WIDTH)),
             pipes: Mutex::default(),

@@ -32,10 +32,17 @@ pub(super) struct Temporary {
 }
 
 impl Temporary {
-    /// Creates and leases one, with room for `reserved` bytes. Blocking.
-    pub(super) fn create(inner: &Inner, reserved: Option<ByteSize>) -> Result<Self, StoreError> {
+    /// A name for one.
+    pub(super) fn draw() -> Result<BlobId, StoreError> {
+        let mut random = [0; 16];
+        aws_lc_rs::rand::fill(&mut random).map_err(io::Error::other).map_err(failed(CREATE))?;
+        Ok(BlobId::from_random(random))
+    }
+
+    /// Creates and leases one of that name, with room for `reserved` bytes. Blocking.
+    pub(super) fn create(inner: &Inner, id: BlobId, reserved: Option<ByteSize>) -> Result<Self, StoreError> {
         for _ in 0..TRIES {
-            let Some(temporary) = Self::try_create(inner)? else { continue };
+            let Some(temporary) = Self::try_create(inner, id)? else { continue };
             if let Some(size) = reserved {
                 inner.seam.pass(Call::Allocate).map_err(failed("reserve space"))?;
                 hfs_sock::preallocate(temporary.file(), size.as_u64()).map_err(failed("reserve space"))?;
@@ -45,11 +52,8 @@ impl Temporary {
         Err(failed(CREATE)(io::Error::from(io::ErrorKind::WouldBlock)))
     }
 
-    fn try_create(inner: &Inner) -> Result<Option<Self>, StoreError> {
+    fn try_create(inner: &Inner, id: BlobId) -> Result<Option<Self>, StoreError> {
         inner.seam.pass(Call::Create).map_err(failed(CREATE))?;
-        let mut random = [0; 16];
-        aws_lc_rs::rand::fill(&mut random).map_err(io::Error::other).map_err(failed(CREATE))?;
-        let id = BlobId::from_random(random);
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = openat(&*inner.temporaries, id.to_string(), flags, Mode::RUSR | Mode::WUSR);
         let file = File::from(file.map_err(failed(CREATE))?);

@@ -24,6 +24,10 @@ use crate::storage::digest::Hasher;
 use crate::storage::{Hints, Published, Pump, Pumped, Scratch};
 
 const WRITE: &str = "write";
+/// An upload that is announced to be this short touches the disk once, when it is whole, unless it comes slowly.
+const AT_ONCE: ByteSize = ByteSize::kib(64);
+/// Writes of up to this many bytes go through the narrow lane: they come from clients that nobody waits for.
+const TRICKLE: usize = 16 << 10;
 /// Write-back starts for each part of this size, and waits for the one two parts before: that hides the disk behind
 /// the network, and leaves the last fdatasync at most 24 MiB, however slow the disk.
 const PART: u64 = 8 << 20;
@@ -33,7 +37,10 @@ const STEP: usize = 256 << 10;
 #[derive(Debug)]
 pub(super) struct LocalWriter {
     inner: Arc<Inner>,
-    temporary: Arc<Temporary>,
+    id: BlobId,
+    /// Made by the first write, where the upload is short.
+    temporary: Option<Arc<Temporary>>,
+    expected: Option<u64>,
     gather: Gather,
     /// Bytes that are in the file.
     flushed: u64,
@@ -50,13 +57,26 @@ impl LocalWriter {
         expected: Option<ByteSize>,
         hints: Hints,
     ) -> Result<Self, StoreError> {
-        let store = Arc::clone(&inner);
-        let reserved = expected.filter(|_| hints.preallocate);
-        let temporary = inner.writes.run("create a temporary", move || Temporary::create(&store, reserved)).await?;
+        let id = Temporary::draw()?;
+        let (mut temporary, mut allocated) = (None, 0);
+        if expected.is_none_or(|size| size > AT_ONCE) {
+            let store = Arc::clone(&inner);
+            let reserved = expected.filter(|_| hints.preallocate);
+            let create = move || Temporary::create(&store, id, reserved);
+            // Narrow: hundreds of uploads that begin together would wake as many threads.
+            temporary = Some(Arc::new(inner.trickles.run("create a temporary", create).await?));
+            allocated = reserved.map_or(0, ByteSize::as_u64);
+        }
         let gather = Gather::new(Arc::clone(&inner.gathered), hints.step);
-        let allocated = reserved.map_or(0, ByteSize::as_u64);
+        let expected = expected.map(ByteSize::as_u64);
         let hasher = Hasher::wanted(hints.digest);
-        Ok(Self { inner, temporary: Arc::new(temporary), gather, flushed: 0, allocated, hints, hasher, broken: false })
+        Ok(Self { inner, id, temporary, expected, gather, flushed: 0, allocated, hints, hasher, broken: false })
+    }
+
+    /// How the temporary is had where it is needed: on a thread that may wait.
+    fn temporary(&self) -> impl FnOnce() -> Result<Arc<Temporary>, StoreError> + Send + use<> {
+        let (inner, id, known) = (Arc::clone(&self.inner), self.id, self.temporary.clone());
+        move || known.map_or_else(|| Temporary::create(&inner, id, None).map(Arc::new), Ok)
     }
 
     fn length(&self) -> u64 {
@@ -76,21 +96,24 @@ impl LocalWriter {
             return Ok(());
         }
         let (from, to) = (self.flushed, self.length());
+        let lane = if self.gather.len() <= TRICKLE { &self.inner.trickles } else { &self.inner.writes };
         let pieces = self.gather.take();
-        let (inner, temporary, hints) = (Arc::clone(&self.inner), Arc::clone(&self.temporary), self.hints);
+        let (inner, temporary, hints) = (Arc::clone(&self.inner), self.temporary(), self.hints);
         // Until it is known to have worked, also when this future is dropped half-way.
         self.broken = true;
         let mut hasher = self.hasher.take();
         let write = move || {
+            let temporary = temporary()?;
             inner.seam.pass(Call::Write).map_err(failed(WRITE))?;
             write_all(temporary.file(), &pieces, from).map_err(failed(WRITE))?;
             if hints.write_back {
                 write_back(temporary.file(), from, to).map_err(failed(WRITE))?;
             }
             hash(&mut hasher, &pieces);
-            Ok(hasher)
+            Ok((temporary, hasher))
         };
-        self.hasher = self.inner.writes.run(WRITE, write).await?;
+        let (temporary, hasher) = lane.run(WRITE, write).await?;
+        (self.temporary, self.hasher) = (Some(temporary), hasher);
         self.broken = false;
         self.flushed = to;
         Ok(())
@@ -100,8 +123,7 @@ impl LocalWriter {
         self.check()?;
         let Ok(permit) = Arc::clone(&self.inner.pumps).try_acquire_owned() else { return Ok(None) };
         self.flush().await?;
-        let (inner, temporary, hints, at) =
-            (Arc::clone(&self.inner), Arc::clone(&self.temporary), self.hints, self.flushed);
+        let (inner, temporary, hints, at) = (Arc::clone(&self.inner), self.temporary(), self.hints, self.flushed);
         let abandoned = Abandoned::default();
         let flag = abandoned.flag();
         // As for a write: unknown until it is known to have worked.
@@ -109,13 +131,14 @@ impl LocalWriter {
         let mut hasher = self.hasher.take();
         let work = move || {
             let _permit = permit;
+            let temporary = temporary()?;
             let job = Job { inner: &inner, file: temporary.file(), at, most, hints, abandoned: &flag };
             let mut pumped = Err(StoreError::Io { action: WRITE, source: io::ErrorKind::NotConnected.into() });
             source.tap(&mut |socket| pumped = job.run(socket, how, hasher.as_mut()));
-            pumped.map(|pumped| (pumped, hasher))
+            pumped.map(|pumped| (pumped, temporary, hasher))
         };
-        let (pumped, hasher) = self.inner.writes.run(WRITE, work).await?;
-        self.hasher = hasher;
+        let (pumped, temporary, hasher) = self.inner.writes.run(WRITE, work).await?;
+        (self.temporary, self.hasher) = (Some(temporary), hasher);
         abandoned.not();
         self.broken = false;
         self.flushed += pumped.bytes;
@@ -131,9 +154,10 @@ impl LocalWriter {
         let mut offset = 0;
         while offset < self.flushed {
             let length = STEP.min(usize::try_from(self.flushed - offset).unwrap_or(STEP));
-            let temporary = Arc::clone(&self.temporary);
+            let temporary = self.temporary();
             let mut lent = std::mem::take(&mut ours);
             let read = move || {
+                let temporary = temporary()?;
                 lent.refill(length, |room| read_full(temporary.file(), room, offset)).map_err(failed("read back"))?;
                 Ok(lent)
             };
@@ -150,23 +174,16 @@ impl LocalWriter {
     async fn land(mut self, claim: &Claim, apart: bool) -> Result<Published, StoreError> {
         self.check()?;
         let length = self.length();
-        let landing = Landing {
-            inner: Arc::clone(&self.inner),
-            temporary: self.temporary,
-            slot: claim.slot().clone(),
-            rest: self.gather.take(),
-            rest_at: self.flushed,
-            length,
-            shrink: self.allocated > length,
-            apart,
-            hasher: self.hasher,
-        };
+        let (inner, slot, temporary) = (Arc::clone(&self.inner), claim.slot().clone(), self.temporary());
+        let (rest, rest_at, shrink) = (self.gather.take(), self.flushed, self.allocated > length);
+        let hasher = self.hasher.take();
         let abandoned = Abandoned::default();
         let (flag, hold) = (abandoned.flag(), claim.hold());
         let run = move || {
-            let landed = landing.land(&flag);
-            drop(hold);
-            landed
+            let _hold = hold;
+            let landing =
+                Landing { inner, temporary: temporary()?, slot, rest, rest_at, length, shrink, apart, hasher };
+            landing.land(&flag)
         };
         let landed = self.inner.writes.run("publish the upload", run).await?;
         abandoned.not();
@@ -183,7 +200,7 @@ pub(super) fn hash(hasher: &mut Option<Hasher>, pieces: &[Bytes]) {
 
 impl BlobWriter for LocalWriter {
     fn id(&self) -> BlobId {
-        self.temporary.id()
+        self.id
     }
 
     fn written(&self) -> ByteSize {
@@ -208,7 +225,8 @@ impl BlobWriter for LocalWriter {
         Box::pin(async move {
             self.check()?;
             self.gather.push(data);
-            if self.gather.is_due() { self.flush().await } else { Ok(()) }
+            // What is the last of it is written when it is published, by the same thread.
+            if self.gather.is_due() && self.expected != Some(self.length()) { self.flush().await } else { Ok(()) }
         })
     }
 
@@ -259,4 +277,57 @@ pub(super) fn write_back(file: &File, from: u64, to: u64) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::storage::BlobStore as _;
+    use crate::storage::conformance::{publish, read, settle, slot};
+    use crate::storage::local::seam::Call::{Create, Link, Sync, SyncDirectory, Write};
+    use crate::storage::local::testing::{Root, files_below};
+
+    const ENOSPC: i32 = 28;
+
+    #[tokio::test]
+    async fn a_short_upload_touches_the_disk_once_and_may_fail_at_each_call() {
+        let root = Root::new();
+        let store = root.open();
+        let upload = async || {
+            let mut writer = store.create(Some(ByteSize::bytes(5)), Hints::default()).await?;
+            writer.write(Bytes::from_static(b"short")).await?;
+            assert!(store.0.seam.seen().is_empty() && files_below(root.path()) == [".hfs/claims"], "not yet");
+            let claim = store.claim(&slot("a"), Duration::ZERO).await?;
+            writer.publish(&claim).await
+        };
+        store.0.seam.arm(None);
+        let place = settle(upload().await.unwrap()).await;
+        let calls = store.0.seam.seen();
+        assert_eq!(calls, [Create, Write, Sync, Link, SyncDirectory]);
+        assert_eq!(read(&store, &place).await, b"short");
+        store.remove(&place).await.unwrap();
+        for (nth, call) in calls.iter().enumerate() {
+            store.0.seam.arm(Some((nth, ENOSPC)));
+            assert!(matches!(upload().await, Err(StoreError::Full { .. })), "{call:?}");
+            store.quiesce().await;
+            assert_eq!(files_below(root.path()), [".hfs/claims"], "{call:?}");
+            store.0.seam.arm(None);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_short_upload_that_comes_slowly_is_written_as_it_comes() {
+        let root = Root::new();
+        let store = root.open();
+        let hints = Hints { step: 2, ..Hints::default() };
+        let mut writer = store.create(Some(ByteSize::bytes(5)), hints).await.unwrap();
+        writer.write(Bytes::from_static(b"sh")).await.unwrap();
+        assert_eq!(fs::read(root.path().join(format!(".hfs/tmp/{}", writer.id()))).unwrap(), b"sh");
+        writer.write(Bytes::from_static(b"ort")).await.unwrap();
+        let place = settle(publish(&store, writer, "a").await).await;
+        assert_eq!(read(&store, &place).await, b"short");
+    }
 }

@@ -55,7 +55,7 @@ fn revive(root: &Path) {
 async fn running_uploads_are_left_alone() {
     let fixture = Fixture::new();
     let store = fixture.root.open();
-    let mut writer = store.create(Some(ByteSize::kib(1)), Hints::default()).await.unwrap();
+    let mut writer = store.create(None, Hints::default()).await.unwrap();
     writer.write(Bytes::from_static(b"half")).await.unwrap();
     assert_eq!(fixture.sweep().await, Swept { living: 1, ..Swept::default() });
     let place = settle(publish(&store, writer, "a/b").await).await;
