@@ -98,8 +98,9 @@ const LOADS: [Load; 7] = {
             name: "PUT 1 GiB",
             kind: Kind::Put,
             requests: 1,
-            peers: &["adaptive", "standard", "pinned", "nginx", "nginx-default", "prosody"],
+            peers: &["adaptive", "standard", "pinned", "hashing", "nginx", "nginx-default", "prosody"],
             goals: &[
+                Goal::ratio("hashing", What::Cpu, "nginx", AtMost(1.6)),
                 Goal::ratio("adaptive", What::Cpu, "nginx", AtMost(1.0)),
                 Goal::ratio("adaptive", What::Cpu, "standard", AtMost(0.35)),
                 Goal::ratio("adaptive", What::Throughput, "standard", AtLeast(2.0)),
@@ -309,12 +310,8 @@ fn pin_to(cpu: usize) -> Result<()> {
 /// Touches as much memory as the page cache is about to need: in a virtual machine, the first touch of memory that was
 /// freed some time ago costs ten times as much, and would fall upon whoever comes first.
 fn warm_memory(bytes: u64) {
-    let pages = usize::try_from(bytes + bytes / 4).unwrap_or(usize::MAX) / 4096;
-    let mut memory: Vec<u8> = Vec::with_capacity(pages * 4096);
-    for _ in 0..pages {
-        memory.push(1);
-        memory.resize(memory.len() + 4095, 0);
-    }
+    let mut memory = vec![0_u8; usize::try_from(bytes + bytes / 4).unwrap_or_default()];
+    memory.chunks_mut(4096).for_each(|page| page[0] = 1);
     std::hint::black_box(&memory);
 }
 

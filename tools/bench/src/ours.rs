@@ -14,27 +14,33 @@ pub(crate) struct Variant<'a> {
     pub(crate) name: &'a str,
     /// Lines of `[performance]`.
     performance: &'static str,
+    /// Other sections.
+    sections: &'static str,
 }
 
-pub(crate) const ADAPTIVE: Variant<'static> = Variant { name: "adaptive", performance: "" };
-pub(crate) const STANDARD: Variant<'static> = Variant { name: "standard", performance: "adaptive_buffers = false" };
+pub(crate) const ADAPTIVE: Variant<'static> = Variant { name: "adaptive", performance: "", sections: "" };
+pub(crate) const STANDARD: Variant<'static> =
+    Variant { name: "standard", performance: "adaptive_buffers = false", sections: "" };
 /// The adaptive arm that measures and moves no lever: what adapting costs.
-pub(crate) const PINNED: Variant<'static> = Variant { name: "pinned", performance: "levers = []" };
+pub(crate) const PINNED: Variant<'static> = Variant { name: "pinned", performance: "levers = []", sections: "" };
+/// The adaptive arm that hashes uploads while they arrive.
+pub(crate) const HASHING: Variant<'static> =
+    Variant { name: "hashing", performance: "", sections: "[uploads]\ncontent_hash = true\n" };
 
 impl Variant<'_> {
     /// The same under another name.
     pub(crate) fn named<'a>(&self, name: &'a str) -> Variant<'a> {
-        Variant { name, performance: self.performance }
+        Variant { name, performance: self.performance, sections: self.sections }
     }
 
     /// Writes its configuration into `folder` and makes the folder of its files; returns both paths.
     pub(crate) fn prepare(&self, folder: &Path, address: SocketAddr, more: &str) -> Result<(PathBuf, PathBuf)> {
-        let (name, performance) = (self.name, self.performance);
+        let Self { name, performance, sections } = *self;
         let files = folder.join(name);
         let config = folder.join(format!("{name}.toml"));
         let text = format!(
             "[server]\nlisten_address = \"{address}\"\nstorage_path = \"{}\"\nmin_free_bytes = \"100MB\"\n\
-             [security]\nsecret = \"{SECRET}\"\n[performance]\n{performance}\n[logging]\nlevel = \"warn\"\n{more}",
+             [security]\nsecret = \"{SECRET}\"\n[performance]\n{performance}\n[logging]\nlevel = \"warn\"\n{sections}{more}",
             files.display()
         );
         fs::write(&config, text)?;

@@ -13,12 +13,13 @@ use rustls::ClientConfig;
 
 use crate::UNSYNCED;
 use crate::http::{signed, token};
-use crate::ours::{ADAPTIVE, PINNED, STANDARD, Variant};
+use crate::ours::{ADAPTIVE, HASHING, PINNED, STANDARD, Variant};
 use crate::process::{Process, free_address};
 use crate::tls::Certificate;
 
 /// What [`Peer::start`] knows. `pinned` is the adaptive arm that moves no lever; `unsynced` one whose syncs do nothing.
-pub(crate) const NAMES: &str = "adaptive,standard,pinned,unsynced,tls,nginx,nginx-default,nginx-tls,caddy,prosody,dufs";
+pub(crate) const NAMES: &str =
+    "adaptive,standard,pinned,hashing,unsynced,tls,nginx,nginx-default,nginx-tls,caddy,prosody,dufs";
 
 /// One running server.
 #[derive(Debug)]
@@ -77,6 +78,7 @@ impl Peer {
             "adaptive" => site.ours(&ADAPTIVE, &[], None),
             "standard" => site.ours(&STANDARD, &[], None),
             "pinned" => site.ours(&PINNED, &[], None),
+            "hashing" => site.ours(&HASHING, &[], None),
             "unsynced" => {
                 let own = std::env::current_exe()?;
                 site.ours(&ADAPTIVE, &[own.to_str().context("odd path")?, UNSYNCED], None)
