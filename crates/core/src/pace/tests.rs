@@ -115,6 +115,22 @@ fn after_a_handover_to_a_longer_lossy_path_losses_are_seen_for_what_they_are() {
 }
 
 #[test]
+fn a_long_path_gets_bbr_where_much_is_under_way() {
+    let chosen = |rate| {
+        let long = Link { rate, rtt: ms(300), ..Link::default() };
+        let mut adaptive = controller(Arm::Adaptive, &settings(), &download(1 << 30));
+        long.run(&mut *adaptive, ms(10_000));
+        adaptive.plan().congestion
+    };
+    assert_eq!((chosen(12_500_000), chosen(1_250_000)), (Some(Congestion::Bbr), None));
+    let first = |rate| {
+        let expected = Expected { rate: Some(rate), min_rtt: Some(ms(300)), ..Expected::default() };
+        controller(Arm::Adaptive, &settings(), &Start { expected, ..download(1 << 30) }).plan().congestion
+    };
+    assert_eq!((first(12_500_000), first(1_250_000)), (Some(Congestion::Bbr), None));
+}
+
+#[test]
 fn a_connection_that_is_on_bbr_is_left_alone() {
     let start = Start { inherited: Some(Congestion::Bbr), ..download(1 << 30) };
     let mut adaptive = controller(Arm::Adaptive, &settings(), &start);

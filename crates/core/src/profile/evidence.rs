@@ -1,5 +1,7 @@
 //! [`Evidence`]: what the figures of a path show, without a name for the medium.
 
+use std::time::Duration;
+
 use crate::pace::Snapshot;
 
 /// Things that measurements show. Independent of each other; none of them needs a guess.
@@ -9,7 +11,7 @@ pub struct Evidence {
     pub multipath: bool,
     /// Packets are lost or reordered although no queue stands: radio, not congestion.
     pub lossy: bool,
-    /// A queue of more than a round trip stands somewhere.
+    /// A queue of more than a round trip, and of at least 30 ms, stands somewhere.
     pub bloated: bool,
     /// The round trip varies by more than a quarter.
     pub jittery: bool,
@@ -21,8 +23,13 @@ pub struct Evidence {
 const SETTLED: u32 = 8;
 /// Data segments of ours before that.
 pub(super) const TELLING_SEGMENTS: u64 = 8;
-/// Loss above this share, with the round trip near its shortest.
-const LOSSY: f64 = 0.005;
+/// Loss above this share, with the round trip near its shortest: what makes BBR the better choice.
+const LOSSY: f64 = 0.001;
+/// The same by what arrives behind holes, of which one loss makes many.
+const DISORDERED: f64 = 0.005;
+/// A queue below the first is the jitter of a short path; one below the second bothers nobody.
+const LEAST_QUEUE: Duration = Duration::from_millis(5);
+const BLOAT: Duration = Duration::from_millis(30);
 /// Segment sizes of Ethernet (with and without timestamps), of PPPoE, and of loopback: no tunnel.
 const PLAIN_MSS: [u32; 5] = [1460, 1448, 1452, 1440, 1428];
 
@@ -32,22 +39,24 @@ impl Evidence {
     pub fn of(seen: &Snapshot) -> Self {
         let Some(last) = seen.last else { return Self::default() };
         let shortest = seen.min_rtt.unwrap_or(last.rtt);
-        let over = |rtt: std::time::Duration, factor: f64| rtt.as_secs_f64() > factor * shortest.as_secs_f64();
+        let over = |rtt: Duration, queue: Duration| rtt.saturating_sub(shortest) > queue;
+        let is_over = |rtt| over(rtt, LEAST_QUEUE.max(shortest / 2));
+        let is_bloated = |rtt| over(rtt, BLOAT.max(shortest));
         // While we only receive, the kernel keeps the round trip that it began with and half of it as its variation; then
         // only the receiver's own figure shows a queue.
         let has_sent = last.segments_out.is_none_or(|segments| segments >= TELLING_SEGMENTS);
-        let is_queued = over(last.rtt, 1.5) || last.receive_rtt.is_some_and(|rtt| !has_sent && over(rtt, 1.5));
+        let is_queued = is_over(last.rtt) || last.receive_rtt.is_some_and(|rtt| !has_sent && is_over(rtt));
         let lost = seen.loss.unwrap_or(0.0);
         let disordered = last
             .out_of_order
             .zip(last.segments_in)
-            .is_some_and(|(holes, segments)| segments >= 50 && f64::from(holes) / segments as f64 > LOSSY);
+            .is_some_and(|(holes, segments)| segments >= 50 && f64::from(holes) / segments as f64 > DISORDERED);
         // What we send tells of the way there, what the client sends of its own interface.
         let mss = last.mss.max(last.receive_mss);
         Self {
             multipath: last.subflows > 1,
             lossy: !is_queued && (lost > LOSSY || disordered),
-            bloated: over(last.rtt, 2.0) || last.receive_rtt.is_some_and(|rtt| over(rtt, 2.0)),
+            bloated: is_bloated(last.rtt) || last.receive_rtt.is_some_and(is_bloated),
             jittery: has_sent && seen.samples >= SETTLED && last.rtt_var.as_secs_f64() > 0.25 * last.rtt.as_secs_f64(),
             tunnelled: (500..1428).contains(&mss) && !PLAIN_MSS.contains(&mss),
         }

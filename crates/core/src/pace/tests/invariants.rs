@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::pace::{PathSample, Plan};
+use crate::pace::{Detection, PathSample, Plan};
 
 fn any_path() -> impl Strategy<Value = Option<PathSample>> {
     let time =
@@ -65,13 +65,58 @@ fn any_start() -> impl Strategy<Value = Start> {
     )
 }
 
+fn any_levers() -> impl Strategy<Value = Levers> {
+    any::<[bool; 7]>().prop_map(|[lane, write_back, write, congestion, unsent, window, stall]| Levers {
+        lane,
+        write_back,
+        write,
+        congestion,
+        unsent,
+        window,
+        stall,
+    })
+}
+
+/// What a configuration can say.
+fn any_settings() -> impl Strategy<Value = Settings> {
+    let steps = prop::collection::vec(4096usize..16 << 20, 3).prop_map(|mut steps| {
+        steps.sort_unstable();
+        steps
+    });
+    let stalls = (proptest::option::of(60u64..1000), 0u64..60, 1.0f64..100.0);
+    let detection = proptest::option::of((1u64..10_000, 10_000u64..100_000));
+    (steps, stalls, 1u64..60_000, detection, any::<[bool; 3]>(), any_levers()).prop_map(
+        |(steps, (longest, shortest, stall_factor), every, detection, [watches, follows, foresees], levers)| Settings {
+            min_step: steps[0],
+            first_step: steps[1],
+            max_step: steps[2],
+            longest_stall: longest.map(Duration::from_secs),
+            shortest_stall: Duration::from_secs(shortest),
+            stall_factor,
+            sample_every: ms(every),
+            detection: detection.map(|(fast, slow)| Detection { fast: ms(fast), slow: ms(slow) }),
+            watches,
+            follows,
+            foresees,
+            levers,
+            ..settings()
+        },
+    )
+}
+
 fn holds(plan: &Plan, settings: &Settings, start: &Start) {
-    assert!((settings.min_step..=settings.max_step).contains(&plan.step), "{plan:?}");
-    assert!((1..=settings.max_step).contains(&plan.write), "{plan:?}");
-    assert!(plan.stall.idle >= settings.stall.idle && plan.stall.idle <= settings.longest_stall.unwrap(), "{plan:?}");
+    let standard = controller(Arm::Standard, settings, start).plan();
+    let steps =
+        if settings.levers.lane { settings.min_step..=settings.max_step } else { standard.step..=standard.step };
+    assert!(steps.contains(&plan.step), "{plan:?}");
+    let writes = if settings.levers.write { 1..=settings.max_step } else { standard.write..=standard.write };
+    assert!(writes.contains(&plan.write), "{plan:?}");
+    let longest = settings.longest_stall.unwrap_or(settings.stall.idle).max(settings.stall.idle);
+    assert!(plan.stall.idle >= settings.stall.idle && plan.stall.idle <= longest, "{plan:?}");
     assert!(plan.stall.window >= settings.stall.window && plan.stall.min_rate <= settings.stall.min_rate, "{plan:?}");
     assert!(plan.unsent.is_none_or(|unsent| (128 << 10..=4 << 20).contains(&unsent)), "{plan:?}");
-    let slowest = settings.sample_every.max(settings.detection.unwrap().slow);
+    let slowest =
+        settings.detection.map_or(settings.sample_every, |detection| settings.sample_every.max(detection.slow));
     assert!(plan.sample_after.is_none_or(|after| after <= slowest), "{plan:?}");
     if start.is_shared {
         assert_eq!((plan.congestion, plan.unsent, plan.sample_after), (None, None, None));
@@ -83,8 +128,11 @@ fn holds(plan: &Plan, settings: &Settings, start: &Start) {
 
 proptest! {
     #[test]
-    fn plans_stay_within_their_bounds(start in any_start(), seen in prop::collection::vec(any_seen(), 0..40)) {
-        let settings = settings();
+    fn plans_stay_within_their_bounds(
+        settings in any_settings(),
+        start in any_start(),
+        seen in prop::collection::vec(any_seen(), 0..40),
+    ) {
         let mut adaptive = controller(Arm::Adaptive, &settings, &start);
         holds(&adaptive.plan(), &settings, &start);
         for seen in &seen {
