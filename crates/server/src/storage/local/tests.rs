@@ -248,7 +248,12 @@ async fn a_directory_of_unknown_durability_is_synced_once() {
     for place in [first, second] {
         store.remove(&place).await.unwrap();
     }
-    assert_eq!(syncs_of("a/b/3").await.1, 3, "these are other directories");
+    let (third, syncs) = syncs_of("a/b/3").await;
+    assert_eq!(syncs, 3, "these are other directories");
+    fs::create_dir_all(root.path().join("next/b")).unwrap();
+    root.open().remove(&third).await.unwrap();
+    fs::rename(root.path().join("next"), root.path().join("a")).unwrap();
+    assert_eq!(syncs_of("a/b/4").await.1, 3, "so are these, which another process made");
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat, fstat, fsync, mkdirat, openat, openat2, statat, unlinkat};
 use rustix::io::{Errno, Result, retry_on_intr};
 
-use super::durable::Durable;
+use super::durable::{Durable, Identity};
 use super::layout::split;
 use super::lock;
 use super::seam::{Call, Seam};
@@ -35,7 +35,14 @@ pub(super) struct Tree {
 /// An open directory to publish in, and those above it with an entry on the way that may not be durable.
 pub(super) struct Way {
     pub(super) parent: OwnedFd,
-    unsynced: Vec<(OwnedFd, String)>,
+    unsynced: Vec<Unsynced>,
+}
+
+/// An entry that may not be durable: the directory that has it, and what it leads to.
+struct Unsynced {
+    above: OwnedFd,
+    path: String,
+    directory: Option<Identity>,
 }
 
 impl Tree {
@@ -84,19 +91,20 @@ impl Tree {
             let start = if end == 0 { 0 } else { end + 1 };
             end = directory[start..].find('/').map_or(directory.len(), |at| start + at);
             let path = &directory[..end];
-            let (next, is_durable) = self.step(&way.parent, &directory[start..end], path, seam)?;
+            let next = self.step(&way.parent, &directory[start..end], path, seam)?;
+            let identity = Identity::of(&next);
             let above = std::mem::replace(&mut way.parent, next);
-            if !is_durable {
-                way.unsynced.push((above, path.to_owned()));
+            if !identity.is_some_and(|identity| lock(&self.durable).contains(path, identity)) {
+                way.unsynced.push(Unsynced { above, path: path.to_owned(), directory: identity });
             }
         }
         Ok(way)
     }
 
-    /// One directory further down, and whether its entry is durable.
-    fn step(&self, parent: &OwnedFd, name: &str, path: &str, seam: &Seam) -> std::io::Result<(OwnedFd, bool)> {
+    /// One directory further down, made if need be.
+    fn step(&self, parent: &OwnedFd, name: &str, path: &str, seam: &Seam) -> std::io::Result<OwnedFd> {
         match open_step(parent, name, DIRECTORY) {
-            Ok(directory) => return Ok((directory, lock(&self.durable).contains(path))),
+            Ok(directory) => return Ok(directory),
             Err(Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
         }
@@ -104,14 +112,14 @@ impl Tree {
         // Forgotten before it exists again: a rival that finds it must not take it for the one that was pruned.
         lock(&self.durable).remove(path);
         match mkdirat(parent, name, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => Ok((open_step(parent, name, DIRECTORY)?, false)),
+            Ok(()) | Err(Errno::EXIST) => Ok(open_step(parent, name, DIRECTORY)?),
             Err(error) => Err(error.into()),
         }
     }
 
     /// Makes a new name durable: syncs its directory and all that may have gained an entry for it.
     pub(super) fn sync(&self, way: &Way, seam: &Seam) -> std::io::Result<()> {
-        for directory in way.unsynced.iter().map(|(above, _)| above).chain([&way.parent]) {
+        for directory in way.unsynced.iter().map(|unsynced| &unsynced.above).chain([&way.parent]) {
             seam.pass(Call::SyncDirectory)?;
             match retry_on_intr(|| fsync(directory)) {
                 // A file system that syncs no directories.
@@ -120,8 +128,10 @@ impl Tree {
             }
         }
         // The new name keeps them from being pruned, so these still are the directories that were synced.
-        for (_, path) in &way.unsynced {
-            lock(&self.durable).insert(path.clone());
+        for Unsynced { path, directory, .. } in &way.unsynced {
+            if let Some(identity) = directory {
+                lock(&self.durable).insert(path.clone(), *identity);
+            }
         }
         Ok(())
     }
