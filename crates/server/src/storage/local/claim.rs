@@ -13,6 +13,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use hfs_core::SlotPath;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, ResolveFlags, fstatfs, openat, openat2};
+use rustix::io::Errno;
 use tokio::time::{Instant, sleep};
 
 use super::layout::CLAIMS;
@@ -110,9 +111,15 @@ impl Claims {
         if let Some(held) = &self.within {
             return Some(Ok(take_within(held, key)));
         }
-        let known = || openat2(&self.ours, CLAIMS, FLAGS, Mode::empty(), ResolveFlags::CACHED).ok();
-        let file = self.is_local.then(known)??;
-        Some(take_byte(file.into(), key))
+        if !self.is_local {
+            return None;
+        }
+        match openat2(&self.ours, CLAIMS, FLAGS, Mode::empty(), ResolveFlags::CACHED) {
+            Ok(file) => Some(take_byte(file.into(), key)),
+            // Not in the kernel's cache, or a kernel that cannot tell (before 5.12) or must not (some sandboxes).
+            Err(Errno::AGAIN | Errno::INVAL | Errno::NOSYS | Errno::PERM) => None,
+            Err(error) => Some(Err(error.into())),
+        }
     }
 
     /// A new description each time: it is what the lock belongs to.
