@@ -42,7 +42,7 @@ pub(crate) const PACKAGES: &[Package] = &[
     program(
         "curl",
         "curl",
-        "prosody, ejabberd, trial, nginx, http2, tls, reload, logs, commands, documents",
+        "prosody, ejabberd, trial, nginx, http2, tls, reload, logs, commands, documents, disk_trouble",
         "an HTTP client that is not ours",
     ),
     program("e2fsprogs", "mkfs.ext4", "disk_full, powercut", "small file systems"),

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Advice, fadvise};
 
+use crate::rig::command::{curl, curl_text};
 use crate::rig::disk::{Mounted, PowerCutDisk};
 use crate::rig::health::HealthProbe;
 use crate::rig::load::{Upload, Writers};
-use crate::rig::server::TestServer;
+use crate::rig::server::{SECRET, TestServer};
+use crate::rig::tls::{self, Certificate};
 use crate::rig::{sign, wait_until};
 
 /// R6: the file system promises space that the device below does not have.
@@ -99,6 +101,46 @@ fn a_cold_download_from_a_slow_disk_stalls_nobody() {
         assert!(begin.elapsed() > Duration::from_secs(2), "the pages were in memory: the rig does not bite");
         health.judge("a cold download");
         assert!(get.join().expect("the download"), "other bytes");
+    });
+}
+
+/// The same over TLS, by both protocols at once: each piece is read into a buffer of ours there.
+#[test]
+fn cold_downloads_over_tls_stall_nobody() {
+    let disk = PowerCutDisk::throttled(128, "x-bps-read=4000000");
+    let folder = tempfile::tempdir().expect("folder");
+    let certificate = Certificate::copy(folder.path());
+    let (builder, port) = tls::builder(&certificate);
+    let server = builder.storage(&disk.path().join("storage")).set("server.min_free_bytes", "\"1KB\"").start();
+    let ca = certificate.cert.display().to_string();
+    let cold = ["--http1.1", "--http2"].map(|protocol| {
+        let upload = Upload { slot: format!("cold/{}.bin", &protocol[2..]), size: 6_000_000 };
+        let (body, sent) = (upload.body(), folder.path().join(&protocol[2..]));
+        std::fs::write(&sent, &body).expect("body");
+        let url = format!("https://127.0.0.1:{port}/{}", upload.slot);
+        let signed = format!("{url}?{}", sign::v1(SECRET, &upload.slot, upload.size));
+        let sent = sent.display().to_string();
+        let status = curl_text(&["--cacert", &ca, "-o", "/dev/null", "-w", "%{http_code}", "-T", &sent, &signed]);
+        assert_eq!(status, "201");
+        let file = File::open(server.storage().join(&upload.slot)).expect("the stored file");
+        fadvise(&file, 0, None, Advice::DontNeed).expect("its pages are given up");
+        (protocol, url, body)
+    });
+    std::thread::scope(|scope| {
+        let begin = Instant::now();
+        let gets = cold.each_ref().map(|(protocol, url, body)| {
+            let ca = &ca;
+            scope.spawn(move || curl(&["--cacert", ca, protocol, url]) == *body)
+        });
+        let mut health = HealthProbe::default();
+        while !gets.iter().all(|get| get.is_finished()) {
+            health.ask(&server);
+        }
+        assert!(begin.elapsed() > Duration::from_secs(2), "the pages were in memory: the rig does not bite");
+        health.judge("cold downloads over TLS");
+        for get in gets {
+            assert!(get.join().expect("the download"), "other bytes");
+        }
     });
 }
 
