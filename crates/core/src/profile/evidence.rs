@@ -23,10 +23,8 @@ pub struct Evidence {
 const SETTLED: u32 = 8;
 /// Data segments of ours before that.
 pub(super) const TELLING_SEGMENTS: u64 = 8;
-/// Loss above this share, with the round trip near its shortest: what makes BBR the better choice.
-const LOSSY: f64 = 0.001;
-/// The same by what arrives behind holes, of which one loss makes many.
-const DISORDERED: f64 = 0.005;
+/// Loss above this share, with the round trip near its shortest: less may be a full queue that has just drained.
+const LOSSY: f64 = 0.005;
 /// A queue below the first is the jitter of a short path; one below the second bothers nobody.
 const LEAST_QUEUE: Duration = Duration::from_millis(5);
 const BLOAT: Duration = Duration::from_millis(30);
@@ -50,7 +48,7 @@ impl Evidence {
         let disordered = last
             .out_of_order
             .zip(last.segments_in)
-            .is_some_and(|(holes, segments)| segments >= 50 && f64::from(holes) / segments as f64 > DISORDERED);
+            .is_some_and(|(holes, segments)| segments >= 50 && f64::from(holes) / segments as f64 > LOSSY);
         // What we send tells of the way there, what the client sends of its own interface.
         let mss = last.mss.max(last.receive_mss);
         Self {

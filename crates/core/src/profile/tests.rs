@@ -116,7 +116,7 @@ fn evidence_is_what_the_figures_show() {
     assert_eq!(Evidence::of(&tunnelled).names().collect::<Vec<_>>(), ["jittery", "tunnelled"]);
     assert_eq!(Evidence::of(&Snapshot::default()), Evidence::default());
     let mut wired = seen(ms(1), 30_000_000);
-    wired.loss = Some(0.002);
+    wired.loss = Some(0.02);
     wired.last = Some(PathSample { rtt: ms(4), receive_rtt: Some(ms(5)), ..wired.last.unwrap() });
     let names: Vec<_> = Evidence::of(&wired).names().collect();
     assert_eq!(names, ["lossy-not-congested"], "three milliseconds are no queue that bothers anybody");
