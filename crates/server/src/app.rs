@@ -15,6 +15,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Semaphore;
 use tracing::{debug, error, info, warn};
 
+use crate::admin::Bench;
 use crate::clock::{self, Stopwatch};
 use crate::config::Config;
 use crate::download::Shelf;
@@ -37,6 +38,7 @@ pub struct App {
     metrics: Arc<Metrics>,
     engine: Arc<Engine>,
     tries: Arc<Tries>,
+    bench: Bench,
     /// Whose turn it is to use up the store's reserve.
     hard_times: Semaphore,
     /// Whether the last step of an upload that the disk or the database took part in failed.
@@ -79,6 +81,7 @@ impl App {
             shelf: Shelf::new(),
             metrics,
             tries,
+            bench: Bench::default(),
             hard_times: Semaphore::new(1),
             is_troubled: AtomicBool::new(false),
             retired: ArcSwap::default(),
@@ -123,6 +126,12 @@ impl App {
     #[must_use]
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    /// What benchmarks share.
+    #[must_use]
+    pub fn bench(&self) -> &Bench {
+        &self.bench
     }
 
     /// The counters.

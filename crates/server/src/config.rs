@@ -32,6 +32,7 @@ pub use self::report::{Excerpt, Finding, Location, Report, Severity};
 use self::resolve::Resolver;
 use self::said::Said;
 use self::source::{Notes, Source};
+use crate::admin::AdminConfig;
 use crate::flow::PaceConfig;
 use crate::net::NetConfig;
 use crate::storage::StorageConfig;
@@ -63,6 +64,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Whether and where metrics are served.
     pub metrics: MetricsConfig,
+    /// Who the administrator is, and where.
+    pub admin: AdminConfig,
     /// The two data paths.
     pub pace: PaceConfig,
     /// File this came from; `None` in trial mode.
@@ -167,6 +170,7 @@ pub fn reload(
     };
     keep(config.net.listen != running.net.listen, "server.listen_address");
     keep(config.metrics.listen != running.metrics.listen, "server.metricsport");
+    keep(config.admin.listen != running.admin.listen, "admin.listen");
     keep(config.storage.path != running.storage.path, "server.storage_path");
     keep(config.net.tls.is_some() != running.net.tls.is_some(), "tls");
     keep(config.log.file != running.log.file, "logging.file");
@@ -177,6 +181,7 @@ pub fn reload(
     keep(config.storage.io_deadline != running.storage.io_deadline, "server.io_deadline");
     config.net.listen.clone_from(&running.net.listen);
     config.metrics.listen = running.metrics.listen;
+    config.admin.listen = running.admin.listen;
     config.storage.path.clone_from(&running.storage.path);
     config.log.file.clone_from(&running.log.file);
     if config.net.tls.is_some() != running.net.tls.is_some() {
@@ -244,11 +249,12 @@ fn not_toml(errors: &[toml::de::Error], mut notes: Notes<'_>) -> Report {
 }
 
 fn holds_secret(table: &DeTable<'_>) -> bool {
-    let text = |name: &str| {
-        let section = table.get("security").and_then(|section| section.get_ref().as_table());
+    let text = |section: &str, name: &str| {
+        let section = table.get(section).and_then(|section| section.get_ref().as_table());
         section.is_some_and(|section| section.contains_key(name))
     };
-    text("secret") || text("secrets") || text("jwtsecret") || text("delete_secret")
+    let keys = ["secret", "secrets", "jwtsecret", "delete_secret"];
+    keys.iter().any(|name| text("security", name)) || text("admin", "token")
 }
 
 /// Reads a file of a secret; one that others can read is refused. systemd guards its credentials by other means.

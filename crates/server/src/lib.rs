@@ -1,5 +1,6 @@
 //! hmac-file-server: stores and serves the files that XMPP users send each other (XEP-0363).
 
+pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod clock;

@@ -3,6 +3,7 @@
 //! Called by `cli`. Speaks to the service manager (`sd_notify`) where there is one; inherited sockets are served
 //! before configured ones are bound, so that a second process can take over without a refused connection.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,14 +63,9 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new());
     log.count_lost(metrics.log_lines_lost.clone());
     let mut inherited = Inherited::from_env()?;
-    let metrics_listener = match config.metrics.listen.filter(|_| config.metrics.enabled) {
-        Some(address) => {
-            let address = ListenAddress::Tcp(address);
-            let passed = inherited.take(&address);
-            Some(Listeners::bind_shared(&[address], passed)?)
-        }
-        None => None,
-    };
+    let metrics_listener = bind_own(config.metrics.listen.filter(|_| config.metrics.enabled), &mut inherited)?;
+    let admin_address = config.admin.listen;
+    let admin_listener = bind_own(admin_address, &mut inherited)?;
     let listeners = Listeners::bind(&config.net.listen, inherited)?;
     let tls = config.net.tls.as_ref().map(TlsAcceptor::load).transpose()?.map(Arc::new);
     let app = Arc::new(App::open(config, Arc::clone(&metrics))?);
@@ -96,12 +92,17 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
         events: metrics,
     };
     let mut serving = tokio::task::JoinSet::new();
-    if let Some(listener) = metrics_listener {
-        let service = Router::new(Arc::clone(&app), Surface::Metrics);
-        // Who scrapes comes directly, not through the proxy of the public listeners.
+    // Beyond this machine the administrator's token must not be in clear.
+    let admin_tls = tls.clone().filter(|_| !admin_address.is_some_and(|address| address.ip().is_loopback()));
+    for (listener, surface, tls) in
+        [(metrics_listener, Surface::Metrics, None), (admin_listener, Surface::Admin, admin_tls)]
+    {
+        let Some(listener) = listener else { continue };
+        let service = Router::new(Arc::clone(&app), surface);
+        // Who scrapes or looks comes directly, not through the proxy of the public listeners.
         let direct = NetConfig { proxy_protocol: false, ..app.config().net.clone() };
         let config = Arc::new(ArcSwap::from_pointee(direct));
-        serving.spawn(net::serve(listener, Server { config, tls: None, service, ..public.clone() }));
+        serving.spawn(net::serve(listener, Server { config, tls, service, ..public.clone() }));
     }
     serving.spawn(net::serve(listeners, public));
     let janitor = tokio::spawn(janitor::run(Arc::clone(&app)));
@@ -128,6 +129,13 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     watchdog.abort();
     info!("Stopped");
     outcome
+}
+
+/// The listener of one surface alone.
+fn bind_own(address: Option<SocketAddr>, inherited: &mut Inherited) -> anyhow::Result<Option<Listeners>> {
+    let Some(address) = address.map(ListenAddress::Tcp) else { return Ok(None) };
+    let passed = inherited.take(&address);
+    Ok(Some(Listeners::bind_shared(&[address], passed)?))
 }
 
 /// Every upload holds two descriptors; the usual soft limit of 1,024 is for programs that use `select`.

@@ -122,7 +122,7 @@ impl Keyring {
     }
 }
 
-fn is_key(secret: &Secret) -> bool {
+pub(super) fn is_key(secret: &Secret) -> bool {
     !secret.0.is_empty()
 }
 

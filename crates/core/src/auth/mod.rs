@@ -7,6 +7,7 @@
 //! Weak schemes of the original (MACs over the path alone, grace after expiry) are not accepted; `X-Signature` only by
 //! [`authorize_post`] and [`authorize_read`], and only where the keyring says so.
 
+mod admin;
 mod direct;
 mod explain;
 mod explanation;
@@ -18,6 +19,7 @@ mod sign;
 #[cfg(test)]
 mod tests;
 
+pub use admin::{Administrator, NotAdministrator, authorize_admin};
 pub use direct::{DirectHead, Pass, Reading, authorize_post, authorize_read};
 pub use explain::{ExplainHints, explain};
 pub use explanation::{Explanation, OtherKey, PathFault, SignedAs};
@@ -102,6 +104,8 @@ pub enum Proof {
     Jwt,
     /// The original server's constant `X-Signature` (`[compat] x_signature`).
     XSignature,
+    /// The administrator's token (`[admin]`).
+    Admin,
 }
 
 impl Proof {
@@ -116,6 +120,7 @@ impl Proof {
             Self::FileShare => "file-share",
             Self::Jwt => "jwt",
             Self::XSignature => "x-signature",
+            Self::Admin => "admin",
         }
     }
 }

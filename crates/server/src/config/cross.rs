@@ -13,6 +13,7 @@ pub(super) fn check(r: &mut Resolver<'_, '_>, config: &Config) {
     trust(r, config);
     proxy_without_trust(r, config);
     metrics(r, config);
+    admin(r, config);
     metrics_behind_a_proxy(r, config);
     file_share(r, config);
 }
@@ -75,6 +76,26 @@ fn metrics(r: &mut Resolver<'_, '_>, config: &Config) {
             Some("choose another port, or leave it out: metrics are then on the main listener".to_owned());
     } else if !own.ip().is_loopback() {
         r.notes.notice(&at, "metrics are open to everyone who reaches this address");
+    }
+}
+
+fn admin(r: &mut Resolver<'_, '_>, config: &Config) {
+    let admin = &config.admin;
+    if admin.token.is_none() && r.said.get("admin.enabled").is_some_and(|given| !given.node.is_off()) {
+        let at = r.place("admin.enabled");
+        r.notes.warning(&at, "there is no administrator: `token_file` is missing").help =
+            Some("make a token with `openssl rand -hex 32`".to_owned());
+    }
+    let Some(own) = admin.listen else { return };
+    let at = r.place("admin.listen");
+    let is_main = |listen: &ListenAddress| matches!(listen, ListenAddress::Tcp(main) if overlaps(*main, own));
+    if admin.token.is_none() {
+        r.notes.error(&at, "`listen` needs `token` or `token_file`: nobody could ask there");
+    } else if config.net.listen.iter().any(is_main) || config.metrics.listen.is_some_and(|it| overlaps(it, own)) {
+        r.notes.error(&at, "another service listens there already").help =
+            Some("choose another port, or leave it out: with the token, the main listener answers too".to_owned());
+    } else if !own.ip().is_loopback() && config.net.tls.is_none() {
+        r.notes.warning(&at, "the token would cross the network in clear: listen on loopback, or set `[tls]`");
     }
 }
 

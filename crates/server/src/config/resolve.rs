@@ -17,6 +17,7 @@ use super::kind::{self, Mismatch, Node, Place};
 use super::said::Said;
 use super::source::Notes;
 use super::{Config, HttpConfig, address, cross, secrets};
+use crate::admin::AdminConfig;
 use crate::net::{ListenAddress, NetConfig, TlsConfig};
 use crate::storage::StorageConfig;
 use crate::telemetry::{LogConfig, LogFormat, MetricsConfig};
@@ -47,6 +48,7 @@ impl Resolver<'_, '_> {
             keys: secrets::keyring(self),
             log: self.log(),
             metrics: self.metrics(),
+            admin: self.admin(),
             source,
         };
         self.naming();
@@ -348,6 +350,15 @@ impl Resolver<'_, '_> {
             enabled: self.or("server.metricsenabled", kind::bool, true),
             path: path.unwrap_or_else(|| "/metrics".to_owned()),
             listen: self.parsed("server.metricsport", |text| address::socket(text, loopback)),
+        }
+    }
+
+    fn admin(&mut self) -> AdminConfig {
+        let listen = self.parsed("admin.listen", |text| address::socket(text, IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        let token = secrets::admin_token(self);
+        match self.or("admin.enabled", kind::bool, true) {
+            true => AdminConfig { listen, token },
+            false => AdminConfig::default(),
         }
     }
 

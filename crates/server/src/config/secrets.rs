@@ -64,6 +64,11 @@ pub(super) fn keyring(r: &mut Resolver<'_, '_>) -> Keyring {
     keys
 }
 
+/// `[admin] token` and its file.
+pub(super) fn admin_token(r: &mut Resolver<'_, '_>) -> Option<Secret> {
+    only(r, "admin.token", "admin.token_file")
+}
+
 fn algorithm(r: &mut Resolver<'_, '_>) -> JwtAlgorithm {
     let words = |node: &kind::Node| kind::choice(node, &["HS256", "HS384", "HS512"]);
     match r.or("security.jwtalgorithm", words, "HS256") {
@@ -100,7 +105,7 @@ fn collect(r: &mut Resolver<'_, '_>, inline: &[&'static str], file: Option<&'sta
         match fault(&secret) {
             None => good.push(Secret::new(secret)),
             Some(fault) => {
-                let help = "make one with `openssl rand -hex 32` and give the same to the XMPP server".to_owned();
+                let help = "make one with `openssl rand -hex 32`, and tell it to whoever needs it".to_owned();
                 r.notes.error(&at, fault).help = Some(help);
             }
         }

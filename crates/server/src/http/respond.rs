@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hfs_core::admit::Refusal;
-use hfs_core::auth::{Denied, encode_path};
+use hfs_core::auth::{Denied, NotAdministrator, encode_path};
 use hfs_core::range::Delivery;
 use hfs_core::{ByteSize, SlotPath};
 use http::header::{self, HeaderValue};
@@ -17,6 +17,7 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use super::context::Context;
 use super::exchange::{BodyError, Outgoing};
 use super::{cors, headers, tally};
+use crate::admin::{AdminError, Answer, Download, Report};
 use crate::app::{App, BuryError};
 use crate::clock;
 use crate::config::HttpConfig;
@@ -277,6 +278,51 @@ pub(super) fn delete(context: &Context, slot: &SlotPath, outcome: Result<(), Del
     finish(&told)
 }
 
+/// What the administrator asked for, in JSON or as zeros.
+pub(super) fn admin(context: &Context, outcome: Result<Answer, AdminError>) -> Response<Outgoing> {
+    let failure = match outcome {
+        Ok(Answer::Report(report)) => return json(StatusCode::OK, &report.to_json()),
+        Ok(Answer::Reports(reports)) => {
+            let reports: Vec<_> = reports.iter().map(Report::to_json).collect();
+            return json(StatusCode::OK, &serde_json::json!({ "results": reports }));
+        }
+        Ok(Answer::Download(download)) => return zeros(download),
+        Err(failure) => failure,
+    };
+    let told = of_admin(&failure);
+    if told.status.is_server_error() {
+        context.log_unserved("benchmark", told.status.as_u16(), told.code, &failure);
+    }
+    as_json(&told)
+}
+
+fn of_admin(failure: &AdminError) -> Told {
+    match failure {
+        AdminError::Denied(NotAdministrator::Missing) => {
+            told(StatusCode::UNAUTHORIZED, "no-token", "The administrator's token is needed")
+        }
+        AdminError::Denied(NotAdministrator::Wrong) => {
+            told(StatusCode::FORBIDDEN, "bad-token", "Not the administrator's token")
+        }
+        AdminError::Crowded => told(StatusCode::SERVICE_UNAVAILABLE, "crowded", "Too many benchmarks at once"),
+        AdminError::Size { most } => {
+            told(StatusCode::BAD_REQUEST, "bad-size", format!("The size must be between 1 and {most} bytes"))
+        }
+        AdminError::Upload(failure) => of_put(failure),
+        AdminError::Blank(_) => told(StatusCode::INTERNAL_SERVER_ERROR, "internal", "No file of zeros could be made"),
+    }
+}
+
+fn zeros(download: Download) -> Response<Outgoing> {
+    let Download { blob, size, flow, measure } = download;
+    let mut response = plain(StatusCode::OK, "application/octet-stream", "");
+    response.headers_mut().insert(header::CONTENT_LENGTH, size.as_u64().into());
+    set(response.headers_mut(), header::CACHE_CONTROL, "no-store");
+    let body = FileBody::new(blob, 0..size.as_u64(), flow, move |ending, flow| measure.end(ending, flow));
+    *response.body_mut() = Outgoing::File(Box::new(body));
+    response
+}
+
 /// 204 for a CORS preflight; the shared headers come with every answer.
 pub(super) fn preflight(request: &HeaderMap) -> Response<Outgoing> {
     let mut response = empty(StatusCode::NO_CONTENT);
@@ -320,9 +366,10 @@ pub(super) fn method_not_allowed(slot: bool) -> Response<Outgoing> {
 
 /// The error as JSON on the routes of the original server that answer in it.
 fn finish_as(context: &Context, told: &Told) -> Response<Outgoing> {
-    if !context.is_direct() {
-        return finish(told);
-    }
+    if context.is_direct() { as_json(told) } else { finish(told) }
+}
+
+fn as_json(told: &Told) -> Response<Outgoing> {
     let said = serde_json::json!({ "success": false, "error": told.code, "message": told.text });
     let mut response = json(told.status, &said);
     instruct(told, response.headers_mut());

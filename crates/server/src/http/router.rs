@@ -17,6 +17,7 @@ use super::context::Context;
 use super::direct::{self, Way};
 use super::exchange::{Incoming, Outgoing};
 use super::{cors, respond};
+use crate::admin::{self, Page};
 use crate::app::App;
 use crate::config::Config;
 use crate::download::{self, GetError};
@@ -29,6 +30,8 @@ pub enum Surface {
     Public,
     /// The metrics listener: health and metrics for whoever reaches it.
     Metrics,
+    /// The administrator's listener: health, and the administrator's pages.
+    Admin,
 }
 
 /// The service below every protocol adapter.
@@ -112,6 +115,10 @@ async fn route(
             let posted = upload::post(app, context, request).await;
             respond::post(app, context, &config.http, &path, posted)
         }
+        (_, Target::Page { page, .. }) => {
+            let answer = admin::answer(app, context, page, request).await;
+            respond::admin(context, answer)
+        }
         (&Method::PUT, Target::Slot(Ok(slot))) => {
             let stored = upload::put(app, context, &slot, request).await;
             respond::put(app, context, slot.as_str(), stored)
@@ -152,6 +159,11 @@ enum Target {
         slot: Result<SlotPath, InvalidSlotPath>,
         is_too: Option<SlotPath>,
     },
+    /// A page of the administrator, asked for by its method, unless it `is_too` a slot.
+    Page {
+        page: Page,
+        is_too: Option<SlotPath>,
+    },
     /// Outside the base path.
     Nothing,
 }
@@ -160,7 +172,9 @@ impl Target {
     /// Anybody may read a slot that an XMPP server gave, whatever it called it: that one comes first. Also when its
     /// file is gone, and when nobody can tell.
     async fn or_slot(self, app: &App) -> Self {
-        let Self::Download { is_too: Some(slot), .. } = &self else { return self };
+        let (Self::Download { is_too: Some(slot), .. } | Self::Page { is_too: Some(slot), .. }) = &self else {
+            return self;
+        };
         match app.meta().lookup(slot).await {
             Ok(None) => self,
             Ok(Some(_)) | Err(_) => Self::Slot(Ok(slot.clone())),
@@ -182,11 +196,14 @@ fn target(request: &Request<Incoming>, config: &Config, surface: Surface, contex
             Surface::Metrics => return Target::Metrics,
             Surface::Public if metrics.listen.is_none() && context.is_local() => return Target::Metrics,
             // Not there for the others, rather than forbidden.
-            Surface::Public => return Target::Nothing,
+            Surface::Public | Surface::Admin => return Target::Nothing,
         }
     }
-    if surface == Surface::Metrics {
-        return Target::Nothing;
+    let page = admin::page(request.method(), path).filter(|_| config.admin.token.is_some());
+    match (surface, page) {
+        (Surface::Metrics, _) | (Surface::Admin, None) => return Target::Nothing,
+        (Surface::Admin, Some(page)) => return Target::Page { page, is_too: None },
+        (Surface::Public, _) => {}
     }
     let below = path.strip_prefix(config.http.base_path.as_str()).filter(|rest| rest.starts_with('/'));
     let method = request.method();
@@ -197,6 +214,10 @@ fn target(request: &Request<Incoming>, config: &Config, surface: Surface, contex
         return Target::Upload(way);
     }
     let slot = below.map(|rest| SlotPath::from_url(&rest[1..]));
+    if let Some(page) = page {
+        let is_too = slot.and_then(Result::ok).filter(|_| method != Method::POST);
+        return Target::Page { page, is_too };
+    }
     if matches!(*method, Method::GET | Method::HEAD)
         && let Some((way, named)) = below.and_then(direct::download).or_else(|| direct::download(path))
     {

@@ -1,6 +1,6 @@
 //! Which outcome counts as what: the map from handlers and connections to metrics. Exhaustive, as `respond` is.
 
-use hfs_core::auth::{Denied, Proof};
+use hfs_core::auth::{Denied, NotAdministrator, Proof};
 use http::StatusCode;
 
 use super::context::Context;
@@ -65,6 +65,16 @@ pub(crate) fn proof(metrics: &Metrics, outcome: Result<Proof, Denied>) {
         Denied::LengthRequired | Denied::Malformed(_) => (None, AuthOutcome::Malformed),
     };
     metrics.proof_checked(proof, outcome);
+}
+
+/// Counts one check of the administrator's token.
+pub(crate) fn administrator(metrics: &Metrics, outcome: Result<(), NotAdministrator>) {
+    let outcome = match outcome {
+        Ok(()) => AuthOutcome::Accepted,
+        Err(NotAdministrator::Missing) => AuthOutcome::Missing,
+        Err(NotAdministrator::Wrong) => AuthOutcome::Forged,
+    };
+    metrics.proof_checked(Some(Proof::Admin), outcome);
 }
 
 impl Metrics {

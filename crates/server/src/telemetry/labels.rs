@@ -259,6 +259,7 @@ impl ProofLabel {
         Self(Some(Proof::FileShare)),
         Self(Some(Proof::Jwt)),
         Self(Some(Proof::XSignature)),
+        Self(Some(Proof::Admin)),
     ];
 }
 

@@ -36,6 +36,26 @@ pub struct Stored {
 
 /// Receives one body and makes it visible.
 pub(super) async fn ingest(app: &Arc<App>, admission: Admission, body: &mut Receiver) -> Result<Stored, PutError> {
+    let writer = receive(app, &admission, body).await?;
+    // A client that walks away from here on must not leave a name without a row behind: this runs to its end.
+    finish(tokio::spawn(commit(Arc::clone(app), admission, writer)).await)
+}
+
+/// [`ingest`] without the row: the bytes become durable under their name, and are removed again.
+pub(super) async fn rehearse(app: &Arc<App>, admission: Admission, body: &mut Receiver) -> Result<(), PutError> {
+    let writer = receive(app, &admission, body).await?;
+    let app = Arc::clone(app);
+    let publication = async move {
+        let claim = app.store().claim(admission.grant().slot(), CLAIM_PATIENCE).await?;
+        let published = writer.publish(&claim).await?;
+        published.aftermath.retract(claim).await;
+        Ok(())
+    };
+    finish(tokio::spawn(publication).await)
+}
+
+/// Receives one body into a temporary, for as long as it keeps to what was admitted.
+async fn receive(app: &App, admission: &Admission, body: &mut Receiver) -> Result<Box<dyn BlobWriter>, PutError> {
     let digest = app.config().storage.digests;
     let mut hints = body.hints(digest);
     let mut writer = app.store().create(admission.size(), hints).await?;
@@ -49,20 +69,18 @@ pub(super) async fn ingest(app: &Arc<App>, admission: Admission, body: &mut Rece
             hints = body.hints(digest);
             writer.follow(hints);
         }
-        check_length(&admission, body.received(), false)?;
+        check_length(admission, body.received(), false)?;
         if admission.size().is_none() && body.received() >= looked_at {
             check_space(app).await?;
             looked_at = ByteSize::bytes(body.received().as_u64() + LOOK_EVERY.as_u64());
         }
         writer.write(piece).await?;
     }
-    check_length(&admission, writer.written(), true)?;
-
-    // A client that walks away from here on must not leave a name without a row behind: this runs to its end.
-    finish(tokio::spawn(commit(Arc::clone(app), admission, writer)).await)
+    check_length(admission, writer.written(), true)?;
+    Ok(writer)
 }
 
-fn finish(joined: Result<Result<Stored, PutError>, JoinError>) -> Result<Stored, PutError> {
+fn finish<T>(joined: Result<Result<T, PutError>, JoinError>) -> Result<T, PutError> {
     joined.unwrap_or_else(|death| {
         error!(error = %death, "The storing task died");
         Err(PutError::Aborted)

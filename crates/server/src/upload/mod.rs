@@ -8,6 +8,7 @@ mod form;
 mod ingest;
 mod put;
 mod receive;
+mod rehearse;
 mod row;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ pub use delete::{DeleteError, delete};
 pub use form::{Posted, post};
 pub use ingest::Stored;
 pub use put::put;
+pub use rehearse::{Rehearsed, rehearse};
 
 use hfs_core::admit::Refusal;
 use hfs_core::auth::Denied;

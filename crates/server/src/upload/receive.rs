@@ -81,6 +81,10 @@ impl Receiver {
         self.flow.quality()
     }
 
+    pub(super) fn flow(&self) -> &Flow {
+        &self.flow
+    }
+
     /// What the store should do with the bytes to come.
     pub(super) fn hints(&self, digest: bool) -> Hints {
         let plan = self.flow.plan();

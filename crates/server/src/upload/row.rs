@@ -26,8 +26,8 @@ impl Row {
             stored_at: now,
             expires: grant.expires(),
             integrity: published.digest.map_or(Integrity::Written, Integrity::Digested),
-            // Rows have no name for it: one would keep an older server from reading them.
-            proof: Some(grant.proof()).filter(|proof| *proof != Proof::XSignature),
+            // Rows have no name for these: one would keep an older server from reading them.
+            proof: Some(grant.proof()).filter(|proof| !matches!(proof, Proof::XSignature | Proof::Admin)),
         };
         Self { record, lost: None }
     }

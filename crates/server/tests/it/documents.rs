@@ -1,5 +1,6 @@
 //! What the documents promise: their blocks run, their tables are complete.
 
+mod adaptive;
 mod migration;
 mod operating;
 mod proxies;

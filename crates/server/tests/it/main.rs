@@ -4,6 +4,7 @@
 //! the programs that they need.
 #![allow(clippy::print_stdout, reason = "figures and logs that a failed test shows")]
 
+mod admin;
 mod adoption;
 mod arms;
 mod clock;

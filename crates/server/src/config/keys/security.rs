@@ -96,11 +96,34 @@ pub(super) const KEYS: &[Key] = &[
     Key::later("key_rotation.rotation_interval", Duration, "How often."),
     Key::later("key_rotation.grace_period", Duration, "For how long the previous secret is accepted."),
     Key::later("key_rotation.key_storage", Path, "Where keys are kept."),
-    Key::later("admin.enabled", Bool, "Pages and an interface for the administrator."),
+    Key::active(
+        "admin.enabled",
+        Bool,
+        "true",
+        "Answer the administrator, where there is a token. `false` switches all of it off.",
+    ),
+    Key::active(
+        "admin.listen",
+        Text,
+        "",
+        "A listener of the administrator's own: a port (on 127.0.0.1) or `\"192.0.2.1:8090\"`. With the token, the main listener answers too.",
+    )
+    .older(&["admin.bind"]),
+    Key::active(
+        "admin.token",
+        Secret,
+        "",
+        "The administrator's token, sent as `Authorization: Bearer`. At least 16 bytes; make one with `openssl rand -hex 32`.",
+    )
+    .older(&["admin.auth.token"]),
+    Key::active(
+        "admin.token_file",
+        Path,
+        "",
+        "A file that holds it, readable by its owner only; a bare name is looked for in systemd's `$CREDENTIALS_DIRECTORY` first.",
+    ),
     Key::later("admin.path_prefix", Text, "Path of the pages."),
-    Key::later("admin.bind", Text, "A listener of their own."),
     Key::later("admin.auth.type", Text, "How the administrator signs in."),
-    Key::later("admin.auth.token", Secret, "Token of the administrator."),
     Key::later("admin.auth.username", Text, "Name of the administrator."),
     Key::later("admin.auth.password", Secret, "Password of the administrator."),
     Key::void("admin.rate_limit.*", UNUSED),

@@ -2,11 +2,12 @@
 
 use super::*;
 
-const DOCUMENTS: [&str; 6] = [
+const DOCUMENTS: [&str; 7] = [
     "README.md",
     "docs/xmpp-servers.md",
     "docs/proxy.md",
     "docs/operating.md",
+    "docs/adaptive.md",
     "docs/migration.md",
     "docs/configuration.md",
 ];

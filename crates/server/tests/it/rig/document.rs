@@ -9,8 +9,14 @@ use std::path::PathBuf;
 use super::place;
 
 /// Every document for people, relative to the checkout.
-pub(crate) const DOCUMENTS: [&str; 5] =
-    ["README.md", "docs/xmpp-servers.md", "docs/proxy.md", "docs/operating.md", "docs/migration.md"];
+pub(crate) const DOCUMENTS: [&str; 6] = [
+    "README.md",
+    "docs/xmpp-servers.md",
+    "docs/proxy.md",
+    "docs/operating.md",
+    "docs/adaptive.md",
+    "docs/migration.md",
+];
 
 /// Text of a file of the checkout.
 #[track_caller]

@@ -1,0 +1,237 @@
+//! The administrator: who is let in and where, and the benchmarks of the two data paths.
+
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::rig::command::{clean, finish};
+use crate::rig::http::{Connection, Response, exchange};
+use crate::rig::server::{Builder, TestServer};
+use crate::rig::{free_port, wait_until};
+
+const TOKEN: &str = "0b7d1c93e5f24a6880cf9e2d4b6a8c1e";
+const PAGES: [(&str, &str); 5] = [
+    ("POST", "/benchmark/upload/original"),
+    ("POST", "/benchmark/upload/adaptive"),
+    ("GET", "/benchmark/download/original?size=1000"),
+    ("GET", "/benchmark/download/adaptive?size=1000"),
+    ("GET", "/benchmark/results"),
+];
+
+fn with_token() -> Builder {
+    TestServer::builder().set("admin.token", &format!("\"{TOKEN}\""))
+}
+
+#[track_caller]
+fn ask(server: &TestServer, method: &str, target: &str, body: Option<&[u8]>) -> Response {
+    server.request(method, target, &[("Authorization", &format!("Bearer {TOKEN}"))], body)
+}
+
+#[track_caller]
+fn said(answer: &Response) -> Value {
+    serde_json::from_slice(&answer.body).unwrap_or_else(|error| panic!("{error}: {}", answer.text()))
+}
+
+#[test]
+fn only_the_token_opens_a_page() {
+    let server = with_token().start();
+    for (method, target) in PAGES {
+        let body = (method == "POST").then_some(b"hello".as_slice());
+        for (authorization, status) in [
+            ("", 401),
+            ("Basic YTpi", 401),
+            ("Bearer ", 401),
+            ("Bearer 0b7d1c93e5f24a6880cf9e2d4b6a8c1", 403),
+            ("Bearer x", 403),
+        ] {
+            let answer = server.request(method, target, &[("Authorization", authorization)], body);
+            assert_eq!(answer.status, status, "{target} with {authorization:?}: {}", answer.text());
+            assert_eq!(said(&answer)["success"], json!(false));
+        }
+        assert_eq!(ask(&server, method, target, body).status, 200, "{target}");
+    }
+    let metrics = server.request("GET", "/metrics", &[], None).text();
+    for (outcome, count) in [("accepted", 5), ("missing", 15), ("forged", 10)] {
+        let line = format!("hfs_auth_total{{proof=\"admin\",outcome=\"{outcome}\"}} {count}\n");
+        assert!(metrics.contains(&line), "no {line} in {metrics}");
+    }
+    wait_until("word of it", Duration::from_secs(10), || server.log().contains("Not the administrator"));
+    assert!(!server.log().contains(TOKEN));
+}
+
+#[test]
+fn without_a_token_there_is_no_page() {
+    for server in [TestServer::start(), with_token().set("admin.enabled", "false").start()] {
+        for (method, target) in PAGES {
+            let status = ask(&server, method, target, None).status;
+            assert_eq!(status, if method == "POST" { 405 } else { 404 }, "{target}");
+        }
+    }
+}
+
+#[test]
+fn the_administrators_listener_has_its_pages_and_nothing_else() {
+    let port = free_port();
+    let server = with_token().set("admin.listen", &port.to_string()).start();
+    assert_eq!(server.put("a/b.txt", b"hello").status, 201);
+    let own = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let get = |target: &str, headers: &[(&str, &str)]| exchange(own, "GET", target, headers, None).expect("answer");
+    let authorization = format!("Bearer {TOKEN}");
+    assert_eq!(get("/benchmark/results", &[("Authorization", &authorization)]).status, 200);
+    assert_eq!(get("/benchmark/results", &[]).status, 401);
+    assert_eq!(get("/health", &[]).status, 200);
+    for target in ["/a/b.txt", "/metrics", "/download/a/b.txt", "/"] {
+        assert_eq!(get(target, &[("Authorization", &authorization)]).status, 404, "{target}");
+    }
+    assert_eq!(ask(&server, "GET", "/benchmark/results", None).status, 200, "the main listener answers too");
+}
+
+#[test]
+fn an_upload_is_measured_and_nothing_of_it_stays() {
+    let server = with_token().start();
+    let body = vec![7; 5_000_000];
+    for (page, arm) in [("original", "standard"), ("adaptive", "adaptive")] {
+        let answer = ask(&server, "POST", &format!("/benchmark/upload/{page}"), Some(&body));
+        let report = said(&answer);
+        assert_eq!(answer.status, 200, "{report}");
+        assert_eq!(report["bytes"], json!(body.len()));
+        assert_eq!(
+            (&report["direction"], &report["arm"], &report["complete"]),
+            (&json!("upload"), &json!(arm), &json!(true))
+        );
+        assert_eq!(answer.header("x-request-id"), report["request"].as_str());
+        for number in ["seconds", "bytes_per_second", "process_cpu_seconds"] {
+            assert!(report[number].as_f64().is_some_and(|number| number > 0.0), "{number}: {report}");
+        }
+        let lane = &report["plans"]["first"]["lane"];
+        assert_eq!(lane, if arm == "standard" { "stepwise" } else { "zero-copy" }, "{report}");
+    }
+    assert_nothing_stays(&server);
+    let metrics = server.request("GET", "/metrics", &[], None).text();
+    assert!(metrics.contains("\nuploads_total 0\n"), "a benchmark is no upload: {metrics}");
+}
+
+#[test]
+fn an_upload_that_breaks_off_leaves_nothing_and_frees_its_place() {
+    let server = with_token().start();
+    for _ in 0..3 {
+        let mut connection = Connection::open(server.address()).expect("connection");
+        let head = format!(
+            "POST /benchmark/upload/adaptive HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 1000000\r\n\r\n"
+        );
+        connection.send(head.as_bytes()).and_then(|()| connection.send(&[7; 300_000])).expect("sent");
+        wait_until("a temporary", Duration::from_secs(10), || temporaries(&server) == 1);
+        connection.reset();
+        wait_until("no temporary", Duration::from_secs(10), || temporaries(&server) == 0);
+    }
+    assert_eq!(ask(&server, "POST", "/benchmark/upload/adaptive", Some(b"hello")).status, 200);
+    assert_nothing_stays(&server);
+}
+
+#[test]
+fn a_download_is_as_long_as_asked_and_its_report_follows() {
+    let server = with_token().start();
+    for (page, query, length) in
+        [("original", "?size=300KB", 300 << 10), ("adaptive", "?size=1", 1), ("adaptive", "", 16 << 20)]
+    {
+        let answer = ask(&server, "GET", &format!("/benchmark/download/{page}{query}"), None);
+        assert_eq!((answer.status, answer.body.len()), (200, length));
+        assert!(answer.body.iter().all(|byte| *byte == 0));
+    }
+    let mut results = Value::Null;
+    wait_until("three reports", Duration::from_secs(10), || {
+        results = said(&ask(&server, "GET", "/benchmark/results", None))["results"].take();
+        results.as_array().is_some_and(|all| all.len() == 3)
+    });
+    assert_eq!((&results[0]["arm"], &results[0]["bytes"]), (&json!("standard"), &json!(300 << 10)));
+    assert_eq!((&results[2]["arm"], &results[2]["complete"]), (&json!("adaptive"), &json!(true)));
+    assert!(results[2]["path"]["rtt_seconds"].as_f64().is_some_and(|rtt| rtt > 0.0), "{results}");
+    assert_eq!(results[0]["plans"]["first"]["lane"], json!("zero-copy"), "sendfile, as the original");
+    for size in ["0", "1GB1", "2GB", "-1", "much"] {
+        let answer = ask(&server, "GET", &format!("/benchmark/download/original?size={size}"), None);
+        assert_eq!((answer.status, &said(&answer)["error"]), (400, &json!("bad-size")), "{size}");
+    }
+}
+
+#[test]
+fn two_benchmarks_run_at_once_and_a_third_must_wait() {
+    let server = with_token().start();
+    let head = format!(
+        "GET /benchmark/download/original?size=1GB HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+    );
+    let slow: Vec<Connection> = (0..2)
+        .map(|_| {
+            let mut connection = Connection::open(server.address()).expect("connection");
+            connection.send(head.as_bytes()).expect("sent");
+            let mut begun = [0; 12];
+            connection.writer().and_then(|mut stream| stream.read_exact(&mut begun)).expect("the head of an answer");
+            assert_eq!(&begun, b"HTTP/1.1 200");
+            connection
+        })
+        .collect();
+    let third = || ask(&server, "POST", "/benchmark/upload/original", Some(b"hello")).status;
+    assert_eq!(third(), 503);
+    slow.into_iter().for_each(Connection::reset);
+    wait_until("200", Duration::from_secs(10), || third() == 200);
+}
+
+#[test]
+fn the_configuration_wins_over_the_page() {
+    let server = with_token().set("performance.adaptive_buffers", "false").start();
+    let report = said(&ask(&server, "POST", "/benchmark/upload/adaptive", Some(b"hello")));
+    assert_eq!(report["arm"], json!("standard"));
+}
+
+#[test]
+fn a_slot_that_is_called_like_a_page_stays_a_slot() {
+    let server = with_token().start();
+    let slot = "benchmark/download/original";
+    assert_eq!(server.get(slot).status, 401);
+    assert_eq!(server.put(slot, b"hello").status, 201);
+    assert_eq!(server.get(slot).body, b"hello");
+}
+
+#[test]
+fn a_token_that_can_be_guessed_or_read_by_others_does_not_start() {
+    let home = tempfile::tempdir().expect("folder");
+    let file = home.path().join("token");
+    fs::write(&file, TOKEN).expect("token");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("mode");
+    let open = format!("token_file = {:?}", file.display().to_string());
+    for (admin, expected) in [
+        ("token = \"changeme\"", "published"),
+        ("token = \"short\"", "too short"),
+        ("token = \"${ADMIN_TOKEN}\"", "too short"),
+        ("listen = \"8090\"", "needs `token`"),
+        (open.as_str(), "others can read it"),
+    ] {
+        let config = home.path().join("config.toml");
+        let text = format!("[security]\nsecret = \"7c1f0e5b9a2d4f6880b3c5d7e9f1a2b4\"\n[admin]\n{admin}\n");
+        fs::write(&config, text).expect("configuration");
+        let output = finish(clean(home.path()).args(["check", "--config"]).arg(&config));
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(78), "{admin}: {said}");
+        assert!(said.contains(expected), "{admin}: {said}");
+    }
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("mode");
+    let server = TestServer::builder().set("admin.token_file", &format!("{:?}", file.display().to_string())).start();
+    assert_eq!(ask(&server, "GET", "/benchmark/results", None).status, 200);
+}
+
+#[track_caller]
+fn assert_nothing_stays(server: &TestServer) {
+    let left: Vec<_> =
+        fs::read_dir(server.storage()).expect("storage").flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(left, [".hfs"]);
+    wait_until("no temporary", Duration::from_secs(10), || temporaries(server) == 0);
+    server.assert_whole();
+}
+
+fn temporaries(server: &TestServer) -> usize {
+    let folder = server.storage().join(".hfs/tmp");
+    let is_file = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_file());
+    fs::read_dir(folder).map_or(0, |entries| entries.flatten().filter(is_file).count())
+}

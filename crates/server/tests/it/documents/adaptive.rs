@@ -1,0 +1,55 @@
+//! docs/adaptive.md: its commands, against a server of the test's own.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+use crate::rig::document::block;
+use crate::rig::place;
+use crate::rig::server::TestServer;
+
+const MANUAL: &str = "docs/adaptive.md";
+const ADMIN_TOKEN: &str = "0b7d1c93e5f24a6880cf9e2d4b6a8c1e";
+
+#[test]
+fn the_steps_work_as_they_are_written() {
+    let home = tempfile::tempdir().expect("folder");
+    let file = home.path().join("admin-token");
+    fs::write(&file, ADMIN_TOKEN).expect("token");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("mode");
+    let server = TestServer::builder()
+        .set("security.enablejwt", "true")
+        .set("security.jwtsecret", "\"f3c0a9d17b5e42688e0d3c7a91b24f56\"")
+        .set("admin.token_file", &format!("{:?}", file.display().to_string()))
+        .start();
+    fs::copy(server.config(), home.path().join("config.toml")).expect("configuration");
+    let run = |name: &str| {
+        let script = block(MANUAL, name).with("http://127.0.0.1:8080", &server.public_url());
+        let script = script.text.replace("/etc/hmac-file-server", &home.path().display().to_string());
+        let binary = place::binary();
+        let path = std::env::var("PATH").expect("PATH");
+        let path = format!("{}:{path}", binary.parent().expect("a folder").display());
+        let output = Command::new("sh").args(["-ec", &script]).current_dir(home.path()).env("PATH", path).output();
+        let output = output.expect("sh");
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+
+    assert_eq!(run("routes").matches("\"success\":true").count(), 3);
+    let log = server.log();
+    for (arm, transfers) in [("standard", 2), ("adaptive", 5)] {
+        let seen = log.lines().filter(|line| line.contains("finished") && line.contains(&format!("arm=\"{arm}\"")));
+        assert_eq!(seen.count(), transfers, "{arm}: {log}");
+    }
+    let reports = run("benchmarks");
+    let results = reports.lines().last().expect("results");
+    let results: serde_json::Value = serde_json::from_str(results).expect("JSON");
+    assert_eq!(results["results"].as_array().expect("a list").len(), 8);
+    let compared = run("compare");
+    for name in
+        ["upload_duration_seconds_sum", "adaptive_upload_duration_seconds_count", "adaptive_download_errors_total"]
+    {
+        assert!(compared.lines().any(|line| line.starts_with(&format!("{name} "))), "no {name} in {compared}");
+    }
+    server.assert_whole();
+}
