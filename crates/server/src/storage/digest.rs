@@ -27,7 +27,7 @@ impl Hasher {
 }
 
 /// The digest of what lies there now.
-pub(super) async fn digest_of(blob: &dyn Blob) -> Result<Digest, StoreError> {
+pub(crate) async fn digest_of(blob: &dyn Blob) -> Result<Digest, StoreError> {
     let (mut hasher, mut scratch, mut offset) = (blake3::Hasher::new(), Scratch::default(), 0);
     while offset < blob.size().as_u64() {
         blob.refill(offset, STEP, &mut scratch).await?;

@@ -8,7 +8,7 @@ pub mod adopt;
 pub mod audit;
 #[cfg(test)]
 mod conformance;
-mod digest;
+pub(crate) mod digest;
 pub mod faulty;
 pub mod local;
 pub mod memory;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hfs_core::admit::{Admission, Refusal};
-use hfs_core::{BlobId, ByteSize};
+use hfs_core::{BlobId, ByteSize, Digest};
 use tokio::task::JoinError;
 use tracing::error;
 
@@ -13,8 +13,9 @@ use super::receive::Receiver;
 use super::row::Row;
 use crate::app::App;
 use crate::clock;
-use crate::meta::{Entry, MetaError, Record, Recorded};
-use crate::storage::{Blob, BlobWriter, Claim, Published, StoreError};
+use crate::meta::{Entry, Integrity, MetaError, Record, Recorded};
+use crate::storage::digest::digest_of;
+use crate::storage::{Blob, BlobWriter, Claim, Place, Published, StoreError};
 
 /// How long an upload waits for a rival that is publishing the same slot. A rival needs a few syncs, so seconds mean a
 /// disk in trouble; the client must hear something before its own patience (10 s for the shortest) is over.
@@ -127,7 +128,14 @@ async fn commit(app: Arc<App>, admission: Admission, mut writer: Box<dyn BlobWri
     let row = Row::new(grant, stored, &published, clock::now());
     let row = match lost {
         None => row,
-        Some(lost) => row.instead_of(lost),
+        Some(lost) => {
+            // An error leaves the publication to the sweep, which finds no row.
+            if !may_be(&app, &lost, &published.place, published.digest).await? {
+                published.aftermath.retract(claim).await;
+                return Err(PutError::Taken);
+            }
+            row.instead_of(lost)
+        }
     };
     // On a hung disk the client hears 503 after the deadline, while the row may still be written: so a task of its own
     // keeps the claim until the row's fate is known, and a rival waits instead of replacing the file.
@@ -137,6 +145,17 @@ async fn commit(app: Arc<App>, admission: Admission, mut writer: Box<dyn BlobWri
         Ok(joined) => finish(joined),
         Err(_) => Err(StoreError::Slow { action: "record the upload", deadline }.into()),
     }
+}
+
+/// Whether these bytes may be those that were lost. Without a digest nobody can tell.
+async fn may_be(app: &App, lost: &Record, place: &Place, digest: Option<Digest>) -> Result<bool, StoreError> {
+    let Integrity::Digested(wanted) = lost.integrity else { return Ok(true) };
+    if let Some(found) = digest {
+        return Ok(found == wanted);
+    }
+    // Uploads are no longer hashed while they arrive, as that one was.
+    let blob = app.store().open(place).await?;
+    Ok(digest_of(&*blob).await? == wanted)
 }
 
 /// Writes the row and ends the publication accordingly. The claim is held until then.

@@ -33,7 +33,7 @@ impl Row {
     }
 
     /// For bytes that take the place of those that were lost. What the old row promised (its type, whose it is, how
-    /// long it lasts) holds; the id is another, since nobody can tell whether the bytes are the same.
+    /// long it lasts) holds; the id is another, since without a digest nobody can tell whether the bytes are the same.
     pub(super) fn instead_of(self, lost: Record) -> Self {
         let Record { id, media_type, owner, expires, .. } = lost;
         Self { record: Record { media_type, owner, expires, ..self.record }, lost: Some(id) }

@@ -59,6 +59,25 @@ async fn only_a_file_of_the_same_size_heals() {
 }
 
 #[tokio::test]
+async fn only_the_same_bytes_heal_where_their_digest_is_known() {
+    for hashed_now in [true, false] {
+        let rig = Rig::with(|config| config.storage.digests = true);
+        assert_eq!(rig.send(put("a/b", BYTES)).await.status, 201);
+        rig.store.remove(&Place::new("a/b")).await.unwrap();
+        let lost = rig.record("a/b").await;
+        let mut config = (*rig.app.config()).clone();
+        config.storage.digests = hashed_now;
+        rig.app.swap_config(config);
+
+        assert_eq!(rig.send(put("a/b", OTHER)).await.status, 409, "hashed now: {hashed_now}");
+        assert_eq!(rig.record("a/b").await, lost);
+        assert!(rig.store.places().is_empty() && rig.store.temporaries() == 0);
+        assert_eq!(rig.send(put("a/b", BYTES)).await.status, 201, "hashed now: {hashed_now}");
+        assert_eq!(rig.send(get("a/b")).await.body, BYTES);
+    }
+}
+
+#[tokio::test]
 async fn a_failed_step_leaves_the_loss_as_it_was() {
     use Operation::{Claim, Create, Publish, Write};
     for operation in [Create, Write, Claim, Publish] {
