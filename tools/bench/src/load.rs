@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -9,6 +10,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::client::Client;
+use crate::http::BYTES;
 use crate::peers::{Peer, Proof};
 use crate::report::Bound::{AtLeast, AtMost};
 use crate::report::{Goal, Measured, Row, Table, What};
@@ -226,7 +228,7 @@ impl Load {
             self.provide(peer)?;
         }
         if self.kind == Kind::Put {
-            warm_memory(self.size * self.requests);
+            warm_memory(&peer.files, self.size * self.requests)?;
         }
         let (cpu, begin) = (peer.cpu()?, Instant::now());
         let tail = self.transfer(peer, round).with_context(|| format!("{} at {}", self.name, peer.name))?;
@@ -308,11 +310,15 @@ fn pin_to(cpu: usize) -> Result<()> {
 }
 
 /// Touches as much memory as the page cache is about to need: in a virtual machine, the first touch of memory that was
-/// freed some time ago costs ten times as much, and would fall upon whoever comes first.
-fn warm_memory(bytes: u64) {
-    let mut memory = vec![0_u8; usize::try_from(bytes + bytes / 4).unwrap_or_default()];
-    memory.chunks_mut(4096).for_each(|page| page[0] = 1);
-    std::hint::black_box(&memory);
+/// freed some time ago costs ten times as much, and would fall upon whoever comes first. By a file, since the kernel
+/// hands out other memory to programs than to the page cache.
+fn warm_memory(folder: &Path, bytes: u64) -> Result<()> {
+    let path = folder.join(".warm");
+    let mut file = fs::File::create(&path)?;
+    for _ in 0..(bytes + bytes / 4).div_ceil(BYTES.len() as u64) {
+        file.write_all(&BYTES)?;
+    }
+    Ok(fs::remove_file(&path)?)
 }
 
 fn remove_large(files: &Path) {
