@@ -42,13 +42,14 @@ fn told(status: StatusCode, code: &'static str, text: impl Into<String>) -> Told
 
 /// 201 for a stored file and for its equal repeat, whatever went wrong otherwise.
 pub(super) fn put(app: &App, context: &Context, slot: &str, outcome: Result<Stored, PutError>) -> Response<Outgoing> {
-    match conclude(app, context, slot, StatusCode::CREATED, outcome) {
+    match outcome {
         Ok(stored) => {
+            note_stored(app, context, slot, stored, StatusCode::CREATED);
             let mut response = empty(StatusCode::CREATED);
             set(response.headers_mut(), header::ETAG, &hfs_core::range::etag(stored.id));
             response
         }
-        Err(told) => finish(&told),
+        Err(failure) => finish(&note_failed(app, context, slot, &failure)),
     }
 }
 
@@ -60,62 +61,47 @@ pub(super) fn post(
     path: &str,
     outcome: Result<Posted, PutError>,
 ) -> Response<Outgoing> {
-    let (slot, outcome) = match outcome {
-        Ok(Posted { slot, stored }) => (Some(slot), Ok(stored)),
-        Err(failure) => (None, Err(failure)),
+    let Posted { slot, stored } = match outcome {
+        Ok(posted) => posted,
+        Err(failure) => return finish_as(context, &note_failed(app, context, path, &failure)),
     };
-    let named = slot.as_ref().map_or(path, SlotPath::as_str);
-    let stored = match (conclude(app, context, named, StatusCode::OK, outcome), slot) {
-        (Ok(stored), Some(slot)) => (stored, slot),
-        (Err(told), _) => return finish_as(context, &told),
-        (Ok(_), None) => return finish_as(context, &of_put(&PutError::Aborted)),
-    };
-    let (Stored { id, size, .. }, slot) = stored;
+    note_stored(app, context, slot.as_str(), stored, StatusCode::OK);
     let base = config.public_url.as_deref().unwrap_or(&config.base_path);
     let url = format!("{}/{}", base.trim_end_matches('/'), encode_path(slot.as_str()));
-    let mut response = json(
-        StatusCode::OK,
-        &serde_json::json!({
-            "success": true,
-            "filename": slot.file_name(),
-            "size": size.as_u64(),
-            "duration": format!("{:?}", context.elapsed()),
-            "url": url,
-        }),
-    );
-    set(response.headers_mut(), header::ETAG, &hfs_core::range::etag(id));
+    let said = serde_json::json!({
+        "success": true,
+        "filename": slot.file_name(),
+        "size": stored.size.as_u64(),
+        "duration": format!("{:?}", context.elapsed()),
+        "url": url,
+    });
+    let mut response = json(StatusCode::OK, &said);
+    set(response.headers_mut(), header::ETAG, &hfs_core::range::etag(stored.id));
     set(response.headers_mut(), header::LOCATION, &url);
     response
 }
 
-/// Counts and logs how an upload ended.
-fn conclude(
-    app: &App,
-    context: &Context,
-    slot: &str,
-    status: StatusCode,
-    outcome: Result<Stored, PutError>,
-) -> Result<Stored, Told> {
-    tally::upload(app.metrics(), &outcome, context);
-    let failure = match outcome {
-        Ok(stored) => {
-            context.log_stored(slot, stored.fresh, status.as_u16());
-            if stored.fresh {
-                app.note_storing(true);
-            }
-            return Ok(stored);
-        }
-        Err(failure) => failure,
-    };
+/// Counts and logs an upload that is stored.
+fn note_stored(app: &App, context: &Context, slot: &str, stored: Stored, status: StatusCode) {
+    tally::upload(app.metrics(), Ok(()), context);
+    context.log_stored(slot, stored.fresh, status.as_u16());
+    if stored.fresh {
+        app.note_storing(true);
+    }
+}
+
+/// Counts and logs one that is not.
+fn note_failed(app: &App, context: &Context, slot: &str, failure: &PutError) -> Told {
+    tally::upload(app.metrics(), Err(failure), context);
     if matches!(
         failure,
         PutError::Store(StoreError::Io { .. } | StoreError::Slow { .. }) | PutError::Meta(MetaError::Backend { .. })
     ) {
         app.note_storing(false);
     }
-    let told = of_put(&failure);
-    context.log_refused(slot, told.status.as_u16(), told.code, &failure);
-    Err(told)
+    let told = of_put(failure);
+    context.log_refused(slot, told.status.as_u16(), told.code, failure);
+    told
 }
 
 fn of_put(failure: &PutError) -> Told {

@@ -10,10 +10,10 @@ use crate::storage::StoreError;
 use crate::storage::sweep::Swept;
 use crate::telemetry::labels::{AuthOutcome, StatusClass, TransferOutcome, UploadRefusal};
 use crate::telemetry::metrics::Metrics;
-use crate::upload::{PutError, Stored};
+use crate::upload::PutError;
 
 /// Counts one PUT of `context`.
-pub(super) fn upload(metrics: &Metrics, outcome: &Result<Stored, PutError>, context: &Context) {
+pub(super) fn upload(metrics: &Metrics, outcome: Result<(), &PutError>, context: &Context) {
     let finished = |outcome| metrics.upload_finished(context.arm(), outcome, context.received(), context.elapsed());
     let Err(failure) = outcome else {
         return finished(TransferOutcome::Complete);
