@@ -188,13 +188,16 @@ impl Engine {
         if config.guessing { guess(seen, &hints) } else { Guess::default() }
     }
 
+    /// Counts a flow that has ended.
+    pub(super) fn count(&self, flow: &Flow) {
+        if flow.total >= TELLING_BYTES {
+            self.metrics.flow_ended(flow.direction, flow.arm, flow.quality());
+        }
+    }
+
     /// Learns from a flow that has ended.
     pub(super) fn learn(&self, flow: &Flow, lesson: &Lesson) {
         let config = self.config.load();
-        let quality = self.quality(&lesson.snapshot, lesson.bytes);
-        if lesson.bytes >= TELLING_BYTES {
-            self.metrics.flow_ended(flow.direction, flow.arm, quality);
-        }
         let by_round_trip = config.thresholds.quality(None, lesson.snapshot.min_rtt);
         if flow.arm == Arm::Standard {
             return self.tuning.note_standard(by_round_trip, lesson, config.history);
@@ -204,7 +207,7 @@ impl Engine {
             return;
         }
         if config.log_profiles {
-            let link = lesson.guess;
+            let (link, quality) = (lesson.guess, self.quality(&lesson.snapshot, lesson.bytes));
             let evidence: Vec<&str> = Evidence::of(&lesson.snapshot).names().collect();
             info!(
                 client = ?flow.key.prefix, quality = quality.as_str(), rate = lesson.snapshot.rate,

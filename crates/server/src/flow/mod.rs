@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use hfs_core::pace::{Arm, Congestion, Controller, Direction, Observation, PathSample, Plan, Snapshot};
 use hfs_core::profile::{Lesson, ProfileKey, Quality, TELLING_BYTES};
+use hfs_core::tune;
 use tracing::{debug, info};
 
 use crate::clock::Stopwatch;
@@ -229,6 +230,11 @@ impl Flow {
         }
         is_telling
     }
+
+    /// Whether it is one of many small ones on a connection that has just taught.
+    fn is_repeat(&self) -> bool {
+        self.total < tune::TELLING_BYTES && self.wire.as_ref().is_some_and(|wire| !wire.may_teach())
+    }
 }
 
 impl Drop for Flow {
@@ -239,6 +245,10 @@ impl Drop for Flow {
             wire.release(self.wanted);
         }
         if !is_telling {
+            return;
+        }
+        self.engine.count(self);
+        if self.is_repeat() {
             return;
         }
         let mut snapshot = self.controller.snapshot();

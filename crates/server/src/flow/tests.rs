@@ -62,6 +62,24 @@ async fn a_transfer_measures_its_path_and_teaches_the_next_one() {
 }
 
 #[tokio::test]
+async fn of_small_transfers_that_follow_each_other_closely_one_teaches() {
+    let engine = engine(|_| {});
+    let (ours, _theirs) = pair();
+    let asked = begin(&ours, false);
+    let transfers = || engine.expected_of("192.0.2.7").rate;
+    let mut rates = Vec::new();
+    for bytes in [64 << 10, 128 << 10, 2 << 20] {
+        let mut flow = engine.begin(asked.clone()).await;
+        flow.moved(bytes, true);
+        flow.complete();
+        drop(flow);
+        rates.push(transfers());
+    }
+    assert!(rates[0].is_some() && rates[0] == rates[1], "{rates:?}");
+    assert_ne!(rates[1], rates[2], "a large one always does");
+}
+
+#[tokio::test]
 async fn behind_a_proxy_nothing_is_measured_and_nothing_moved() {
     let engine = engine(|_| {});
     let (mut ours, mut theirs) = pair();

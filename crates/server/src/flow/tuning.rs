@@ -38,7 +38,7 @@ impl Tuning {
     }
 
     /// Completes what a transfer may expect by what is best on such paths; nothing for a stranger, whose rate cannot
-    /// be compared with anything.
+    /// be compared with anything, nor for a transfer that is too small to show a difference.
     pub(super) fn choose(
         &self,
         settings: &Settings,
@@ -46,6 +46,9 @@ impl Tuning {
         class: Guess,
         start: &mut Start,
     ) -> Option<Trial> {
+        if start.size.is_some_and(|size| size < tune::TELLING_BYTES) {
+            return None;
+        }
         let known = start.expected.rate.filter(|&rate| rate > 0)?;
         let kind = Kind {
             direction: start.direction,
@@ -154,6 +157,8 @@ mod tests {
         let trial = choose(&mut client).unwrap();
         assert!(client.expected.ceiling.is_some_and(|ceiling| ceiling <= settings.max_step));
         assert_eq!(trial.choice.congestion(), None, "this machine's settings offer no BBR");
+        let mut small = Start { size: Some(64 << 10), ..known(1_000_000) };
+        assert!(choose(&mut small).is_none() && small.expected == known(1_000_000).expected);
     }
 
     #[test]

@@ -26,6 +26,8 @@ struct Inner {
     /// The congestion control that the connection began with: its listener's, which need not be the host's.
     origin: OnceLock<Option<String>>,
     seen: Mutex<Option<Box<Look>>>,
+    /// When a transfer last taught something.
+    taught: Mutex<Option<Stopwatch>>,
     set: Mutex<Set>,
     window: WindowClaim,
 }
@@ -57,6 +59,7 @@ impl Wire {
             carrier,
             origin: OnceLock::new(),
             seen: Mutex::default(),
+            taught: Mutex::default(),
             set: Mutex::default(),
             window: WindowClaim::default(),
         }))
@@ -104,14 +107,26 @@ impl Wire {
         recent.unwrap_or_else(|| self.sample())
     }
 
+    /// Whether one more small transfer teaches anything: of those that follow each other closely, one in a while does.
+    /// Who is told so is the one that does.
+    pub(super) fn may_teach(&self) -> bool {
+        let mut taught = self.0.taught.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = taught.as_ref().is_none_or(|before| before.elapsed() >= RECENT);
+        if may {
+            *taught = Some(Stopwatch::start());
+        }
+        may
+    }
+
     /// Says that a transfer which wanted this has ended. The connection stays as it is: the next one decides.
     pub(super) fn release(&self, wanted: Option<Congestion>) {
         let mut set = self.set();
         set.wanting = set.wanting.saturating_sub(u32::from(wanted.is_some()));
     }
 
-    /// Makes the connection follow `plan` of a transfer that wanted `before` until now; returns whether the congestion control changed. What a plan leaves alone
-    /// goes back to what the connection had, unless another transfer on it needs it: the next one may be of the other arm.
+    /// Makes the connection follow `plan` of a transfer that wanted `before` until now; returns whether the congestion
+    /// control changed. What a plan leaves alone goes back to what the connection had, unless another transfer on it
+    /// needs it: the next one may be of the other arm.
     pub(super) fn follow(&self, before: Option<Congestion>, plan: &Plan) -> bool {
         let mut set = self.set();
         set.wanting += u32::from(plan.congestion.is_some());
