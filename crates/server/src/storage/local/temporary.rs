@@ -20,8 +20,10 @@ use super::seam::Call;
 use super::{Inner, StoreError, failed, lock};
 
 const CREATE: &str = "create a temporary";
-/// A sweep can take a temporary between its creation and its lease; not that often.
-const TRIES: usize = 16;
+/// A sweep, also of another process, can take a temporary between its creation and its lease. It needs a moment to find
+/// that there is no row, and to remove the name; with a disk in trouble, longer than anybody should wait.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(1);
 
 pub(super) struct Temporary {
     id: BlobId,
@@ -41,8 +43,12 @@ impl Temporary {
 
     /// Creates and leases one of that name, with room for `reserved` bytes. Blocking.
     pub(super) fn create(inner: &Inner, id: BlobId, reserved: Option<ByteSize>) -> Result<Self, StoreError> {
-        for _ in 0..TRIES {
-            let Some(temporary) = Self::try_create(inner, id)? else { continue };
+        let begin = Instant::now();
+        while begin.elapsed() < PATIENCE {
+            let Some(temporary) = Self::try_create(inner, id)? else {
+                std::thread::sleep(PAUSE);
+                continue;
+            };
             if let Some(size) = reserved {
                 inner.seam.pass(Call::Allocate).map_err(failed("reserve space"))?;
                 hfs_sock::preallocate(temporary.file(), size.as_u64()).map_err(failed("reserve space"))?;
@@ -52,11 +58,15 @@ impl Temporary {
         Err(failed(CREATE)(io::Error::from(io::ErrorKind::WouldBlock)))
     }
 
+    /// `None` while a sweep has the name.
     fn try_create(inner: &Inner, id: BlobId) -> Result<Option<Self>, StoreError> {
         inner.seam.pass(Call::Create).map_err(failed(CREATE))?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = openat(&*inner.temporaries, id.to_string(), flags, Mode::RUSR | Mode::WUSR);
-        let file = File::from(file.map_err(failed(CREATE))?);
+        let file = match openat(&*inner.temporaries, id.to_string(), flags, Mode::RUSR | Mode::WUSR) {
+            Ok(file) => File::from(file),
+            Err(Errno::EXIST) => return Ok(None),
+            Err(error) => return Err(failed(CREATE)(error)),
+        };
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
@@ -142,5 +152,32 @@ fn reap(temporaries: &OwnedFd, queue: &mpsc::Receiver<Job>) {
                 let _ = who.send(());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::storage::local::testing::Root;
+
+    #[tokio::test]
+    async fn a_name_that_a_sweep_has_taken_is_free_again_soon() {
+        let root = Root::new();
+        let store = root.open();
+        let id = Temporary::draw().unwrap();
+        let path = root.path().join(format!(".hfs/tmp/{id}"));
+        fs::write(&path, b"").unwrap();
+        store.0.seam.arm(None);
+        std::thread::scope(|scope| {
+            let create = scope.spawn(|| Temporary::create(&store.0, id, None));
+            while store.0.seam.seen().len() < 2 {
+                std::thread::yield_now();
+            }
+            assert!(!create.is_finished());
+            fs::remove_file(&path).unwrap();
+            create.join().unwrap().unwrap();
+        });
     }
 }
