@@ -211,12 +211,18 @@ impl App {
             Err(failure) => warn!(error = %Chain(&failure), "What was held back for a full disk could not be used"),
         }
         let done = work.await;
-        self.take_reserve().await;
+        self.hold_back().await;
         done
     }
 
-    /// Holds back some space for a full disk, as far as there is any.
+    /// Holds back some space for a full disk, as far as there is any. Whoever uses it up at the moment takes it back.
     pub async fn take_reserve(&self) {
+        if let Ok(_turn) = self.hard_times.try_acquire() {
+            self.hold_back().await;
+        }
+    }
+
+    async fn hold_back(&self) {
         match self.store.take_reserve().await {
             Ok(is_whole) => debug!(is_whole, "Space is held back for a full disk"),
             Err(failure) => warn!(error = %Chain(&failure), "Nothing is held back for a full disk"),

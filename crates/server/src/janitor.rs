@@ -41,11 +41,13 @@ pub async fn run(app: Arc<App>) {
 async fn expire(app: &App, clock: &Clock) {
     loop {
         sleep(app.config().storage.cleanup_interval).await;
-        if !clock.is_believed(app) {
+        // The moment that is judged is the one that files are removed by: the clock may jump while that goes on.
+        let now = clock::now();
+        if !clock.is_believed(app, now) {
             debug!("Nothing expires by a clock that is not believed");
             continue;
         }
-        match remove_expired(app).await {
+        match remove_expired(app, now).await {
             Ok(0) => debug!("Nothing has expired"),
             Ok(count) => info!(count, "Removed expired files"),
             Err(failure) => error!(error = %Chain(&failure), "Removing expired files failed"),
@@ -58,7 +60,7 @@ async fn make_rounds(app: &App, clock: &Clock) {
         sleep(ROUND).await;
         app.probe().await;
         app.take_reserve().await;
-        clock.is_believed(app);
+        clock.is_believed(app, clock::now());
     }
 }
 
@@ -77,14 +79,14 @@ async fn clear_shelf(app: &App) {
     }
 }
 
-/// Buries and removes all that has expired; returns how many.
+/// Buries and removes all that has expired by `now`; returns how many.
 ///
 /// # Errors
 /// The rows could not be read or changed; what was buried until then stays buried.
-pub async fn remove_expired(app: &App) -> Result<usize, BuryError> {
+pub async fn remove_expired(app: &App, now: Timestamp) -> Result<usize, BuryError> {
     let mut count = 0;
     loop {
-        let expired = app.meta().expired(clock::now(), PAGE).await?;
+        let expired = app.meta().expired(now, PAGE).await?;
         if expired.is_empty() {
             return Ok(count);
         }
@@ -113,10 +115,10 @@ impl Clock {
         Self { watch: Stopwatch::start(), trust: Mutex::new(trust) }
     }
 
-    fn is_believed(&self, app: &App) -> bool {
+    fn is_believed(&self, app: &App, now: Timestamp) -> bool {
         // Each change inside is one assignment: a panic leaves nothing half done.
         let mut trust = self.trust.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_believed = trust.look(clock::now(), self.watch.elapsed());
+        let is_believed = trust.look(now, self.watch.elapsed());
         let was_paused = app.metrics().janitor_paused.set(i64::from(!is_believed));
         match (was_paused, is_believed) {
             (0, false) => warn!(
@@ -130,10 +132,11 @@ impl Clock {
 
     /// For the next process.
     async fn remember(&self, app: &App) {
-        if !self.is_believed(app) {
+        let now = clock::now();
+        if !self.is_believed(app, now) {
             return;
         }
-        if let Err(failure) = app.meta().set_note(NOTE, &clock::now().as_unix().to_string()).await {
+        if let Err(failure) = app.meta().set_note(NOTE, &now.as_unix().to_string()).await {
             warn!(error = %Chain(&failure), "The time could not be noted");
         }
     }
@@ -179,7 +182,7 @@ mod tests {
     async fn what_has_expired_is_buried_and_removed_and_the_rest_stays() {
         let rig = expiring(&[("a/over", Some(-1)), ("a/now", Some(0)), ("a/later", Some(60)), ("a/never", None)]).await;
         let since = clock::now();
-        assert_eq!(remove_expired(&rig.app).await.unwrap(), 2);
+        assert_eq!(remove_expired(&rig.app, clock::now()).await.unwrap(), 2);
         for slot in ["a/over", "a/now"] {
             assert!(is_buried(rig.entry(slot).await.as_ref(), since), "{slot}");
         }
@@ -188,7 +191,16 @@ mod tests {
             assert_eq!(rig.send(get(slot)).await.text(), "bytes", "{slot}");
         }
         assert_eq!(rig.metric("hfs_janitor_removed_total"), 2.0);
-        assert_eq!(remove_expired(&rig.app).await.unwrap(), 0);
+        assert_eq!(remove_expired(&rig.app, clock::now()).await.unwrap(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_expires_while_others_are_removed_waits_for_the_next_look() {
+        let rig = expiring(&[("a/over", Some(-1)), ("a/next", Some(5))]).await;
+        let judged = clock::now();
+        assert_eq!(remove_expired(&rig.app, judged).await.unwrap(), 1);
+        assert_eq!(remove_expired(&rig.app, judged.plus_seconds(4)).await.unwrap(), 0, "whatever the clock says now");
+        assert_eq!(remove_expired(&rig.app, judged.plus_seconds(5)).await.unwrap(), 1);
     }
 
     #[tokio::test(start_paused = true)]
@@ -197,7 +209,7 @@ mod tests {
         rig.faults.fail(Operation::Remove, 2, Fault::Io);
         let log = listen();
         let since = clock::now();
-        assert_eq!(remove_expired(&rig.app).await.unwrap(), 3);
+        assert_eq!(remove_expired(&rig.app, clock::now()).await.unwrap(), 3);
         for slot in ["a/1", "a/2", "a/3"] {
             assert!(is_buried(rig.entry(slot).await.as_ref(), since), "{slot}");
         }
@@ -210,10 +222,10 @@ mod tests {
     async fn a_row_that_cannot_be_buried_keeps_its_file_for_the_next_look() {
         let rig = expiring(&[("a/1", Some(-2)), ("a/2", Some(-1))]).await;
         rig.meta.fail_write(2, RowFault::Busy);
-        remove_expired(&rig.app).await.unwrap_err();
+        remove_expired(&rig.app, clock::now()).await.unwrap_err();
         assert_eq!(rig.store.places(), [Place::new("a/2")]);
         assert_eq!(rig.send(get("a/2")).await.status, 404, "it is hidden all the same");
-        assert_eq!(remove_expired(&rig.app).await.unwrap(), 1);
+        assert_eq!(remove_expired(&rig.app, clock::now()).await.unwrap(), 1);
         assert!(rig.store.places().is_empty());
     }
 
@@ -243,7 +255,7 @@ mod tests {
         assert_eq!(past(rig.app.meta()).await.unwrap(), Past::Forgotten, "what is not believed is not remembered");
         note_the_time(&rig).await;
         let clock = Clock::begin(&rig.app).await;
-        assert!(clock.is_believed(&rig.app));
+        assert!(clock.is_believed(&rig.app, clock::now()));
         clock.remember(&rig.app).await;
         assert!(
             matches!(past(rig.app.meta()).await.unwrap(), Past::Believed(at) if clock::now().as_unix() - at.as_unix() < 60)

@@ -1,9 +1,9 @@
-//! What makes large files cheap: space reserved beforehand, write-back while bytes still arrive, reads that never
-//! wait for the disk, and copies that never leave the kernel.
+//! What makes large files cheap: space reserved beforehand, write-back while bytes still arrive, and reads that
+//! never wait for the disk.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::AsRawFd as _;
 
 use rustix::fs::FallocateFlags;
 use rustix::io::{Errno, ReadWriteFlags};
@@ -93,29 +93,9 @@ pub fn cached(file: &File, offset: u64, length: u64) -> bool {
     (offset..end).step_by(STEP).all(probe) && probe(end - 1)
 }
 
-/// Copies up to `count` bytes of `file` at `offset` to the socket `out` inside the kernel; returns how many. Waits for
-/// the disk where the range is not [`cached`]. Does not move the file's own position.
-///
-/// # Errors
-/// `WouldBlock` when the socket is full; what the system says otherwise.
-pub fn send_file(out: BorrowedFd<'_>, file: &File, offset: u64, count: usize) -> io::Result<usize> {
-    // The kernel moves at most 2^31 - 4096 bytes per call anyway; this keeps a 32-bit count from wrapping.
-    const MOST: usize = 0x7fff_f000;
-    let mut position = offset;
-    loop {
-        match rustix::fs::sendfile(out, file, Some(&mut position), count.min(MOST)) {
-            Ok(sent) => return Ok(sent),
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::{Read as _, Write as _};
-    use std::os::fd::AsFd as _;
-    use std::os::unix::net::UnixStream;
+    use std::io::Write as _;
 
     use super::*;
 
@@ -162,17 +142,5 @@ mod tests {
         let file = file_with(b"0123456789");
         assert!(!cached(&file, u64::MAX, 2));
         assert!(cached(&file, 3, 0));
-    }
-
-    #[test]
-    fn a_file_reaches_the_socket_from_its_offset() {
-        let file = file_with(b"0123456789");
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        assert_eq!(send_file(ours.as_fd(), &file, 3, 4).unwrap(), 4);
-        assert_eq!(send_file(ours.as_fd(), &file, 8, usize::MAX).unwrap(), 2);
-        drop(ours);
-        let mut received = String::new();
-        theirs.read_to_string(&mut received).unwrap();
-        assert_eq!(received, "345689");
     }
 }

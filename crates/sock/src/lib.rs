@@ -2,7 +2,7 @@
 //!
 //! The only crate with `unsafe`; each call is small, says what it does where the kernel or the file system cannot,
 //! and returns plain `io::Result`s. It decides nothing. Called by the server's `storage` (locks, preallocation,
-//! write-back, reads from the page cache), `net` (sendfile, reads) and `flow` (path figures, socket options), and by the
+//! write-back, reads from the page cache), `net` (reads) and `flow` (path figures, socket options), and by the
 //! tools that measure. Linux only, as the server is.
 
 mod file;
@@ -14,7 +14,7 @@ mod tcp;
 mod time;
 mod tun;
 
-pub use file::{cached, preallocate, read_cached, send_file, start_write_back, wait_write_back};
+pub use file::{cached, preallocate, read_cached, start_write_back, wait_write_back};
 pub use lock::try_lock_byte;
 pub use receive::receive;
 pub use seccomp::ignore_syncs;

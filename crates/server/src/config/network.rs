@@ -33,7 +33,9 @@ impl Resolver<'_, '_> {
             self.notes.error(&self.place("network_resilience.detection_interval"), message);
         }
         let is_fast = self.or("network_resilience.fast_detection", kind::bool, true);
-        settings.detection = (is_fast && is_on).then_some(Detection { fast, slow });
+        if is_on {
+            settings.detection = is_fast.then_some(Detection { fast, slow });
+        }
         settings.degraded =
             self.share("network_resilience.quality_degradation_threshold", 1.0).unwrap_or(settings.degraded);
     }

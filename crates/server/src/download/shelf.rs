@@ -62,7 +62,8 @@ impl Shelf {
     /// What is live at `slot`, if that is known and nothing has happened to it.
     #[must_use]
     pub fn find(&self, slot: &SlotPath, now: Timestamp) -> Option<(Arc<Known>, Arc<dyn Blob>)> {
-        let entry = self.generations().find(slot, self.most)?;
+        let (entry, aged) = self.generations().find(slot, self.most)?;
+        drop(aged);
         if entry.since.elapsed() < BELIEVED && !entry.known.record().expired(now) && entry.blob.is_untouched() {
             return Some((Arc::clone(&entry.known), Arc::clone(&entry.blob)));
         }
@@ -74,7 +75,8 @@ impl Shelf {
     pub fn keep(&self, known: &Arc<Known>, blob: &Arc<dyn Blob>) {
         if blob.is_untouched() {
             let entry = Entry { known: Arc::clone(known), blob: Arc::clone(blob), since: Stopwatch::start() };
-            self.generations().insert(known.record().slot.clone(), entry.into(), self.most);
+            let aged = self.generations().insert(known.record().slot.clone(), entry.into(), self.most);
+            drop(aged);
         }
     }
 
@@ -85,9 +87,8 @@ impl Shelf {
 
     /// Lets go of what was not asked for since the turn before.
     pub fn turn(&self) {
-        let idle = self.generations().turn();
-        // Closing files takes a moment; nobody waits for the lock meanwhile.
-        drop(idle);
+        let aged = self.generations().turn();
+        drop(aged);
     }
 
     fn generations(&self) -> MutexGuard<'_, Generations> {
@@ -95,21 +96,23 @@ impl Shelf {
     }
 }
 
+/// What has gone out of use. Closing files takes a moment: it is dropped once the lock is free.
+type Aged = HashMap<SlotPath, Arc<Entry>>;
+
 impl Generations {
-    fn find(&mut self, slot: &SlotPath, most: usize) -> Option<Arc<Entry>> {
+    fn find(&mut self, slot: &SlotPath, most: usize) -> Option<(Arc<Entry>, Aged)> {
         if let Some(entry) = self.young.get(slot) {
-            return Some(Arc::clone(entry));
+            return Some((Arc::clone(entry), Aged::new()));
         }
         let (slot, entry) = self.old.remove_entry(slot)?;
-        self.insert(slot, Arc::clone(&entry), most);
-        Some(entry)
+        let aged = self.insert(slot, Arc::clone(&entry), most);
+        Some((entry, aged))
     }
 
-    fn insert(&mut self, slot: SlotPath, entry: Arc<Entry>, most: usize) {
-        if self.young.len() >= most {
-            drop(self.turn());
-        }
+    fn insert(&mut self, slot: SlotPath, entry: Arc<Entry>, most: usize) -> Aged {
+        let aged = if self.young.len() >= most { self.turn() } else { Aged::new() };
         self.young.insert(slot, entry);
+        aged
     }
 
     fn forget(&mut self, slot: &SlotPath) {
@@ -118,7 +121,7 @@ impl Generations {
     }
 
     /// Begins a generation; returns the one before the last.
-    fn turn(&mut self) -> HashMap<SlotPath, Arc<Entry>> {
+    fn turn(&mut self) -> Aged {
         let aged = std::mem::take(&mut self.young);
         std::mem::replace(&mut self.old, aged)
     }

@@ -126,7 +126,8 @@ where
             () = tokio::time::sleep_until(idle_since + patience), if streams.is_empty() => {
                 // A handler ends when its last piece is queued. What a slow reader has not taken yet is not idleness;
                 // it is bounded by the stall limit of whoever reads nothing at all.
-                let queued = connection.has_streams() && quiet_since.elapsed() < link.config.stall.idle;
+                let is_unsent = connection.has_streams() || held.is_some_and(Batch::is_holding);
+                let queued = is_unsent && quiet_since.elapsed() < link.config.stall.idle;
                 if queued {
                     idle_since = Instant::now();
                     continue;

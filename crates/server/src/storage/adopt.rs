@@ -188,7 +188,8 @@ async fn adopt_below(
 
 /// No path has an empty element, so two slashes keep them apart. What is not UTF-8 has no slot below it.
 fn note_of(left: &[PathBuf]) -> String {
-    if left.len() > MOST_LEFT {
+    // The root itself has no name that a note could hold.
+    if left.len() > MOST_LEFT || left.iter().any(|path| path.as_os_str().is_empty()) {
         return SEPARATOR.to_owned();
     }
     let paths: Vec<&str> = left.iter().filter_map(|path| path.to_str()).collect();

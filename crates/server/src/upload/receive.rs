@@ -12,12 +12,13 @@ use hfs_core::pace::Lane;
 use hfs_core::profile::Quality;
 use hfs_core::progress::Progress;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{timeout, timeout_at};
 
 use super::PutError;
 use crate::clock::Stopwatch;
 use crate::flow::Flow;
 use crate::http::exchange::{BodyError, Incoming};
-use crate::storage::{BlobWriter, Hints, Pump, PumpEnd, Pumped};
+use crate::storage::{BlobWriter, Hints, Pump, PumpEnd, Pumped, StoreError};
 
 /// What is left of a body must be worth a change of threads.
 const WORTH_A_THREAD: u64 = 1 << 20;
@@ -34,6 +35,8 @@ const SLOW_STEP: usize = 4 << 10;
 /// waits for the disk waits where it is.
 const PIECES: usize = 16;
 static TURNS: Semaphore = Semaphore::const_new(PIECES);
+/// A store that keeps all turns this long does not answer.
+const TURN_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Takes a body piece by piece; silence or a drip beyond the limits is [`PutError::Stalled`]. No total time limit.
 #[derive(Debug)]
@@ -184,12 +187,8 @@ impl Receiver {
         // Whoever asks for more has stored the piece before.
         self.turn = None;
         let asked = self.watch.elapsed();
-        let deadline = self.watch.at(self.progress.deadline());
         let is_in_turn = self.is_slow || self.received == 0;
-        let Ok((came, piece)) = tokio::time::timeout_at(deadline, self.next_piece(is_in_turn)).await else {
-            return Err(PutError::Stalled { received: self.received() });
-        };
-        let piece = piece?;
+        let (came, piece) = self.next_piece(is_in_turn).await?;
         if let Some(bytes) = &piece {
             let filled = self.body.is_pressing(bytes.len());
             self.is_pressed = filled && bytes.len() >= PRESSING;
@@ -200,21 +199,33 @@ impl Receiver {
     }
 
     /// The next piece of the body, and when it came. In turn, it is taken out of the kernel once it has begun to come and
-    /// the pieces before it are stored.
-    async fn next_piece(&mut self, is_in_turn: bool) -> (Duration, Result<Option<Bytes>, BodyError>) {
-        while is_in_turn && self.body.arrived().await {
+    /// the pieces before it are stored; that wait is not the client's.
+    async fn next_piece(&mut self, is_in_turn: bool) -> Result<(Duration, Option<Bytes>), PutError> {
+        let deadline = self.watch.at(self.progress.deadline());
+        while is_in_turn && timeout_at(deadline, self.body.arrived()).await.map_err(|_| self.stalled())? {
             let came = self.watch.elapsed();
-            // The semaphore is never closed.
-            self.turn = TURNS.acquire().await.ok();
+            self.turn = Some(turn().await?);
             if let Some(piece) = once(pin!(self.body.next())).await {
-                return (came, piece);
+                return Ok((came, piece?));
             }
             // There was nothing after all: nobody waits for the network in turn.
             self.turn = None;
         }
-        let piece = self.body.next().await;
-        (self.watch.elapsed(), piece)
+        let piece = timeout_at(deadline, self.body.next()).await.map_err(|_| self.stalled())?;
+        Ok((self.watch.elapsed(), piece?))
     }
+
+    fn stalled(&self) -> PutError {
+        PutError::Stalled { received: self.received() }
+    }
+}
+
+/// Waits for a turn; those who have them wait for the disk.
+async fn turn() -> Result<SemaphorePermit<'static>, StoreError> {
+    let slow = StoreError::Slow { action: "take its turn", deadline: TURN_PATIENCE };
+    // The semaphore is never closed.
+    let Ok(Ok(turn)) = timeout(TURN_PATIENCE, TURNS.acquire()).await else { return Err(slow) };
+    Ok(turn)
 }
 
 /// What a future has to say without waiting.

@@ -35,8 +35,10 @@ impl Row {
     /// For bytes that take the place of those that were lost. What the old row promised (its type, whose it is, how
     /// long it lasts) holds; the id is another, since without a digest nobody can tell whether the bytes are the same.
     pub(super) fn instead_of(self, lost: Record) -> Self {
-        let Record { id, media_type, owner, expires, .. } = lost;
-        Self { record: Record { media_type, owner, expires, ..self.record }, lost: Some(id) }
+        let Record { id, media_type, owner, expires, integrity: known, .. } = lost;
+        // Where a digest was known, these bytes have been compared with it.
+        let integrity = if matches!(known, Integrity::Digested(_)) { known } else { self.record.integrity };
+        Self { record: Record { media_type, owner, expires, integrity, ..self.record }, lost: Some(id) }
     }
 
     pub(super) async fn write(self, meta: &dyn MetaStore) -> Result<Recorded, MetaError> {

@@ -252,7 +252,7 @@ pub(super) const KEYS: &[Key] = &[
         "network_resilience.mobile_buffer_size",
         Size,
         "",
-        "Largest step for phones, where `strategy_mobile` has no `buffer_size`.",
+        "Largest step for clients of `strategy_mobile`, where that has no `buffer_size`.",
     ),
     Key::later("network_resilience.mobile_chunk_size", Size, "Chunk for phones that upload in chunks."),
     Key::void("network_resilience.mobile_retry_multiplier", CLIENTS_RETRY),
@@ -260,7 +260,7 @@ pub(super) const KEYS: &[Key] = &[
         "network_resilience.mobile_timeout_multiplier",
         Float,
         "",
-        "How many times the usual limit of silence phones are granted, where `strategy_mobile` has no `timeout_multiplier`.",
+        "How many times the usual limit of silence clients of `strategy_mobile` are granted, where that has no `timeout_multiplier`.",
     ),
     Key::void(
         "client_network_support.session_based_tracking",

@@ -26,7 +26,7 @@ pub(super) const KEYS: &[Key] = &[
         "server.max_connections_per_address",
         Int,
         "",
-        "Most connections of one client, an IPv4 address or an IPv6 /64; further ones are closed at once. By default half of `max_connections`. Trusted proxies and peers on this machine stand for many clients and have no such limit.",
+        "Most connections of one client, an IPv4 address or an IPv6 /64; further ones are closed at once. By default half of `max_connections`. Trusted proxies, loopback and Unix sockets stand for many clients and have no such limit.",
     ),
     Key::active("server.cleanup_interval", Duration, "\"1m\"", "How often files whose time is over are removed. They are hidden from the second they expire; this only gives their space back."),
     Key::active("server.io_deadline", Duration, "\"30s\"", "A disk that does not answer one operation within this is broken: the upload is answered 503."),

@@ -48,6 +48,11 @@ impl Batch {
         self.lock().poll_empty(cx)
     }
 
+    /// Whether something that was written has not left yet. The `h2` crate counts it as sent.
+    pub(super) fn is_holding(&self) -> bool {
+        self.lock().queued > 0
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -20,7 +20,9 @@ impl Identity {
     /// `None` where the kernel cannot tell: then it is never known to be durable.
     pub(super) fn of(directory: impl AsFd) -> Option<Self> {
         let status = statx(directory, "", AtFlags::EMPTY_PATH, StatxFlags::INO | StatxFlags::BTIME).ok()?;
-        Some(Self { inode: status.stx_ino, born: (status.stx_btime.tv_sec, status.stx_btime.tv_nsec) })
+        // Old file systems keep no birth time.
+        let is_dated = StatxFlags::from_bits_retain(status.stx_mask).contains(StatxFlags::BTIME);
+        is_dated.then_some(Self { inode: status.stx_ino, born: (status.stx_btime.tv_sec, status.stx_btime.tv_nsec) })
     }
 }
 
