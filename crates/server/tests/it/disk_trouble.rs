@@ -1,9 +1,6 @@
 //! Disks that lie about their size, are slow, or hang: uploads fail honestly, everything else goes on.
 
-use std::fs::File;
 use std::time::{Duration, Instant};
-
-use rustix::fs::{Advice, fadvise};
 
 use crate::rig::command::{curl, curl_text};
 use crate::rig::disk::{Mounted, PowerCutDisk};
@@ -88,8 +85,7 @@ fn a_cold_download_from_a_slow_disk_stalls_nobody() {
         assert_eq!(server.put(&upload.slot, &upload.body()).status, 201);
         assert!(server.get(&upload.slot).body == upload.body());
     }
-    let file = File::open(server.storage().join(&cold.slot)).expect("the stored file");
-    fadvise(&file, 0, None, Advice::DontNeed).expect("its pages are given up");
+    disk.forget(&server.storage().join(&cold.slot));
     std::thread::scope(|scope| {
         let begin = Instant::now();
         let get = scope.spawn(|| server.get(&cold.slot).body == cold.body());
@@ -122,8 +118,7 @@ fn cold_downloads_over_tls_stall_nobody() {
         let sent = sent.display().to_string();
         let status = curl_text(&["--cacert", &ca, "-o", "/dev/null", "-w", "%{http_code}", "-T", &sent, &signed]);
         assert_eq!(status, "201");
-        let file = File::open(server.storage().join(&upload.slot)).expect("the stored file");
-        fadvise(&file, 0, None, Advice::DontNeed).expect("its pages are given up");
+        disk.forget(&server.storage().join(&upload.slot));
         (protocol, url, body)
     });
     std::thread::scope(|scope| {

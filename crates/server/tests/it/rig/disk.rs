@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use rustix::fs::{Advice, fadvise};
 use rustix::process::{Signal, geteuid};
 use tempfile::TempDir;
 
@@ -209,6 +210,16 @@ impl PowerCutDisk {
 
     pub(crate) fn path(&self) -> &Path {
         &self._mounted.folder
+    }
+
+    /// Drops what memory holds of a file that is written back, so that its next reader waits for the disk.
+    #[track_caller]
+    pub(crate) fn forget(&self, path: &Path) {
+        // The pages of the file, and those of the disk that they were written to: it is a file, too.
+        for path in [path, &self._export.0] {
+            let file = fs::File::open(path).expect("a file on the disk");
+            fadvise(&file, 0, None, Advice::DontNeed).expect("its pages are given up");
+        }
     }
 
     /// Stops the disk in the middle of whatever it does. It runs again, for clean-up, when the value is dropped.
