@@ -4,8 +4,8 @@
 //! falls to a few per cent of the path, BBR does not (`docs/benchmarks/` has our figures; Cardwell et al. 2016). On
 //! clean short paths the two are equal, and what the host has chosen stays.
 //!
-//! A change because of losses is a trial: losses may mean a full path all the same, and then BBR is no faster. What does
-//! not help is taken back.
+//! Only what is lost while no queue stands, nor has just stood, speaks for BBR. A change because of it is a trial all the
+//! same: a policed path is full without a queue, and then BBR is no faster. What does not help is taken back.
 
 use std::time::Duration;
 
@@ -103,8 +103,9 @@ impl Chooser {
                 Some(self.change(now, Some(Congestion::Bbr), because))
             }
             Some(_) => {
-                let loss = estimate.loss().filter(|&loss| loss < CLEAN && held >= DWELL)?;
-                let is_short = estimate.floor().is_some_and(|rtt| rtt < LONG);
+                let loss = estimate.unqueued_loss().filter(|&loss| loss < CLEAN && held >= DWELL)?;
+                // Half: a rate that varies must not make the choice flap.
+                let is_short = !is_long(estimate, MUCH / 2);
                 let because = format!("{:.2} % lost in the last {} s", loss * 100.0, held.as_secs());
                 is_short.then(|| self.change(now, None, because))
             }
@@ -114,13 +115,12 @@ impl Chooser {
     /// What speaks for BBR, and whether it has to show that it helps.
     fn why_bbr(&self, estimate: &Estimate) -> Option<(String, bool)> {
         let floor = estimate.floor()?;
-        // Both, since one of them may still remember another path.
-        let under_way = estimate.delivered_per_round_trip().unwrap_or(0);
-        if floor > LONG && estimate.min_rtt()? > LONG && under_way >= MUCH {
+        if is_long(estimate, MUCH) {
+            let under_way = estimate.delivered_per_round_trip().unwrap_or(0);
             let figures = format!("the shortest round trip is {} ms, {under_way} B are under way", floor.as_millis());
             return Some((figures, false));
         }
-        let (loss, inflation) = (estimate.loss()?, estimate.inflation()?);
+        let (loss, inflation) = (estimate.unqueued_loss()?, estimate.inflation()?);
         let is_lossy = loss > LOSSY && estimate.is_clear() || loss > VERY_LOSSY && inflation < QUEUED;
         if !is_lossy || !estimate.losses().is_steady() || estimate.now() < self.rests_until {
             return None;
@@ -150,4 +150,12 @@ impl Chooser {
         self.changes += 1;
         Change { to, because }
     }
+}
+
+/// Whether recovering takes long and at least `much` is under way.
+fn is_long(estimate: &Estimate, much: u64) -> bool {
+    // Both round trips, since one of them may still remember another path.
+    let exceeds = |rtt: Option<Duration>| rtt.is_some_and(|rtt| rtt > LONG);
+    let is_far = exceeds(estimate.floor()) && exceeds(estimate.min_rtt());
+    is_far && estimate.delivered_per_round_trip().is_some_and(|bytes| bytes >= much)
 }

@@ -61,9 +61,18 @@ impl Estimate {
         // Counters run from the start of the connection; what another transfer did on it is not ours to judge, so the
         // first sample is only a base.
         if let Some(before) = self.last {
-            self.losses.observe(self.now, &before, &path);
+            let is_queued = self.is_queued(&before) || self.is_queued(&path);
+            self.losses.observe(self.now, &before, &path, is_queued);
         }
         self.last = Some(path);
+    }
+
+    /// Whether a queue stood that losses may come from. Over the shortest round trip of the last half minute: the
+    /// kernel's may be another path's.
+    fn is_queued(&self, path: &PathSample) -> bool {
+        let exceeds =
+            |shortest: Duration| path.rtt.saturating_sub(shortest) > (shortest / 2).clamp(LEAST_QUEUE, SURE_QUEUE);
+        self.min_rtt().is_some_and(exceeds)
     }
 
     /// Body bytes per second, recent.
@@ -91,7 +100,12 @@ impl Estimate {
         self.losses.share()
     }
 
-    /// The counts behind that share.
+    /// The same of the segments that were sent while no queue stood: what is lost then is no congestion.
+    pub(super) fn unqueued_loss(&self) -> Option<f64> {
+        self.losses.unqueued_share()
+    }
+
+    /// The counts behind these shares.
     pub(super) fn losses(&self) -> &Losses {
         &self.losses
     }
@@ -153,6 +167,7 @@ impl Estimate {
             rtt: last.map(|last| last.rtt),
             jitter: last.filter(|_| self.samples >= SETTLED).map(|last| last.rtt_var),
             loss: self.loss(),
+            unqueued_loss: self.unqueued_loss(),
             samples: self.samples,
             last,
         }

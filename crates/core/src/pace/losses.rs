@@ -1,4 +1,5 @@
-//! [`Losses`]: which share of the segments is lost, and whether enough is known to say so.
+//! [`Losses`]: which share of the segments is lost, which of that while no queue stood, and whether enough is known to
+//! say so.
 
 use std::time::Duration;
 
@@ -19,34 +20,55 @@ const BURST: u32 = 4;
 pub(super) struct Losses {
     segments: f64,
     lost: f64,
-    /// Samples that showed lost segments; one burst is one or two of them.
+    /// The same of the time in which no queue had stood for some round trips: only that is certainly no congestion.
+    unqueued_segments: f64,
+    unqueued_lost: f64,
+    /// Losses of that time; what one recovery sends again is one.
     episodes: f64,
     at: Duration,
     burst_until: Option<Duration>,
+    queued_until: Duration,
+    episode_until: Duration,
 }
 
 impl Losses {
-    /// Takes note of two samples in a row.
-    pub(super) fn observe(&mut self, now: Duration, before: &PathSample, path: &PathSample) {
+    /// Takes note of two samples in a row; `is_queued` says that one of them showed a queue.
+    pub(super) fn observe(&mut self, now: Duration, before: &PathSample, path: &PathSample, is_queued: bool) {
         self.fade(now.saturating_sub(self.at));
         self.at = now;
         let sent = since(before.segments_out, path.segments_out);
         let again = path.retransmits.saturating_sub(before.retransmits) as f64;
         let spurious = since(before.spurious.map(u64::from), path.spurious.map(u64::from));
         let lost = (again - spurious).max(0.0).min(sent);
+        let recovered = now.saturating_add(path.rtt.saturating_mul(BURST));
+        if is_queued {
+            self.queued_until = recovered;
+        }
         // The first burst of every transfer: slow start ends with it on a clean path, too.
-        let ends = self.burst_until.unwrap_or_else(|| now.saturating_add(path.rtt.saturating_mul(BURST)));
+        let ends = self.burst_until.unwrap_or(recovered);
         if lost > 0.0 {
             self.burst_until = Some(ends);
             if now <= ends {
                 return;
             }
-            self.episodes += 1.0;
         }
         self.segments += sent;
         self.lost += lost;
+        // A full queue empties at the loss, and stays empty for seconds where the round trip is long.
+        if now > self.queued_until {
+            self.count_unqueued(now, sent, lost, recovered);
+        }
         if self.segments > MEMORY {
             self.keep(MEMORY / self.segments);
+        }
+    }
+
+    fn count_unqueued(&mut self, now: Duration, sent: f64, lost: f64, recovered: Duration) {
+        self.unqueued_segments += sent;
+        self.unqueued_lost += lost;
+        if lost > 0.0 && now > self.episode_until {
+            self.episodes += 1.0;
+            self.episode_until = recovered;
         }
     }
 
@@ -55,14 +77,20 @@ impl Losses {
         (self.segments >= ENOUGH_SEGMENTS).then(|| self.lost / self.segments)
     }
 
-    /// Whether losses were seen often enough for their share to be more than a burst.
-    pub(super) fn is_steady(&self) -> bool {
-        self.lost >= 3.0 && self.episodes >= 1.5
+    /// The same of the segments that were sent while no queue stood.
+    pub(super) fn unqueued_share(&self) -> Option<f64> {
+        (self.unqueued_segments >= ENOUGH_SEGMENTS).then(|| self.unqueued_lost / self.unqueued_segments)
     }
 
-    /// Whether losses were seen at all, so that a closer look is worth while.
+    /// Whether losses without a queue were seen often enough for their share to be more than a burst.
+    pub(super) fn is_steady(&self) -> bool {
+        self.unqueued_lost >= 3.0 && self.episodes >= 1.5
+    }
+
+    /// Whether losses were seen lately, so that a closer look is worth while.
     pub(super) fn is_suspicious(&self) -> bool {
-        self.lost > 0.0 && !self.is_steady()
+        // Counts only fade, they never become zero.
+        self.lost >= 0.5 && !self.is_steady()
     }
 
     fn fade(&mut self, elapsed: Duration) {
@@ -72,6 +100,8 @@ impl Losses {
     fn keep(&mut self, share: f64) {
         self.segments *= share;
         self.lost *= share;
+        self.unqueued_segments *= share;
+        self.unqueued_lost *= share;
         self.episodes *= share;
     }
 }
@@ -90,8 +120,13 @@ mod tests {
 
     const RTT: Duration = Duration::from_millis(40);
 
-    /// A connection that loses `lost` of its 1,000 segments in each 250 ms.
+    /// A connection that loses `lost` of its 1,000 segments in each 250 ms, without a queue.
     fn run(losses: &[u64]) -> Losses {
+        run_queued(losses, |_| false)
+    }
+
+    /// The same, with a queue in the samples that `is_queued` names.
+    fn run_queued(losses: &[u64], is_queued: fn(u64) -> bool) -> Losses {
         let sample = |segments, lost| PathSample {
             rtt: RTT,
             segments_out: Some(segments),
@@ -102,7 +137,7 @@ mod tests {
         for (n, lost) in (1..).zip(losses) {
             total += lost;
             let path = sample(n * 1000, total);
-            seen.observe(Duration::from_millis(250) * n as u32, &before, &path);
+            seen.observe(Duration::from_millis(250) * n as u32, &before, &path, is_queued(n));
             before = path;
         }
         seen
@@ -127,6 +162,28 @@ mod tests {
     }
 
     #[test]
+    fn what_a_queue_loses_is_counted_apart() {
+        let seen = run_queued(&[0, 20, 0, 20, 0, 20, 0, 20], |n| n % 2 == 0);
+        assert!(!seen.is_steady() && seen.is_suspicious());
+        assert_eq!((seen.share().map(|share| share > 0.005), seen.unqueued_share()), (Some(true), Some(0.0)));
+    }
+
+    #[test]
+    fn one_recovery_is_one_episode_however_often_it_is_looked_at() {
+        let sample = |n: u64| PathSample {
+            rtt: Duration::from_millis(300),
+            segments_out: Some(200 * n),
+            retransmits: if n < 20 { n.min(1) } else { (n - 18).min(4) },
+            ..PathSample::default()
+        };
+        let mut seen = Losses::default();
+        for n in 1..25u64 {
+            seen.observe(Duration::from_millis(250) * n as u32, &sample(n - 1), &sample(n), false);
+        }
+        assert!(seen.unqueued_lost > 2.5 && seen.episodes <= 1.0, "{seen:?}");
+    }
+
+    #[test]
     fn a_path_that_heals_shows_so() {
         let mut losses = vec![20; 40];
         losses.extend([0; 160]);
@@ -137,7 +194,7 @@ mod tests {
     fn few_segments_say_nothing() {
         let path = PathSample { segments_out: Some(40), retransmits: 10, ..PathSample::default() };
         let mut seen = Losses::default();
-        seen.observe(Duration::from_secs(1), &PathSample { segments_out: Some(0), ..path }, &path);
+        seen.observe(Duration::from_secs(1), &PathSample { segments_out: Some(0), ..path }, &path, false);
         assert_eq!(seen.share(), None);
     }
 }

@@ -189,6 +189,8 @@ pub struct Snapshot {
     pub jitter: Option<Duration>,
     /// Share of data segments that were sent again, 0 to 1; downloads only.
     pub loss: Option<f64>,
+    /// The same of those sent while no queue stood on the path: what a full path loses is not in it.
+    pub unqueued_loss: Option<f64>,
     /// Path samples taken.
     pub samples: u32,
     /// The last path sample.

@@ -1,5 +1,6 @@
 //! Controllers on a simulated link.
 
+mod drop_tail;
 mod invariants;
 pub(crate) mod link;
 

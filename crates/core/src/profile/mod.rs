@@ -106,7 +106,7 @@ pub struct Profile {
     pub min_rtt: Option<f64>,
     /// Variation of the round trip, seconds.
     pub jitter: Option<f64>,
-    /// Share of the segments that were lost.
+    /// Share of the segments that were lost while no queue stood on the path.
     pub loss: Option<f64>,
     /// Share of the transfers that broke off.
     pub breaks: f64,
@@ -139,7 +139,8 @@ impl Profile {
         }
         self.sort(lesson.guess, gain);
         blend(&mut self.jitter, seen.jitter.map(|jitter| jitter.as_secs_f64()), gain);
-        blend(&mut self.loss, seen.loss, gain);
+        // What cubic loses by filling the path says nothing for BBR.
+        blend(&mut self.loss, seen.unqueued_loss, gain);
         if let Some(rtt) = seen.min_rtt.map(|rtt| rtt.as_secs_f64()) {
             match self.min_rtt {
                 Some(known) if rtt > known => blend(&mut self.min_rtt, Some(rtt), gain),

@@ -28,6 +28,7 @@ fn seen(rtt: Duration, rate: u64) -> Snapshot {
         last: Some(last),
         samples: 9,
         loss: Some(0.0),
+        unqueued_loss: Some(0.0),
     }
 }
 
