@@ -70,6 +70,20 @@ fn prefix(address: IpAddr) -> IpAddr {
 /// A transfer that moved less tells nothing about the rate that a path can carry.
 pub const TELLING_BYTES: u64 = 64 << 10;
 
+/// A download that took fewer round trips was mostly taken by the socket at once.
+const TELLING_ROUND_TRIPS: u32 = 8;
+
+/// Whether what moved within `elapsed` tells a rate. The end of a download only went into the socket, which takes up to
+/// a megabyte on a warm connection: of a short one, that is nearly all.
+#[must_use]
+pub fn tells_rate(direction: Direction, bytes: u64, elapsed: Duration, min_rtt: Option<Duration>) -> bool {
+    let least = match direction {
+        Direction::Upload => Duration::ZERO,
+        Direction::Download => min_rtt.unwrap_or_default().saturating_mul(TELLING_ROUND_TRIPS),
+    };
+    bytes >= TELLING_BYTES && elapsed >= least
+}
+
 /// One transfer that has ended, as a profile learns from it.
 #[derive(Clone, Copy, Debug)]
 pub struct Lesson {
@@ -90,10 +104,11 @@ pub struct Lesson {
 }
 
 impl Lesson {
-    /// Bytes per second from the first byte to the last one, if enough moved to say.
+    /// Bytes per second from the first byte to the last one, if enough moved for long enough to say.
     #[must_use]
     pub fn rate(&self) -> Option<f64> {
-        (self.bytes >= TELLING_BYTES).then(|| self.bytes as f64 / self.elapsed.as_secs_f64().max(1e-3))
+        let is_telling = tells_rate(self.direction, self.bytes, self.elapsed, self.snapshot.min_rtt);
+        is_telling.then(|| self.bytes as f64 / self.elapsed.as_secs_f64().max(1e-3))
     }
 }
 

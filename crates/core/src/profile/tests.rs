@@ -196,6 +196,21 @@ fn a_short_transfer_teaches_a_round_trip_and_no_rate() {
 }
 
 #[test]
+fn a_download_that_fits_into_the_socket_teaches_no_rate() {
+    let taken = |elapsed, rtt| Lesson { elapsed, ..lesson(seen(rtt, 0), 1 << 20, None) };
+    assert_eq!(taken(ms(1), ms(40)).rate(), None, "a gigabyte per second over 40 ms");
+    assert_eq!(taken(ms(319), ms(40)).rate(), None);
+    assert!(taken(ms(320), ms(40)).rate().is_some());
+    assert!(taken(ms(1), Duration::from_micros(50)).rate().is_some(), "a short path empties the socket meanwhile");
+    let uploaded = Lesson { direction: Direction::Upload, ..taken(ms(100), ms(40)) };
+    assert!(uploaded.rate().is_some(), "what was received has come over the path");
+    let mut profile = Profile::default();
+    profile.learn(&taken(ms(1), ms(300)), 0.3, Timestamp::from_unix(1));
+    let expected = profile.expected(Direction::Download);
+    assert_eq!((expected.rate, expected.is_bbr_better, expected.min_rtt), (None, None, Some(ms(300))));
+}
+
+#[test]
 fn one_guess_that_differs_does_not_change_a_class() {
     let mut profile = Profile::default();
     let mut learn = |link, confidence| {

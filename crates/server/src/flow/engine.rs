@@ -157,10 +157,9 @@ impl Engine {
         self.profiles().of(key, oldest(config)).copied()
     }
 
-    /// How good a path is, if enough moved to say.
-    pub(super) fn quality(&self, seen: &Snapshot, bytes: u64) -> Quality {
-        // A few kilobytes never reach the rate that the path could carry.
-        let rate = seen.rate.filter(|_| bytes >= TELLING_BYTES);
+    /// How good a path is; `tells_rate` says whether enough moved for its rate to count.
+    pub(super) fn quality(&self, seen: &Snapshot, tells_rate: bool) -> Quality {
+        let rate = seen.rate.filter(|_| tells_rate);
         let config = self.config.load();
         config.alarms.cap(config.thresholds.quality(rate, seen.rtt.or(seen.min_rtt)), seen)
     }
@@ -207,7 +206,7 @@ impl Engine {
             return;
         }
         if config.log_profiles {
-            let (link, quality) = (lesson.guess, self.quality(&lesson.snapshot, lesson.bytes));
+            let (link, quality) = (lesson.guess, self.quality(&lesson.snapshot, lesson.rate().is_some()));
             let evidence: Vec<&str> = Evidence::of(&lesson.snapshot).names().collect();
             info!(
                 client = ?flow.key.prefix, quality = quality.as_str(), rate = lesson.snapshot.rate,

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hfs_core::pace::{Arm, Congestion, Controller, Direction, Observation, PathSample, Plan, Snapshot};
-use hfs_core::profile::{Lesson, ProfileKey, Quality, TELLING_BYTES};
+use hfs_core::profile::{Lesson, ProfileKey, Quality, TELLING_BYTES, tells_rate};
 use hfs_core::tune;
 use tracing::{debug, info};
 
@@ -97,7 +97,9 @@ impl Flow {
     /// How good the path has been so far.
     #[must_use]
     pub fn quality(&self) -> Quality {
-        self.engine.quality(&self.snapshot(), self.total)
+        let seen = self.snapshot();
+        let is_telling = tells_rate(self.direction, self.total, self.last_moved, seen.min_rtt);
+        self.engine.quality(&seen, is_telling)
     }
 
     /// Notes that `bytes` moved in one step; `filled` says that a larger step would have moved more.
