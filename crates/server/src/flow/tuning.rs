@@ -46,7 +46,9 @@ impl Tuning {
         class: Guess,
         start: &mut Start,
     ) -> Option<Trial> {
-        if start.size.is_some_and(|size| size < tune::TELLING_BYTES) {
+        let is_small = start.size.is_some_and(|size| size < tune::TELLING_BYTES);
+        // What takes nothing for granted would not take what is chosen here either.
+        if is_small || !settings.foresees {
             return None;
         }
         let known = start.expected.rate.filter(|&rate| rate > 0)?;
@@ -56,7 +58,9 @@ impl Tuning {
             link: class.sure(),
         };
         let choice = self.learnt().tuner.choose(&kind, chances());
-        let choice = if settings.may_bbr(start) { choice } else { choice.without_congestion() };
+        // What is known of a client is better than what is known of its kind: it takes no part in that contest.
+        let is_open = settings.may_bbr(start) && start.expected.is_bbr_better.is_none();
+        let choice = if is_open { choice } else { choice.without_congestion() };
         apply(choice, settings, &mut start.expected);
         Some(Trial { kind, choice, known })
     }
@@ -104,7 +108,6 @@ impl Tuning {
 
 fn apply(choice: Choice, settings: &Settings, expected: &mut Expected) {
     expected.ceiling = Some(choice.ceiling(settings.max_step));
-    // What is known of a client is better than what is known of its kind.
     expected.is_bbr_better = expected.is_bbr_better.or(choice.congestion().map(|_| true));
 }
 
@@ -130,7 +133,7 @@ pub(super) fn told(adoption: &Adoption, settings: &Settings) -> [String; 2] {
 
 #[cfg(test)]
 mod tests {
-    use hfs_core::pace::Direction;
+    use hfs_core::pace::{Available, Congestion, Direction};
 
     use super::*;
     use crate::flow::testing::lesson;
@@ -159,6 +162,23 @@ mod tests {
         assert_eq!(trial.choice.congestion(), None, "this machine's settings offer no BBR");
         let mut small = Start { size: Some(64 << 10), ..known(1_000_000) };
         assert!(choose(&mut small).is_none() && small.expected == known(1_000_000).expected);
+    }
+
+    #[test]
+    fn who_would_not_take_the_option_takes_no_part_in_its_contest() {
+        let tuning = Tuning::new();
+        let settings = Settings { available: Available { cubic: true, bbr: true }, ..Settings::default() };
+        let tries_bbr = |settings: &Settings, is_bbr_better| {
+            (0..2000).any(|_| {
+                let mut start = Start { inherited: Some(Congestion::Cubic), ..known(1_000_000) };
+                start.expected.is_bbr_better = is_bbr_better;
+                let trial = tuning.choose(settings, &Thresholds::default(), Guess::default(), &mut start);
+                trial.is_some_and(|trial| trial.choice.congestion().is_some())
+            })
+        };
+        assert!(tries_bbr(&settings, None), "one of which nothing is known explores");
+        assert!(!tries_bbr(&settings, Some(true)) && !tries_bbr(&settings, Some(false)));
+        assert!(!tries_bbr(&Settings { foresees: false, ..settings }, None));
     }
 
     #[test]
