@@ -23,10 +23,12 @@ pub struct Evidence {
 const SETTLED: u32 = 8;
 /// Data segments of ours before that.
 pub(super) const TELLING_SEGMENTS: u64 = 8;
-/// Loss above this share, with the round trip near its shortest: less may be a full queue that has just drained.
+/// Loss above this share while no queue stood, or disorder above it with the round trip near its shortest.
 const LOSSY: f64 = 0.005;
-/// A queue below the first is the jitter of a short path; one below the second bothers nobody.
+/// A queue below the first is the jitter of a short path, one above the second is one on any; one below the third bothers
+/// nobody.
 const LEAST_QUEUE: Duration = Duration::from_millis(5);
+const SURE_QUEUE: Duration = Duration::from_millis(40);
 const BLOAT: Duration = Duration::from_millis(30);
 /// Segment sizes of Ethernet (with and without timestamps), of PPPoE, and of loopback: no tunnel.
 const PLAIN_MSS: [u32; 5] = [1460, 1448, 1452, 1440, 1428];
@@ -38,13 +40,13 @@ impl Evidence {
         let Some(last) = seen.last else { return Self::default() };
         let shortest = seen.min_rtt.unwrap_or(last.rtt);
         let over = |rtt: Duration, queue: Duration| rtt.saturating_sub(shortest) > queue;
-        let is_over = |rtt| over(rtt, LEAST_QUEUE.max(shortest / 2));
+        let is_over = |rtt| over(rtt, (shortest / 2).clamp(LEAST_QUEUE, SURE_QUEUE));
         let is_bloated = |rtt| over(rtt, BLOAT.max(shortest));
         // While we only receive, the kernel keeps the round trip that it began with and half of it as its variation; then
         // only the receiver's own figure shows a queue.
         let has_sent = last.segments_out.is_none_or(|segments| segments >= TELLING_SEGMENTS);
         let is_queued = is_over(last.rtt) || last.receive_rtt.is_some_and(|rtt| !has_sent && is_over(rtt));
-        let lost = seen.loss.unwrap_or(0.0);
+        let lost = seen.unqueued_loss.unwrap_or(0.0);
         let disordered = last
             .out_of_order
             .zip(last.segments_in)
@@ -53,7 +55,7 @@ impl Evidence {
         let mss = last.mss.max(last.receive_mss);
         Self {
             multipath: last.subflows > 1,
-            lossy: !is_queued && (lost > LOSSY || disordered),
+            lossy: lost > LOSSY || !is_queued && disordered,
             bloated: is_bloated(last.rtt) || last.receive_rtt.is_some_and(is_bloated),
             jittery: has_sent && seen.samples >= SETTLED && last.rtt_var.as_secs_f64() > 0.25 * last.rtt.as_secs_f64(),
             tunnelled: (500..1428).contains(&mss) && !PLAIN_MSS.contains(&mss),

@@ -107,18 +107,25 @@ fn thresholds_that_contradict_each_other_are_refused() {
 #[test]
 fn evidence_is_what_the_figures_show() {
     let mut lossy = seen(ms(40), 1 << 20);
-    lossy.loss = Some(0.02);
+    lossy.unqueued_loss = Some(0.02);
     assert_eq!(Evidence::of(&lossy).names().collect::<Vec<_>>(), ["lossy-not-congested"]);
-    let mut queued = lossy;
+    let mut queued = Snapshot { loss: Some(0.02), unqueued_loss: Some(0.0), ..lossy };
     queued.last = Some(PathSample { rtt: ms(100), ..lossy.last.unwrap() });
     assert_eq!(Evidence::of(&queued).names().collect::<Vec<_>>(), ["buffer-bloated"]);
+    let mut drained = queued;
+    drained.last = lossy.last;
+    assert_eq!(Evidence::of(&drained), Evidence::default(), "a full queue lost it, and is empty again");
+    let mut far = seen(ms(300), 1 << 20);
+    let holes = PathSample { out_of_order: Some(50), segments_in: Some(1000), ..far.last.unwrap() };
+    far.last = Some(PathSample { rtt: ms(400), ..holes });
+    assert_eq!(Evidence::of(&far), Evidence::default(), "100 ms are a queue over 300 ms, too");
     let mut tunnelled = seen(ms(20), 1 << 20);
     tunnelled.last = Some(PathSample { mss: 1368, rtt_var: ms(10), ..tunnelled.last.unwrap() });
     assert_eq!(Evidence::of(&tunnelled).names().collect::<Vec<_>>(), ["jittery", "tunnelled"]);
     assert_eq!(Evidence::of(&Snapshot::default()), Evidence::default());
     let mut wired = seen(ms(1), 30_000_000);
-    wired.loss = Some(0.02);
-    wired.last = Some(PathSample { rtt: ms(4), receive_rtt: Some(ms(5)), ..wired.last.unwrap() });
+    let holes = PathSample { out_of_order: Some(50), segments_in: Some(1000), ..wired.last.unwrap() };
+    wired.last = Some(PathSample { rtt: ms(4), receive_rtt: Some(ms(5)), ..holes });
     let names: Vec<_> = Evidence::of(&wired).names().collect();
     assert_eq!(names, ["lossy-not-congested"], "three milliseconds are no queue that bothers anybody");
 }
