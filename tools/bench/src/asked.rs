@@ -1,5 +1,6 @@
 //! [`Asked`]: the command line.
 
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,7 +31,9 @@ impl Asked {
     pub(crate) fn understand(words: &[String]) -> Result<Self> {
         let list = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
         let mut is_links = false;
-        let (mut rounds, mut jobs, mut span) = (None, 4, Duration::from_secs(30));
+        // More links at a time than cores starve the emulators of each other.
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let (mut rounds, mut jobs, mut span) = (None, cores, Duration::from_secs(30));
         let (mut only, mut peers, mut out) = (Vec::new(), Vec::new(), None);
         let mut words = words.iter();
         while let Some(flag) = words.next() {
@@ -67,7 +70,7 @@ impl Asked {
 fn help() -> String {
     format!(
         "cargo xtask bench [--rounds 5] [--only {}] [--peers {NAMES}] [--out FILE]\n\
-         cargo xtask bench --links [--rounds 3] [--seconds 30] [--jobs 4] [--only {}] [--out FILE]\n\
+         cargo xtask bench --links [--rounds 3] [--seconds 30] [--jobs CORES] [--only {}] [--out FILE]\n\
          A run that leaves nothing out is written to docs/benchmarks.",
         Load::ids(),
         links::ids()

@@ -129,8 +129,9 @@ fn compare(case: &Case, asked: &Asked, binary: &Path, folder: &Path) -> Result<R
         }
         row.push(&outcomes);
     }
-    row.lateness =
-        [netlab::Way::Up, netlab::Way::Down].map(|way| lab.link.counters(way).mean_lateness()).into_iter().max();
+    let ways = [netlab::Way::Up, netlab::Way::Down].map(|way| lab.link.counters(way));
+    row.lateness = ways.iter().map(|way| way.mean_lateness()).max();
+    row.latest = ways.iter().map(|way| way.latest).max();
     Ok(row)
 }
 

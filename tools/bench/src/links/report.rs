@@ -69,12 +69,14 @@ pub(crate) struct Row {
     outcomes: [Vec<Outcome>; 3],
     /// What the emulator added to the delay, where that is known.
     pub(super) lateness: Option<Duration>,
+    /// The same of its latest packet.
+    pub(super) latest: Option<Duration>,
 }
 
 impl Row {
     pub(super) fn new(case: &Case) -> Self {
         let Case { name, id, goal, .. } = *case;
-        Self { name, id, goal, outcomes: Default::default(), lateness: None }
+        Self { name, id, goal, outcomes: Default::default(), lateness: None, latest: None }
     }
 
     pub(super) fn push(&mut self, round: &[(Kind, Outcome)]) {
@@ -109,8 +111,10 @@ impl Row {
             (name, serde_json::json!({ "bits_per_second": goodput, "retransmitted": again }))
         });
         let kinds: serde_json::Map<String, serde_json::Value> = kinds.into_iter().collect();
-        let lateness = self.lateness.map(|lateness| lateness.as_micros());
-        serde_json::json!({ "link": self.name, "id": self.id, "transfers": kinds, "emulator_late_us": lateness })
+        let [late, latest] = [self.lateness, self.latest].map(|late| late.map(|late| late.as_micros()));
+        serde_json::json!({
+            "link": self.name, "id": self.id, "transfers": kinds, "emulator_late_us": late, "emulator_latest_us": latest,
+        })
     }
 }
 
@@ -125,8 +129,9 @@ impl fmt::Display for Row {
         let (cold, warm) = (self.ratio(Kind::Cold), self.ratio(Kind::Warm));
         let bound = self.goal.bound();
         write!(f, " {cold:.2} ({}) | {warm:.2} | >= {bound} | {} |", verdict(Kind::Cold), verdict(Kind::Warm))?;
-        let late = self.lateness.map_or(f64::NAN, |lateness| lateness.as_secs_f64() * 1e3);
-        write!(f, " {late:.2} ms |")
+        let [late, latest] =
+            [self.lateness, self.latest].map(|late| late.map_or(f64::NAN, |late| late.as_secs_f64() * 1e3));
+        write!(f, " {late:.2} ms, {latest:.1} ms |")
     }
 }
 
@@ -162,7 +167,7 @@ impl fmt::Display for Table {
         )?;
         writeln!(
             f,
-            "| link | standard | adaptive, cold | adaptive, warm | cold / standard | warm / standard | goal | | emulator late |"
+            "| link | standard | adaptive, cold | adaptive, warm | cold / standard | warm / standard | goal | | emulator late: mean, most |"
         )?;
         writeln!(f, "|---|---|---|---|---|---|---|---|---|")?;
         self.rows.iter().try_for_each(|row| writeln!(f, "{row}"))?;
