@@ -16,17 +16,22 @@ fn transfer(server: &TestServer, slot: &str) {
     assert!(server.get(slot).body == body);
 }
 
+/// The two lines of the log that contain `what`, once they are there: it is written behind.
+fn lines(server: &TestServer, what: &str) -> Vec<String> {
+    let found = || server.log().lines().filter(|line| line.contains(what)).map(str::to_owned).collect::<Vec<_>>();
+    wait_until("two lines of the log", MOMENT, || found().len() == 2);
+    found()
+}
+
 #[test]
 fn what_was_learnt_about_a_client_is_known_after_a_restart() {
     let mut server = TestServer::start();
     transfer(&server, "a/1.bin");
-    let log = server.log();
-    let ends: Vec<&str> = log.lines().filter(|line| line.contains(" finished ")).collect();
-    assert!(ends.len() == 2 && ends.iter().all(|line| !line.contains("quality=\"unknown\"")), "{ends:?}");
+    let ends = lines(&server, " finished ");
+    assert!(ends.iter().all(|line| !line.contains("quality=\"unknown\"")), "{ends:?}");
     server.terminate();
     server.restart();
-    let log = server.log();
-    let known: Vec<&str> = log.lines().filter(|line| line.contains(KNOWN)).collect();
+    let known = lines(&server, KNOWN);
     assert!(known[0].contains("clients=0") && known[1].contains("clients=1"), "{known:?}");
     server.assert_whole();
 }
