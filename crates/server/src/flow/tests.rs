@@ -118,6 +118,7 @@ async fn when_memory_is_short_plans_shrink_then_transfers_wait_and_all_of_them_e
     for _ in 0..4 {
         let mut flow = engine.begin(anonymous()).await;
         while flow.plan().step < settings.max_step {
+            tokio::time::advance(SOONEST).await;
             flow.moved(4 * flow.plan().step as u64, true);
         }
         grown.push(flow);
@@ -140,6 +141,7 @@ async fn when_memory_is_short_plans_shrink_then_transfers_wait_and_all_of_them_e
     assert!((200..=300).contains(&before), "{before} run on the half that is kept for them, the others wait");
     for flow in &mut grown {
         for _ in 0..8 {
+            tokio::time::advance(SOONEST).await;
             flow.moved(4 * flow.plan().step as u64, true);
         }
         assert_eq!(flow.plan().step, settings.min_step, "those that have grown give way");
