@@ -309,6 +309,7 @@ mod tests {
         assert_eq!(calls, [Create, Write, Sync, Link, SyncDirectory]);
         assert_eq!(read(&store, &place).await, b"short");
         store.remove(&place).await.unwrap();
+        store.quiesce().await;
         for (nth, call) in calls.iter().enumerate() {
             store.0.seam.arm(Some((nth, ENOSPC)));
             assert!(matches!(upload().await, Err(StoreError::Full { .. })), "{call:?}");
