@@ -1,6 +1,8 @@
 //! [`App`]: the parts, put together. The only place that names concrete backends.
 
 pub mod offline;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -163,9 +165,9 @@ impl App {
         }
     }
 
-    /// Replaces a live row by a tombstone, then removes its file; returns whether it was still live. A crash in between
-    /// leaves nothing for ever: the sweep finds the file by the note made before. Works on a full disk too, by what the
-    /// store holds back.
+    /// Replaces a live row by a tombstone, then removes its file; false when the slot no longer has that blob: another
+    /// removal was first, or another blob took its place. A crash in between leaves nothing for ever: the sweep finds
+    /// the file by the note made before. Works on a full disk too, by what the store holds back.
     ///
     /// # Errors
     /// The tombstone was not written, or nobody knows; the file stays. One that cannot be removed after its tombstone
@@ -178,27 +180,26 @@ impl App {
     }
 
     async fn bury_in_room(&self, record: &Record, reason: Farewell) -> Result<bool, BuryError> {
-        let (slot, id) = (&record.slot, record.id);
+        let (slot, place, id) = (&record.slot, &record.place, record.id);
         // A full disk must not keep what would make room: without the note, only a crash in between leaves the file.
-        if let Err(failure) = self.store.condemn(&record.place, id).await {
+        if let Err(failure) = self.store.condemn(place, id).await {
             warn!(%slot, error = %Chain(&failure), "A removal could not be noted beforehand");
         }
         let tombstone = Tombstone { at: clock::now(), reason };
         let deadline = self.config().storage.io_deadline;
-        let burial = tokio::time::timeout(deadline, self.meta.bury(slot, tombstone)).await;
-        let buried = burial.map_err(|_| StoreError::Slow { action: "record the removal", deadline })??;
+        let burial = tokio::time::timeout(deadline, self.meta.bury(slot, id, tombstone)).await;
+        let is_buried = burial.map_err(|_| StoreError::Slow { action: "record the removal", deadline })??;
         self.shelf.forget(slot);
-        let is_ours = buried.as_ref().is_some_and(|buried| buried.id == id);
-        if let Some(buried) = &buried
-            && let Err(failure) = self.store.remove(&buried.place).await
-        {
-            error!(%slot, error = %Chain(&failure), "A file without a row stays on disk until the next sweep");
-            return Ok(true);
+        if !is_buried {
+            // Whoever was first is perhaps not done, and by this note a sweep ends what a crash leaves of that.
+            return Ok(false);
         }
-        if let Err(failure) = self.store.absolve(id).await {
+        if let Err(failure) = self.store.remove(place).await {
+            error!(%slot, error = %Chain(&failure), "A file without a row stays on disk until the next sweep");
+        } else if let Err(failure) = self.store.absolve(id).await {
             warn!(%slot, error = %Chain(&failure), "The next sweep ends a removal");
         }
-        Ok(is_ours)
+        Ok(true)
     }
 
     /// Does, on what the store holds back, what failed for want of room. One at a time: the next must not find the

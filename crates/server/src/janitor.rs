@@ -91,9 +91,10 @@ pub async fn remove_expired(app: &App, now: Timestamp) -> Result<usize, BuryErro
             return Ok(count);
         }
         for record in expired {
-            app.bury(&record, Farewell::Expired).await?;
-            app.metrics().janitor_removed.inc();
-            count += 1;
+            if app.bury(&record, Farewell::Expired).await? {
+                app.metrics().janitor_removed.inc();
+                count += 1;
+            }
             sleep(PACE).await;
         }
     }

@@ -133,7 +133,7 @@ impl Rig {
     }
 }
 
-fn test_config(change: impl FnOnce(&mut Config)) -> Config {
+pub(crate) fn test_config(change: impl FnOnce(&mut Config)) -> Config {
     let text =
         "[security]\nsecret = \"a secret that is only for tests\"\ndelete_secret = \"another one for deletions\"\n";
     let no_files = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());

@@ -18,6 +18,7 @@ macro_rules! conformance_tests {
             a_live_row_is_replaced_by_another_of_its_slot,
             a_buried_blob_leaves_a_tombstone,
             only_a_live_blob_can_be_buried,
+            a_blob_that_took_the_place_of_another_is_not_buried_with_it,
             the_expired_come_oldest_first,
             pages_walk_every_live_record_once_in_slot_order,
             notes_are_overwritten,
@@ -169,7 +170,7 @@ pub(crate) async fn a_live_row_is_replaced_by_another_of_its_slot(store: &dyn Me
     let late = sample("s", 3);
     assert_eq!(store.replace(old.id, late.clone()).await.unwrap(), Recorded::Taken(Entry::Live(new.clone())));
     let gone = tombstone(1, Farewell::Deleted);
-    store.bury(&old.slot, gone.clone()).await.unwrap();
+    assert!(store.bury(&new.slot, new.id, gone.clone()).await.unwrap());
     assert_eq!(store.replace(new.id, late).await.unwrap(), Recorded::Taken(Entry::Gone(gone)));
 }
 
@@ -178,7 +179,7 @@ pub(crate) async fn a_buried_blob_leaves_a_tombstone(store: &dyn MetaStore) {
         let record = sample(&format!("s{n}"), n);
         let gone = tombstone(1_800_000_000, reason);
         store.record(record.clone()).await.unwrap();
-        assert_eq!(store.bury(&record.slot, gone.clone()).await.unwrap(), Some(record.clone()));
+        assert!(store.bury(&record.slot, record.id, gone.clone()).await.unwrap());
         assert_eq!(store.lookup(&record.slot).await.unwrap(), Some(Entry::Gone(gone.clone())));
         assert_eq!(store.find(record.id).await.unwrap(), None);
         let again = Record { id: sample("x", 100 + n).id, ..record };
@@ -190,12 +191,20 @@ pub(crate) async fn a_buried_blob_leaves_a_tombstone(store: &dyn MetaStore) {
 pub(crate) async fn only_a_live_blob_can_be_buried(store: &dyn MetaStore) {
     let record = sample("s", 1);
     let first = tombstone(1, Farewell::Deleted);
-    assert_eq!(store.bury(&record.slot, first.clone()).await.unwrap(), None);
+    assert!(!store.bury(&record.slot, record.id, first.clone()).await.unwrap());
     assert_eq!(store.lookup(&record.slot).await.unwrap(), None);
     store.record(record.clone()).await.unwrap();
-    store.bury(&record.slot, first.clone()).await.unwrap();
-    assert_eq!(store.bury(&record.slot, tombstone(2, Farewell::Expired)).await.unwrap(), None);
+    assert!(store.bury(&record.slot, record.id, first.clone()).await.unwrap());
+    assert!(!store.bury(&record.slot, record.id, tombstone(2, Farewell::Expired)).await.unwrap());
     assert_eq!(store.lookup(&record.slot).await.unwrap(), Some(Entry::Gone(first)));
+}
+
+pub(crate) async fn a_blob_that_took_the_place_of_another_is_not_buried_with_it(store: &dyn MetaStore) {
+    let (old, new) = (sample("s", 1), sample("s", 2));
+    store.record(old.clone()).await.unwrap();
+    store.replace(old.id, new.clone()).await.unwrap();
+    assert!(!store.bury(&old.slot, old.id, tombstone(1, Farewell::Deleted)).await.unwrap());
+    assert_eq!(store.lookup(&new.slot).await.unwrap(), Some(Entry::Live(new)));
 }
 
 pub(crate) async fn the_expired_come_oldest_first(store: &dyn MetaStore) {
@@ -210,7 +219,7 @@ pub(crate) async fn the_expired_come_oldest_first(store: &dyn MetaStore) {
     assert_eq!(store.expired(at(30), 10).await.unwrap(), [a.clone(), b.clone(), c.clone()]);
     assert_eq!(store.expired(at(30), 1).await.unwrap(), std::slice::from_ref(&a));
     assert_eq!(store.expired(at(30), 0).await.unwrap(), []);
-    store.bury(&a.slot, tombstone(30, Farewell::Expired)).await.unwrap();
+    store.bury(&a.slot, a.id, tombstone(30, Farewell::Expired)).await.unwrap();
     assert_eq!(store.expired(at(30), 10).await.unwrap(), [b, c]);
 }
 
@@ -221,7 +230,7 @@ pub(crate) async fn pages_walk_every_live_record_once_in_slot_order(store: &dyn 
         store.record(sample(slot, id)).await.unwrap();
     }
     store.record(sample("gone", 99)).await.unwrap();
-    store.bury(&sample("gone", 99).slot, tombstone(1, Farewell::Deleted)).await.unwrap();
+    store.bury(&sample("gone", 99).slot, sample("gone", 99).id, tombstone(1, Farewell::Deleted)).await.unwrap();
     let (mut walked, mut after) = (Vec::new(), None);
     loop {
         let page = store.page(after.as_ref(), 3).await.unwrap();

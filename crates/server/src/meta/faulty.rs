@@ -56,6 +56,12 @@ impl<M: MetaStore> FaultyMeta<M> {
         self.reads.lock().unwrap_or_else(PoisonError::into_inner).push((nth, Fault::LostBefore));
     }
 
+    /// Failures of writes that have not happened yet.
+    #[must_use]
+    pub fn failures_left(&self) -> usize {
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// The store below.
     #[must_use]
     pub fn inner(&self) -> &M {
@@ -116,9 +122,10 @@ impl<M: MetaStore> MetaStore for FaultyMeta<M> {
     fn bury<'a>(
         &'a self,
         slot: &'a SlotPath,
+        only: BlobId,
         tombstone: Tombstone,
-    ) -> BoxFuture<'a, Result<Option<Record>, MetaError>> {
-        Box::pin(self.write("bury a blob", self.inner.bury(slot, tombstone)))
+    ) -> BoxFuture<'a, Result<bool, MetaError>> {
+        Box::pin(self.write("bury a blob", self.inner.bury(slot, only, tombstone)))
     }
 
     fn expired(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<Record>, MetaError>> {

@@ -78,11 +78,14 @@ impl Rows {
         }
     }
 
-    fn bury(&mut self, slot: &SlotPath, tombstone: Tombstone) -> Option<Record> {
-        let entry = self.entries.get_mut(slot)?;
-        let Entry::Live(record) = entry.clone() else { return None };
-        *entry = Entry::Gone(tombstone);
-        Some(record)
+    fn bury(&mut self, slot: &SlotPath, only: BlobId, tombstone: Tombstone) -> bool {
+        match self.entries.get_mut(slot) {
+            Some(entry) if matches!(&*entry, Entry::Live(live) if live.id == only) => {
+                *entry = Entry::Gone(tombstone);
+                true
+            }
+            _ => false,
+        }
     }
 
     fn expired(&self, now: Timestamp, limit: usize) -> Vec<Record> {
@@ -129,9 +132,10 @@ impl MetaStore for MemoryMeta {
     fn bury<'a>(
         &'a self,
         slot: &'a SlotPath,
+        only: BlobId,
         tombstone: Tombstone,
-    ) -> BoxFuture<'a, Result<Option<Record>, MetaError>> {
-        Box::pin(async move { Ok(self.rows().bury(slot, tombstone)) })
+    ) -> BoxFuture<'a, Result<bool, MetaError>> {
+        Box::pin(async move { Ok(self.rows().bury(slot, only, tombstone)) })
     }
 
     fn expired(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<Record>, MetaError>> {

@@ -113,10 +113,14 @@ pub trait MetaStore: std::fmt::Debug + Send + Sync + 'static {
     /// when the slot has another entry by now, which stays. Not cancel-safe, as [`MetaStore::record`].
     fn replace(&self, old: BlobId, record: Record) -> BoxFuture<'_, Result<Recorded, MetaError>>;
 
-    /// Replaces a live row by a tombstone, durably; returns the record that was live. The file is removed after. A slot
-    /// that is not live is left as it is: an older tombstone stays, a slot that was never filled gets none.
-    fn bury<'a>(&'a self, slot: &'a SlotPath, tombstone: Tombstone)
-    -> BoxFuture<'a, Result<Option<Record>, MetaError>>;
+    /// Replaces the live row of the blob `only` by a tombstone, durably; false when the slot has no such row (any more).
+    /// The file is removed after. What else the slot has stays: another blob, an older tombstone, nothing.
+    fn bury<'a>(
+        &'a self,
+        slot: &'a SlotPath,
+        only: BlobId,
+        tombstone: Tombstone,
+    ) -> BoxFuture<'a, Result<bool, MetaError>>;
 
     /// Live records whose time is over at `now` (`expires <= now`), oldest first, at most `limit`.
     fn expired(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<Record>, MetaError>>;

@@ -101,10 +101,12 @@ impl MetaStore for SqliteMeta {
     fn bury<'a>(
         &'a self,
         slot: &'a SlotPath,
+        only: BlobId,
         tombstone: Tombstone,
-    ) -> BoxFuture<'a, Result<Option<Record>, MetaError>> {
+    ) -> BoxFuture<'a, Result<bool, MetaError>> {
         let slot = slot.clone();
-        Box::pin(self.writer.run("bury a blob", move |connection| rows::bury(connection, slot.as_str(), &tombstone)))
+        let bury = move |connection: &_| rows::bury(connection, slot.as_str(), only, &tombstone);
+        Box::pin(self.writer.run("bury a blob", bury))
     }
 
     fn expired(&self, now: Timestamp, limit: usize) -> BoxFuture<'_, Result<Vec<Record>, MetaError>> {

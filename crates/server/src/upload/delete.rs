@@ -31,9 +31,13 @@ pub async fn delete(app: &App, slot: &SlotPath, query: Option<&str>) -> Result<(
     let config = app.config();
     let head = Head { slot, query, authorization: None, content_type: None, length: BodyLength::Unknown };
     let deletion = auth::authorize_delete(&head, &config.keys)?;
-    match app.meta().lookup(deletion.slot()).await? {
-        None => Err(DeleteError::Missing),
-        Some(Entry::Gone(_)) => Ok(()),
-        Some(Entry::Live(record)) => Ok(app.bury(&record, Farewell::Deleted).await.map(drop)?),
+    loop {
+        match app.meta().lookup(deletion.slot()).await? {
+            None => return Err(DeleteError::Missing),
+            Some(Entry::Gone(_)) => return Ok(()),
+            // One that takes the place of another meanwhile is meant, too.
+            Some(Entry::Live(record)) if !app.bury(&record, Farewell::Deleted).await? => {}
+            Some(Entry::Live(_)) => return Ok(()),
+        }
     }
 }

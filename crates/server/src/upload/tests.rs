@@ -87,7 +87,8 @@ async fn a_buried_slot_is_never_filled_again() {
     let rig = Rig::new();
     rig.send(put("a/b", BYTES)).await;
     let tombstone = Tombstone { at: clock::now(), reason: Farewell::Expired };
-    rig.app.meta().bury(&path("a/b"), tombstone.clone()).await.unwrap();
+    let id = rig.record("a/b").await.id;
+    rig.app.meta().bury(&path("a/b"), id, tombstone.clone()).await.unwrap();
     assert_eq!(rig.send(get("a/b")).await.status, 404);
     assert_eq!(rig.send(put("a/b", BYTES)).await.status, 409);
     assert_eq!(rig.entry("a/b").await, Some(Entry::Gone(tombstone)));

@@ -121,16 +121,18 @@ fn insert_new(connection: &Connection, record: &Record) -> Result<Recorded> {
     Ok(Recorded::Inserted)
 }
 
-/// Moves the row from `blob` to `gone`; nothing when it is not live. Runs inside the writer's transaction.
-pub(super) fn bury(connection: &Connection, slot: &str, tombstone: &Tombstone) -> Result<Option<Record>> {
-    let Some(record) = live(connection, slot)? else { return Ok(None) };
-    connection.prepare_cached("DELETE FROM blob WHERE slot = ?1")?.execute([slot])?;
+/// Moves the row from `blob` to `gone`; false when it is not that blob's. Runs inside the writer's transaction.
+pub(super) fn bury(connection: &Connection, slot: &str, only: BlobId, tombstone: &Tombstone) -> Result<bool> {
+    let mut delete = connection.prepare_cached("DELETE FROM blob WHERE slot = ?1 AND id = ?2")?;
+    if delete.execute((slot, only.as_bytes()))? == 0 {
+        return Ok(false);
+    }
     connection.prepare_cached("INSERT INTO gone (slot, at, reason) VALUES (?1, ?2, ?3)")?.execute((
         slot,
         tombstone.at.as_unix(),
         farewell_name(tombstone.reason),
     ))?;
-    Ok(Some(record))
+    Ok(true)
 }
 
 pub(super) fn set_note(connection: &Connection, key: &str, value: &str) -> Result<()> {

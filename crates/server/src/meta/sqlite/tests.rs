@@ -38,7 +38,7 @@ async fn rows_survive_reopening() {
     let (kept, gone) = (sample("kept", 1), sample("gone", 2));
     meta.record(kept.clone()).await.unwrap();
     meta.record(gone.clone()).await.unwrap();
-    meta.bury(&gone.slot, tombstone(5, Farewell::Deleted)).await.unwrap();
+    meta.bury(&gone.slot, gone.id, tombstone(5, Farewell::Deleted)).await.unwrap();
     meta.set_note("adopted", "yes").await.unwrap();
     drop(meta);
     let meta = SqliteMeta::open(&database(&folder)).unwrap();

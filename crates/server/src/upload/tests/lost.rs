@@ -111,14 +111,14 @@ async fn bytes_without_their_row_are_not_served_by_the_old_one() {
 
 #[tokio::test]
 async fn a_slot_that_is_buried_meanwhile_stays_buried() {
-    let (rig, _) = lossy().await;
+    let (rig, lost) = lossy().await;
     let (mut client, body) = streamed().await;
     let head = proven(Dialect::V1, &slot_of(&path("a/b"), 9)).header("content-length", 9);
     let late = rig.start(head.body(body).unwrap());
     client.send(BYTES);
     until("it has begun", async || rig.store.temporaries() == 1).await;
     let tombstone = Tombstone { at: clock::now(), reason: Farewell::Deleted };
-    rig.app.meta().bury(&path("a/b"), tombstone).await.unwrap();
+    rig.app.meta().bury(&path("a/b"), lost.id, tombstone).await.unwrap();
     client.end();
     assert_eq!(late.await.unwrap().status, 409);
     assert!(rig.store.places().is_empty() && rig.store.temporaries() == 0);

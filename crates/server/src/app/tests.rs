@@ -1,0 +1,75 @@
+//! Removals: of which blob, and in turn on a full disk.
+
+use hfs_core::auth::Dialect;
+
+use super::*;
+use crate::http::exchange::Incoming;
+use crate::http::testing::{Rig, get, path, proven, put, slot_of, until};
+use crate::meta::Entry;
+use crate::meta::faulty::Fault;
+use crate::storage::Place;
+
+#[tokio::test]
+async fn a_blob_that_took_the_place_of_another_is_not_removed_with_it() {
+    let rig = Rig::new();
+    assert_eq!(rig.send(put("a/b", b"forty-two")).await.status, 201);
+    let lost = rig.record("a/b").await;
+    rig.store.remove(&lost.place).await.unwrap();
+    assert_eq!(rig.send(put("a/b", b"forty-two")).await.status, 201);
+    assert!(!rig.app.bury(&lost, Farewell::Deleted).await.unwrap());
+    assert_eq!(rig.send(get("a/b")).await.text(), "forty-two");
+    assert!(rig.app.bury(&rig.record("a/b").await, Farewell::Deleted).await.unwrap());
+}
+
+/// One removal hangs in the middle, on what was held back for a full disk.
+async fn stuck_on_the_reserve(rig: &Rig) -> tokio::task::JoinHandle<Result<bool, BuryError>> {
+    rig.app.take_reserve().await;
+    rig.fill("x/stuck", b"bytes", |_| {}).await;
+    let (app, record) = (Arc::clone(&rig.app), rig.record("x/stuck").await);
+    rig.meta.fail_write(1, Fault::Full);
+    rig.meta.fail_write(2, Fault::Stuck);
+    let removal = tokio::spawn(async move { app.bury(&record, Farewell::Expired).await });
+    until("the reserve is in use", async || rig.meta.failures_left() == 0).await;
+    removal
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_reserve_is_not_taken_back_under_a_removal_that_uses_it() {
+    let rig = Rig::new();
+    let removal = stuck_on_the_reserve(&rig).await;
+    rig.app.take_reserve().await;
+    assert!(!rig.store.give_up_reserve().await.unwrap(), "it is in use");
+    assert!(matches!(removal.await.unwrap(), Err(BuryError::Store(StoreError::Slow { .. }))));
+    assert!(rig.store.give_up_reserve().await.unwrap(), "and is held again when the removal has ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_waits_for_the_reserve_as_long_as_another_uses_it() {
+    let rig = Rig::new();
+    rig.fill("a/b", b"bytes", |_| {}).await;
+    let removal = stuck_on_the_reserve(&rig).await;
+    rig.meta.fail_write(1, Fault::Full);
+    let (app, record) = (Arc::clone(&rig.app), rig.record("a/b").await);
+    let next = tokio::spawn(async move { app.bury(&record, Farewell::Expired).await });
+    until("the next one waits", async || rig.meta.failures_left() == 0).await;
+    assert!(!next.is_finished() && !removal.is_finished());
+    assert!(removal.await.unwrap().is_err());
+    assert!(next.await.unwrap().unwrap());
+    assert!(matches!(rig.entry("a/b").await, Some(Entry::Gone(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_means_also_what_takes_the_place_of_a_lost_file_meanwhile() {
+    let rig = Rig::new();
+    rig.fill("a/b", b"forty-two", |_| {}).await;
+    rig.store.remove(&Place::new("a/b")).await.unwrap();
+    let removal = stuck_on_the_reserve(&rig).await;
+    rig.meta.fail_write(1, Fault::Full);
+    let head = proven(Dialect::Delete, &slot_of(&path("a/b"), 0));
+    let deletion = rig.start(head.body(Incoming::empty()).unwrap());
+    until("it has found the lost file's row", async || rig.meta.failures_left() == 0).await;
+    assert_eq!(rig.send(put("a/b", b"forty-two")).await.status, 201);
+    assert!(removal.await.unwrap().is_err());
+    assert_eq!(deletion.await.unwrap().status, 204);
+    assert_eq!(rig.send(get("a/b")).await.status, 404);
+}
