@@ -103,7 +103,7 @@ impl Keeper {
             let keys: Vec<_> = changed.iter().map(|(key, _)| key.clone()).collect();
             match self.app.meta().keep_profiles(changed, engine.oldest(), MOST_PROFILES).await {
                 Ok(()) => debug!(clients = keys.len(), "What was learnt about clients is kept"),
-                Err(failure @ (MetaError::Busy | MetaError::Full { .. })) => {
+                Err(failure @ (MetaError::Busy | MetaError::Full { .. } | MetaError::Unavailable { .. })) => {
                     debug!(error = %Chain(&failure), "What was learnt about clients is kept later");
                     return engine.keep_later(keys);
                 }

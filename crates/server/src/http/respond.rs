@@ -95,7 +95,8 @@ fn note_failed(app: &App, context: &Context, slot: &str, failure: &PutError) -> 
     tally::upload(app.metrics(), Err(failure), context);
     if matches!(
         failure,
-        PutError::Store(StoreError::Io { .. } | StoreError::Slow { .. }) | PutError::Meta(MetaError::Backend { .. })
+        PutError::Store(StoreError::Io { .. } | StoreError::Slow { .. })
+            | PutError::Meta(MetaError::Unavailable { .. } | MetaError::Backend { .. })
     ) {
         app.note_storing(false);
     }
@@ -178,7 +179,9 @@ fn of_meta(failure: &MetaError) -> Told {
     match failure {
         MetaError::Full { .. } => told(StatusCode::INSUFFICIENT_STORAGE, "full", "No space left"),
         MetaError::Busy => told(StatusCode::SERVICE_UNAVAILABLE, "busy", "The server is busy"),
-        MetaError::Backend { .. } => told(StatusCode::SERVICE_UNAVAILABLE, "storage", "The storage failed"),
+        MetaError::Unavailable { .. } | MetaError::Backend { .. } => {
+            told(StatusCode::SERVICE_UNAVAILABLE, "storage", "The storage failed")
+        }
     }
 }
 

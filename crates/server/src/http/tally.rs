@@ -33,7 +33,7 @@ pub(super) fn upload(metrics: &Metrics, outcome: Result<(), &PutError>, context:
             metrics.upload_refused(UploadRefusal::Busy);
         }
         PutError::Store(StoreError::Slow { .. } | StoreError::Io { .. } | StoreError::Missing { .. })
-        | PutError::Meta(MetaError::Backend { .. })
+        | PutError::Meta(MetaError::Unavailable { .. } | MetaError::Backend { .. })
         | PutError::Damaged
         | PutError::Aborted => finished(TransferOutcome::Failed),
     }

@@ -19,6 +19,8 @@ pub enum Fault {
     Full,
     /// [`MetaError::Busy`], nothing written.
     Busy,
+    /// [`MetaError::Unavailable`], nothing written.
+    Unavailable,
     /// [`MetaError::Backend`], nothing written.
     LostBefore,
     /// [`MetaError::Backend`], yet the row is there: the commit worked and its answer was lost.
@@ -78,6 +80,7 @@ impl<M: MetaStore> FaultyMeta<M> {
             None => write.await,
             Some(Fault::Full) => Err(MetaError::Full { source: "injected fault".into() }),
             Some(Fault::Busy) => Err(MetaError::Busy),
+            Some(Fault::Unavailable) => Err(MetaError::Unavailable { source: "injected fault".into() }),
             Some(Fault::LostBefore) => Err(lost()),
             Some(Fault::LostAfter) => write.await.and_then(|_| Err(lost())),
             Some(Fault::Stuck) => std::future::pending().await,

@@ -161,6 +161,13 @@ pub enum MetaError {
     /// Certainly nothing was written: the database did not answer in time or was busy.
     #[error("the metadata store was busy")]
     Busy,
+    /// Certainly nothing was written: the database cannot be used at the moment.
+    #[error("the metadata store cannot be used")]
+    Unavailable {
+        /// The engine's error.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// It is unknown whether the change was written. A row that cannot be seen now may still appear after a crash, as
     /// long as no later write has succeeded: what belongs to it must be kept until then, or until the next start.
     #[error("the metadata store failed to {action}")]

@@ -4,8 +4,10 @@
 //! migrates; [`rows`] and [`profiles`] have the statements. Two processes may have the file open at once, during a restart: every decision
 //! is made under SQLite's write lock. Knows nothing of the files that rows speak of.
 
+mod failure;
 mod profiles;
 mod readers;
+mod room;
 mod rows;
 mod schema;
 #[cfg(test)]
@@ -13,13 +15,11 @@ mod tests;
 mod writer;
 
 use std::path::Path;
-use std::sync::Arc;
 
 use futures_core::future::BoxFuture;
 use hfs_core::profile::{Profile, ProfileKey};
 use hfs_core::{BlobId, SlotPath, Timestamp};
 use prometheus_client::metrics::counter::Counter;
-use rusqlite::ErrorCode;
 
 pub use schema::OpenError;
 
@@ -144,16 +144,5 @@ impl MetaStore for SqliteMeta {
     ) -> BoxFuture<'_, Result<(), MetaError>> {
         let keep = move |connection: &_| profiles::keep(connection, &profiles, oldest, most);
         Box::pin(self.writer.run("keep profiles", keep))
-    }
-}
-
-/// What an error of the engine means for the caller.
-fn failure(action: &'static str, cause: &Arc<rusqlite::Error>) -> MetaError {
-    match cause.sqlite_error_code() {
-        // SQLite gives this code when a write found no space, which is before the sync of the log: the frames that were
-        // written lack their end, and no recovery takes them for a transaction.
-        Some(ErrorCode::DiskFull) => MetaError::Full { source: Arc::clone(cause).into() },
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => MetaError::Busy,
-        _ => MetaError::Backend { action, source: Arc::clone(cause).into() },
     }
 }

@@ -180,7 +180,7 @@ async fn make_visible(
             published.aftermath.retract(claim).await;
             Err(PutError::Taken)
         }
-        Err(failure @ (MetaError::Full { .. } | MetaError::Busy)) => {
+        Err(failure @ (MetaError::Full { .. } | MetaError::Busy | MetaError::Unavailable { .. })) => {
             published.aftermath.retract(claim).await;
             Err(failure.into())
         }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::rig::process::Process;
-use crate::rig::server::TestServer;
-use crate::rig::wait_until;
+use crate::rig::server::{SECRET, TestServer};
+use crate::rig::{sign, wait_until};
 
 /// Calls that an upload may rest on. Others are advice (fallocate, sync_file_range), clean-up (unlink) or only look.
 const ESSENTIAL: [&str; 17] = [
@@ -63,6 +63,27 @@ fn no_failed_step_of_an_upload_is_acknowledged() {
     // Where the fate of a row is unknown, its file stays until a sweep can tell.
     server.restart();
     assert_eq!(server.temporaries().len(), 0, "{:?}", server.temporaries());
+    server.assert_whole();
+}
+
+/// SQLite calls it an I/O error.
+#[test]
+fn a_quota_that_is_used_up_is_a_full_disk() {
+    const DELETE_SECRET: &str = "deletes-5d0c7be1f2a3948617f6e5d4c3b2a190";
+    let server = TestServer::builder().set("security.delete_secret", &format!("{DELETE_SECRET:?}")).start();
+    assert_eq!(server.put("old/file.txt", b"hello").status, 201);
+    let deletion = format!("{}?{}", server.target("old/file.txt"), sign::delete(SECRET, DELETE_SECRET, "old/file.txt"));
+    let delete = || server.request("DELETE", &deletion, &[], None).status;
+
+    let used_up = Strace::attach(&server, "inject=pwrite64:error=EDQUOT", &[]);
+    let upload = server.put("new/file.txt", b"hello");
+    assert_eq!((upload.status, delete()), (507, 507), "{}", upload.text());
+    assert_eq!(server.get("old/file.txt").body, b"hello");
+    used_up.detach(&server);
+    assert_eq!(server.stored().len(), 1, "{:?}", server.stored());
+
+    assert_eq!((server.put("new/file.txt", b"hello").status, delete()), (201, 204));
+    wait_until("end of the temporaries", Duration::from_secs(10), || server.temporaries().is_empty());
     server.assert_whole();
 }
 

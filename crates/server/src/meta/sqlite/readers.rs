@@ -10,7 +10,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
-use super::failure;
+use super::failure::Failure;
 use super::schema::open_reader;
 use crate::meta::MetaError;
 
@@ -83,7 +83,7 @@ impl Idle {
             None => open_reader(&self.path).map_err(|error| MetaError::Backend { action, source: error.into() })?,
         };
         // After an error the connection is closed: the next reader begins with a fresh one.
-        let answer = query(&connection).map_err(|error| failure(action, &Arc::new(error)))?;
+        let answer = query(&connection).map_err(|error| Failure::of(error).told(action))?;
         self.pool().push(connection);
         Ok(answer)
     }

@@ -193,6 +193,27 @@ async fn an_io_error_makes_the_writer_reopen_before_it_answers() {
 }
 
 #[tokio::test]
+async fn what_never_began_was_certainly_not_written() {
+    let (folder, meta) = fresh();
+    // The writer loses its database, and finds something else in its place until that is mended.
+    let (path, away) = (database(&folder), folder.path().join("away"));
+    let broken = meta.writer.run("test", {
+        let (path, away) = (path.clone(), away.clone());
+        move |_| {
+            fs::rename(&path, &away).unwrap();
+            fs::create_dir(&path).unwrap();
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_WRITE);
+            Err::<(), _>(rusqlite::Error::SqliteFailure(code, None))
+        }
+    });
+    assert!(matches!(broken.await, Err(MetaError::Backend { .. })), "there is room: nobody knows");
+    assert!(matches!(meta.record(sample("s", 1)).await, Err(MetaError::Unavailable { .. })));
+    fs::remove_dir(&path).unwrap();
+    fs::rename(&away, &path).unwrap();
+    assert_eq!(meta.record(sample("s", 1)).await.unwrap(), Recorded::Inserted);
+}
+
+#[tokio::test]
 async fn a_full_disk_is_told_apart_and_passes() {
     let (_folder, meta) = fresh();
     let limit = |pages: &'static str| {

@@ -4,16 +4,17 @@
 //! savepoint of its own: a bad one fails alone. An answer is only sent after the COMMIT that holds it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use prometheus_client::metrics::counter::Counter;
+use rusqlite::ffi::SQLITE_IOERR_WRITE;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info};
 
+use super::failure::Failure;
 use super::schema::{OpenError, open_writer};
-use super::{failure, rows};
+use super::{room, rows};
 use crate::meta::MetaError;
 
 /// Operations that may wait before callers do.
@@ -78,7 +79,7 @@ trait Job: std::fmt::Debug + Send {
     /// Its transaction is durable: answers with the outcome.
     fn succeed(self: Box<Self>);
     /// Its transaction is not, as far as we know.
-    fn fail(self: Box<Self>, cause: &Arc<rusqlite::Error>);
+    fn fail(self: Box<Self>, failure: &Failure);
 }
 
 struct Change<F, T> {
@@ -105,8 +106,8 @@ where
         }
     }
 
-    fn fail(self: Box<Self>, cause: &Arc<rusqlite::Error>) {
-        let _ = self.answer.send(Err(failure(self.action, cause)));
+    fn fail(self: Box<Self>, failure: &Failure) {
+        let _ = self.answer.send(Err(failure.told(self.action)));
     }
 }
 
@@ -143,7 +144,7 @@ impl Worker {
                     applied.push(job);
                     return self.abandon(applied, cause);
                 }
-                Err(cause) => job.fail(&Arc::new(cause)),
+                Err(cause) => job.fail(&Failure::of(cause)),
             }
             // Operations that arrived while we waited for the lock or wrote share this commit.
             next = if applied.len() < MAX_BATCH { self.jobs.try_recv().ok() } else { None };
@@ -175,8 +176,9 @@ impl Worker {
         } else if cause.sqlite_error_code() == Some(ErrorCode::DiskFull) {
             self.fold_log();
         }
-        let cause = Arc::new(cause);
-        applied.into_iter().for_each(|job| job.fail(&cause));
+        let is_write = cause.sqlite_error().is_some_and(|error| error.extended_code == SQLITE_IOERR_WRITE);
+        let failure = if is_write && room::is_lacking(&self.path) { Failure::full(cause) } else { Failure::of(cause) };
+        applied.into_iter().for_each(|job| job.fail(&failure));
     }
 
     /// Writes the log into the database, which is there already, so that the next transaction overwrites the log
@@ -189,17 +191,17 @@ impl Worker {
     }
 
     /// The transaction could not begin: after five seconds of waiting for the lock, or at once because of an error.
-    /// Those behind have waited as long, and are told with the first.
+    /// Those behind have waited as long, and are told with the first: nothing of theirs was written.
     fn refuse_waiting(&mut self, first: Box<dyn Job>, cause: rusqlite::Error) {
         error!(error = %cause, "Metadata transaction could not begin");
         if is_suspect(&cause) {
             self.connection = None;
         }
-        let cause = Arc::new(cause);
-        first.fail(&cause);
+        let failure = if room::is_lacking(&self.path) { Failure::full(cause) } else { Failure::not_begun(cause) };
+        first.fail(&failure);
         for _ in 0..self.jobs.len() {
             let Ok(job) = self.jobs.try_recv() else { break };
-            job.fail(&cause);
+            job.fail(&failure);
         }
     }
 

@@ -98,7 +98,7 @@ async fn a_removal_that_cannot_be_noted_beforehand_still_happens() {
 
 #[tokio::test]
 async fn a_file_whose_row_cannot_be_buried_stays() {
-    for (fault, status) in [(RowFault::Busy, 503), (RowFault::LostBefore, 503)] {
+    for (fault, status) in [(RowFault::Busy, 503), (RowFault::Unavailable, 503), (RowFault::LostBefore, 503)] {
         let rig = Rig::new();
         rig.send(put("a/b", BYTES)).await;
         rig.meta.fail_write(1, fault);

@@ -92,7 +92,9 @@ async fn a_failed_step_leaves_the_loss_as_it_was() {
 
 #[tokio::test]
 async fn bytes_without_their_row_are_not_served_by_the_old_one() {
-    for (fault, status) in [(RowFault::Full, 507), (RowFault::Busy, 503), (RowFault::LostBefore, 503)] {
+    for (fault, status) in
+        [(RowFault::Full, 507), (RowFault::Busy, 503), (RowFault::Unavailable, 503), (RowFault::LostBefore, 503)]
+    {
         let (rig, lost) = lossy().await;
         rig.meta.fail_write(1, fault);
         assert_eq!(rig.send(put("a/b", OTHER)).await.status, status, "{fault:?}");
