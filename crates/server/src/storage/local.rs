@@ -3,6 +3,7 @@
 //! ```text
 //! <root>/<slot path>               published blobs
 //! <root>/.hfs/tmp/<blob id>        temporaries, each leased by a lock for as long as its writer lives
+//! <root>/.hfs/tmp/<id>.removal     second names of blobs that are being removed
 //! <root>/.hfs/blobs/<2 hex>/<id>   published blobs whose slot path the file system cannot hold
 //! <root>/.hfs/reserve/<number>     space that is held back for a full disk
 //! <root>/.hfs/claims               byte-range locks: who publishes at which slot
@@ -52,6 +53,7 @@ pub(super) use self::walk::{FileStatus, Found, Step};
 use super::{Blob, BlobStore, BlobWriter, Claim, Hints, Place, StoreError};
 use claim::Claims;
 use lane::Lane;
+use layout::REMOVAL;
 use reserve::Reserve;
 use seam::Seam;
 use temporary::Reaper;
@@ -126,17 +128,17 @@ impl BlobStore for LocalStore {
         Box::pin(async move { Ok(Arc::new(blob::open(&self.0, place).await?) as Arc<dyn Blob>) })
     }
 
-    /// A second name among the temporaries, which nobody leases: to a sweep, the blob of a dead process. With its row
-    /// it only loses that name; without it, both.
+    /// A name of its own among the temporaries, which nobody leases: to a sweep, the blob of a dead process. With its
+    /// row it only loses that name; without it, all.
     fn condemn<'a>(&'a self, place: &'a Place, id: BlobId) -> BoxFuture<'a, Result<(), StoreError>> {
         const ACTION: &str = "note a removal";
         let (inner, place) = (Arc::clone(&self.0), place.clone());
         let link = move || {
             let (directory, name) = layout::split(place.as_str());
             let parent = inner.tree.open(directory, tree::DIRECTORY);
-            let own = id.to_string();
-            match parent.and_then(|parent| linkat(parent, name, &*inner.temporaries, own, AtFlags::empty())) {
-                // No hard links here, or nothing to note.
+            let note = format!("{id}{REMOVAL}");
+            match parent.and_then(|parent| linkat(parent, name, &*inner.temporaries, note, AtFlags::empty())) {
+                // Noted already, nothing to note, or no hard links here.
                 Ok(()) | Err(Errno::EXIST | Errno::NOENT | Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK) => Ok(()),
                 Err(error) => Err(failed(ACTION)(error)),
             }
@@ -147,7 +149,7 @@ impl BlobStore for LocalStore {
     fn absolve(&self, id: BlobId) -> BoxFuture<'_, Result<(), StoreError>> {
         const ACTION: &str = "forget a removal";
         let inner = Arc::clone(&self.0);
-        let unlink = move || match unlinkat(&*inner.temporaries, id.to_string(), AtFlags::empty()) {
+        let unlink = move || match unlinkat(&*inner.temporaries, format!("{id}{REMOVAL}"), AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(failed(ACTION)(error)),
         };

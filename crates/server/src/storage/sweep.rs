@@ -60,10 +60,10 @@ pub enum SweepError {
 /// # Errors
 /// When the temporaries or the rows as a whole cannot be read; trouble with a single file is counted and logged.
 pub async fn sweep(store: &LocalStore, meta: &dyn MetaStore) -> Result<Swept, SweepError> {
-    store.release_unresolved(UNRESOLVED);
     // A durable write behind every earlier one: from here on no row of unknown fate can still appear. Without it,
-    // nothing is judged.
+    // nothing is judged, here or by another process that finds a lease ended.
     meta.set_note(NOTE, "begun").await?;
+    store.release_unresolved(UNRESOLVED);
     let mut swept = Swept::default();
     let mut unrecorded = HashMap::new();
     let mut names = store.temporaries().await?;
@@ -82,13 +82,13 @@ pub async fn sweep(store: &LocalStore, meta: &dyn MetaStore) -> Result<Swept, Sw
                 continue;
             }
         };
-        match verdict(&dead, meta).await? {
+        match verdict(store, &dead, meta).await? {
             Verdict::Orphan => swept.count(store.discard(dead).await, |swept| &mut swept.orphans),
             Verdict::Settled => swept.count(store.discard(dead).await, |swept| &mut swept.settled),
             Verdict::Unrecorded => {
                 unrecorded.insert(dead.file.inode, dead);
             }
-            Verdict::LastCopy(record) => restore(store, dead, &record, &mut swept).await,
+            Verdict::LastCopy(record) => restore(store, meta, dead, &record, &mut swept).await?,
         }
     }
     retract(store, unrecorded, &mut swept).await;
@@ -117,24 +117,41 @@ enum Verdict {
     LastCopy(Box<Record>),
 }
 
-async fn verdict(dead: &Dead, meta: &dyn MetaStore) -> Result<Verdict, MetaError> {
-    let Ok(id) = dead.name.parse::<BlobId>() else { return Ok(Verdict::Orphan) };
-    Ok(match (meta.find(id).await?, dead.file.is_linked) {
-        (Some(_), true) => Verdict::Settled,
-        (Some(record), false) => Verdict::LastCopy(Box::new(record)),
-        (None, false) => Verdict::Orphan,
-        (None, true) => Verdict::Unrecorded,
-    })
+async fn verdict(store: &LocalStore, dead: &Dead, meta: &dyn MetaStore) -> Result<Verdict, SweepError> {
+    let Some(id) = dead.blob else { return Ok(Verdict::Orphan) };
+    let Some(record) = meta.find(id).await? else {
+        return Ok(if dead.file.is_linked { Verdict::Unrecorded } else { Verdict::Orphan });
+    };
+    // The number of its names says nothing here: a backup may be made of hard links.
+    let published = store.stat(vec![record.place.clone()]).await?;
+    let is_published = published.iter().flatten().any(|file| file.inode == dead.file.inode);
+    Ok(if is_published { Verdict::Settled } else { Verdict::LastCopy(Box::new(record)) })
 }
 
 /// Gives a recorded blob its published name back, if nothing else has that.
-async fn restore(store: &LocalStore, dead: Dead, record: &Record, swept: &mut Swept) {
+async fn restore(
+    store: &LocalStore,
+    meta: &dyn MetaStore,
+    dead: Dead,
+    record: &Record,
+    swept: &mut Swept,
+) -> Result<(), MetaError> {
     let (slot, place) = (&record.slot, &record.place);
-    let restored = match store.claim(slot, PATIENCE).await {
-        Ok(claim) => store.restore(&dead, place.clone(), &claim).await,
-        Err(error) => Err(error),
+    let claim = match store.claim(slot, PATIENCE).await {
+        Ok(claim) => claim,
+        Err(error) => {
+            swept.fail(&error);
+            return Ok(());
+        }
     };
-    match restored {
+    match store.restore(&dead, place.clone(), &claim).await {
+        // Asked last: a removal writes its tombstone before it unlinks, so one that is not seen now takes this name too.
+        Ok(true) if meta.find(record.id).await?.is_none() => {
+            match store.remove_inode(place.clone(), dead.file.inode, Some(&claim)).await {
+                Ok(_) => swept.count(store.discard(dead).await, |swept| &mut swept.orphans),
+                Err(error) => swept.fail(&error),
+            }
+        }
         Ok(true) => {
             warn!(%slot, %place, "A recorded blob was missing; it has its name back");
             swept.count(store.discard(dead).await, |swept| &mut swept.settled);
@@ -145,6 +162,7 @@ async fn restore(store: &LocalStore, dead: Dead, record: &Record, swept: &mut Sw
         }
         Err(error) => swept.fail(&error),
     }
+    Ok(())
 }
 
 /// Removes the published names of blobs that have no row, in one walk for all of them, then their temporary names.

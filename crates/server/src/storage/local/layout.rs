@@ -19,6 +19,10 @@ pub(super) const BY_ID: &str = ".hfs/blobs";
 /// What a second name of a temporary ends with, while it replaces a leftover.
 pub(super) const SECOND_NAME: &str = ".link";
 
+/// What follows a blob's id in the name of the note that it is being removed, among the temporaries. A name of its own:
+/// the temporary of a blob that was committed a moment ago may still have its id, and soon goes.
+pub(super) const REMOVAL: &str = ".removal";
+
 /// Longest file name of every common file system.
 const MAX_NAME: usize = 255;
 /// More directories than any XMPP server's slots have; each one costs a descriptor while a blob is published.
@@ -40,6 +44,11 @@ pub(super) fn by_name(slot: &SlotPath) -> Option<Place> {
 pub(super) fn by_id(id: BlobId) -> Place {
     let id = id.to_string();
     Place::new(format!("{BY_ID}/{}/{id}", &id[..2]))
+}
+
+/// Which blob a name among the temporaries is about; `None` for other names of ours.
+pub(super) fn blob_of(temporary: &str) -> Option<BlobId> {
+    temporary.strip_suffix(REMOVAL).unwrap_or(temporary).parse().ok()
 }
 
 /// Directory and name of a relative path; the directory is empty at the root.

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hfs_core::BlobId;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, fsync, linkat, openat, statat, unlinkat};
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
-use super::layout::{ADOPTION_DUE, BY_ID, OURS, split};
+use super::layout::{ADOPTION_DUE, BY_ID, OURS, blob_of, split};
 use super::open::touch;
 use super::walk::{FileStatus, Step, walk};
 use super::{LocalStore, Place, StoreError, failed};
@@ -28,6 +29,8 @@ pub(in crate::storage) enum Lease {
 /// A temporary whose writer is dead, leased by us until this is dropped.
 pub(in crate::storage) struct Dead {
     pub(in crate::storage) name: String,
+    /// Whose bytes these are, where the name says so.
+    pub(in crate::storage) blob: Option<BlobId>,
     pub(in crate::storage) file: FileStatus,
     _lease: File,
 }
@@ -75,7 +78,7 @@ impl LocalStore {
                 Ok(_) | Err(Errno::NOENT) => return Ok(Lease::Gone),
                 Err(error) => return Err(failed(ACTION)(error)),
             }
-            Ok(Lease::Dead(Dead { name, file: FileStatus::of(&ours), _lease: file }))
+            Ok(Lease::Dead(Dead { blob: blob_of(&name), name, file: FileStatus::of(&ours), _lease: file }))
         };
         self.0.writes.run(ACTION, lease).await
     }

@@ -2,16 +2,20 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hfs_core::ByteSize;
 
 use super::*;
-use crate::meta::Entry;
+use crate::app::App;
+use crate::http::testing::test_config;
 use crate::meta::memory::MemoryMeta;
+use crate::meta::{Entry, Farewell, Tombstone};
 use crate::storage::Hints;
 use crate::storage::conformance::{publish, put, read, record, settle};
 use crate::storage::local::testing::{Root, files_below};
+use crate::telemetry::metrics::Metrics;
 
 /// What a process does before it dies: dropping the store ends its leases, as its death would.
 struct Fixture {
@@ -100,6 +104,43 @@ async fn a_removal_that_was_cut_short_is_ended() {
 }
 
 #[tokio::test]
+async fn a_removal_right_after_the_upload_is_ended_too() {
+    let fixture = Fixture::new();
+    let store = fixture.root.open();
+    let published = put(&store, "a/b", b"deleted").await;
+    let id: BlobId = fixture.temporaries().remove(0).parse().unwrap();
+    // The temporary's own name goes only after the removal was noted.
+    store.condemn(&published.place, id).await.unwrap();
+    let place = settle(published).await;
+    store.quiesce().await;
+    assert!(!store.open(&place).await.unwrap().is_untouched(), "no process keeps it at hand");
+    assert_eq!(fixture.sweep().await, Swept { retracted: 1, ..Swept::default() });
+    assert_eq!(files_below(fixture.root.path()), [".hfs/claims"]);
+}
+
+#[tokio::test]
+async fn a_removal_that_is_cut_short_beside_another_of_the_same_blob_is_ended() {
+    let fixture = Fixture::new();
+    let store = fixture.root.open();
+    let writer = store.create(None, Hints::default()).await.unwrap();
+    let row = record(writer.id(), "a/b", "a/b", 0);
+    settle(publish(&store, writer, "a/b").await).await;
+    store.quiesce().await;
+    fixture.record(row.clone());
+
+    // One process writes its tombstone and dies; the other has found the row before that.
+    store.condemn(&row.place, row.id).await.unwrap();
+    let tombstone = Tombstone { at: row.stored_at, reason: Farewell::Expired };
+    assert!(fixture.rows.bury(&row.slot, row.id, tombstone).await.unwrap());
+    let (other, rows) = (Arc::new(store), Arc::new(fixture.rows.clone()));
+    let app = App::of_parts(test_config(|_| {}), other, rows, Arc::new(Metrics::new()));
+    assert!(!app.bury(&row, Farewell::Deleted).await.unwrap());
+
+    assert_eq!(fixture.sweep().await, Swept { retracted: 1, ..Swept::default() });
+    assert_eq!(files_below(fixture.root.path()), [".hfs/claims"]);
+}
+
+#[tokio::test]
 async fn a_committed_upload_only_loses_its_temporary_name() {
     let fixture = Fixture::new();
     let store = fixture.root.open();
@@ -183,6 +224,40 @@ async fn the_last_copy_of_a_recorded_blob_gets_its_name_back() {
     assert_eq!(fixture.sweep().await, Swept { settled: 1, ..Swept::default() });
     assert_eq!(fixture.temporaries(), [""; 0]);
     assert_eq!(read(&fixture.root.open(), &Place::new("a/b")).await, b"precious");
+}
+
+#[tokio::test]
+async fn a_hard_link_elsewhere_does_not_hide_that_a_name_is_lost() {
+    let fixture = Fixture::new();
+    let store = fixture.root.open();
+    let mut writer = store.create(None, Hints::default()).await.unwrap();
+    writer.write(Bytes::from_static(b"precious")).await.unwrap();
+    let id = writer.id();
+    let place = publish(&store, writer, "a/b").await.place;
+    fixture.record(record(id, "a/b", place.as_str(), 8));
+    drop(store);
+    fs::rename(fixture.root.path().join("a/b"), fixture.root.path().join("backup")).unwrap();
+    assert_eq!(fixture.sweep().await, Swept { settled: 1, ..Swept::default() });
+    assert_eq!(read(&fixture.root.open(), &place).await, b"precious");
+}
+
+#[tokio::test]
+async fn what_is_removed_while_a_sweep_restores_it_stays_removed() {
+    let fixture = Fixture::new();
+    let store = fixture.root.open();
+    let writer = store.create(None, Hints::default()).await.unwrap();
+    let record = record(writer.id(), "a/b", "a/b", 0);
+    drop(publish(&store, writer, "a/b").await);
+    drop(store);
+    fs::remove_file(fixture.root.path().join("a/b")).unwrap();
+
+    let store = fixture.root.open();
+    let Ok(Lease::Dead(dead)) = store.lease(record.id.to_string()).await else { panic!("its writer is dead") };
+    let mut swept = Swept::default();
+    // The row that was there at the first look is gone.
+    restore(&store, &fixture.rows, dead, &record, &mut swept).await.unwrap();
+    assert_eq!(swept, Swept { orphans: 1, ..Swept::default() });
+    assert_eq!(files_below(fixture.root.path()), [".hfs/claims"]);
 }
 
 #[tokio::test]
