@@ -2,40 +2,54 @@
 //!
 //! A removal needs room for its tombstone, a start for the database's log and shared memory: without a reserve, a disk
 //! that is full to the last byte could only be emptied by hand. It lies in several files, so that it can be taken back
-//! by parts, and because each also holds back an inode. All processes on the store share it. Blocking; nothing is
-//! promised: a file system that cannot reserve has none, and others may be quicker to use what was given up.
+//! by parts, and because each also holds back an inode. All processes on the store share it, in turn: one that uses it
+//! up keeps the others waiting until it has taken back what is left. Blocking; nothing is promised: a file system that
+//! cannot reserve has none, and uploads may be quicker to use what was given up.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode, OFlags, fstat, fsync, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 
 use super::layout::RESERVE;
+use super::lock;
 use super::tree::DIRECTORY;
 
 /// More than the database, its log and its shared memory gain from one tombstone, or from a start.
 const PARTS: u64 = 8;
 /// Bytes of one part.
 const PART: u64 = 128 << 10;
+/// How long another process may use it: about as long as a removal, on a slow disk.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(5);
 
 pub(super) struct Reserve {
     /// `.hfs`.
     ours: OwnedFd,
+    /// Its folder, from giving it up until taking it back: locked, unless another process took too long.
+    turn: Mutex<Option<File>>,
 }
 
 impl Reserve {
     pub(super) fn new(ours: OwnedFd) -> Self {
-        Self { ours }
+        Self { ours, turn: Mutex::default() }
     }
 
-    /// Frees all that is held; false when that is nothing.
+    /// Frees all that is held; false when that is nothing. Waits for another process that uses it, within reason.
     pub(super) fn give_up(&self) -> io::Result<bool> {
-        let Some(folder) = self.folder()? else { return Ok(false) };
+        let mut turn = lock(&self.turn);
+        if turn.is_none() {
+            *turn = self.folder()?;
+            turn.as_ref().map_or(Ok(()), wait_for_turn)?;
+        }
+        let Some(folder) = &*turn else { return Ok(false) };
         let mut freed = false;
         for part in 0..PARTS {
-            match unlinkat(&folder, part.to_string(), AtFlags::empty()) {
+            match unlinkat(folder, part.to_string(), AtFlags::empty()) {
                 Ok(()) => freed = true,
                 Err(Errno::NOENT) => {}
                 Err(error) => return Err(error.into()),
@@ -43,18 +57,26 @@ impl Reserve {
         }
         if freed {
             // ext4 gives freed blocks out again only once the journal has the removal.
-            fsync(&folder)?;
+            fsync(folder)?;
         }
         Ok(freed)
     }
 
-    /// Takes back as much as there is room for; whether it is whole now.
+    /// Takes back as much as there is room for, and lets others have their turn; whether it is whole now. False also
+    /// while another process uses it.
     pub(super) fn take(&self) -> io::Result<bool> {
+        let turn = lock(&self.turn).take();
         match mkdirat(&self.ours, RESERVE, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return unless_full(error.into()),
         }
-        let Some(folder) = self.folder()? else { return Ok(false) };
+        let folder = match turn {
+            Some(folder) => folder,
+            None => match self.folder()? {
+                Some(folder) if is_our_turn(&folder)? => folder,
+                _ => return Ok(false),
+            },
+        };
         for part in 0..PARTS {
             let name = part.to_string();
             let taken = take_part(&folder, &name);
@@ -67,18 +89,35 @@ impl Reserve {
         Ok(true)
     }
 
-    fn folder(&self) -> io::Result<Option<OwnedFd>> {
+    fn folder(&self) -> io::Result<Option<File>> {
         let flags = DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         match openat(&self.ours, RESERVE, flags, Mode::empty()) {
-            Ok(folder) => Ok(Some(folder)),
+            Ok(folder) => Ok(Some(folder.into())),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 }
 
+fn wait_for_turn(folder: &File) -> io::Result<()> {
+    let begin = Instant::now();
+    while !is_our_turn(folder)? && begin.elapsed() < PATIENCE {
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
+/// Locks the folder, for as long as it is open here; false while another process has it.
+fn is_our_turn(folder: &File) -> io::Result<bool> {
+    match folder.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// Whether it is there and holds its bytes back; false where the file system reserves none.
-fn take_part(folder: &OwnedFd, name: &str) -> io::Result<bool> {
+fn take_part(folder: &File, name: &str) -> io::Result<bool> {
     let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let part = File::from(openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?);
     let is_whole = u64::try_from(fstat(&part)?.st_size).is_ok_and(|size| size == PART);
@@ -115,6 +154,22 @@ mod tests {
             assert!(reserve.give_up().unwrap());
             assert_eq!(held(folder.path()), 0);
         }
+    }
+
+    #[test]
+    fn processes_use_it_in_turn() {
+        let folder = tempfile::tempdir().unwrap();
+        let process = || Reserve::new(File::open(folder.path()).unwrap().into());
+        let (one, other) = (process(), process());
+        assert!(one.take().unwrap());
+        assert!(one.give_up().unwrap());
+        assert!(!other.take().unwrap(), "what one uses is not taken by the other");
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| other.give_up().unwrap());
+            assert!(one.take().unwrap());
+            assert!(waiting.join().unwrap(), "it was held again when the other got its turn");
+        });
+        assert!(other.take().unwrap() && one.take().unwrap());
     }
 
     #[test]
