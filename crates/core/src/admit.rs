@@ -30,7 +30,7 @@ pub struct Usage {
 /// Permission to receive one body now.
 #[derive(Debug)]
 pub struct Admission {
-    grant: Grant,
+    grant: Box<Grant>,
     size: Option<ByteSize>,
     ceiling: Option<ByteSize>,
 }
@@ -87,11 +87,12 @@ fn spell(extension: &str) -> String {
     if extension.is_empty() { "without an extension".to_owned() } else { format!("named .{extension}") }
 }
 
-/// Decides whether the upload may start.
+/// Decides whether the upload may start. The grant comes in a box: it goes through several futures, and each keeps room
+/// for what it hands on.
 ///
 /// # Errors
 /// The first limit that it breaks, cheapest to explain first: size, name, space.
-pub fn decide(grant: Grant, usage: Usage, limits: &Limits) -> Result<Admission, Refusal> {
+pub fn decide(grant: Box<Grant>, usage: Usage, limits: &Limits) -> Result<Admission, Refusal> {
     if let (Some(signed), Some(announced)) = (grant.size(), usage.announced)
         && signed != announced
     {
@@ -122,8 +123,8 @@ mod tests {
     use crate::SlotPath;
     use proptest::prelude::*;
 
-    fn grant(path: &str, signed: Option<u64>) -> Grant {
-        Grant::for_test(SlotPath::parse(path).unwrap(), signed.map(ByteSize::bytes))
+    fn grant(path: &str, signed: Option<u64>) -> Box<Grant> {
+        Box::new(Grant::for_test(SlotPath::parse(path).unwrap(), signed.map(ByteSize::bytes)))
     }
 
     fn usage(announced: Option<u64>, free: Option<u64>) -> Usage {

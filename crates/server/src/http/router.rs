@@ -60,11 +60,14 @@ impl Service<Request<Incoming>> for Router {
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let Self { app, surface } = self.clone();
+        // Each future on the way keeps room for what it hands on: thousands of uploads wait in theirs. For the same reason
+        // `route` boxes what is large and rare.
+        let request = Box::new(request);
         Box::pin(async move { Ok(answer(&app, surface, request).await) })
     }
 }
 
-async fn answer(app: &Arc<App>, surface: Surface, request: Request<Incoming>) -> Response<Outgoing> {
+async fn answer(app: &Arc<App>, surface: Surface, request: Box<Request<Incoming>>) -> Response<Outgoing> {
     let config = app.config();
     let mut context = Context::of(&request, &config);
     let method = request.method().clone();
@@ -86,7 +89,7 @@ async fn route(
     config: &Config,
     surface: Surface,
     context: &mut Context,
-    request: Request<Incoming>,
+    request: Box<Request<Incoming>>,
 ) -> Response<Outgoing> {
     let method = request.method().clone();
     let target = target(&request, config, surface, context);
@@ -112,11 +115,11 @@ async fn route(
         (&Method::POST, Target::Upload(way)) => {
             context.note_direct(way.forced(&config.pace));
             let path = request.uri().path().to_owned();
-            let posted = upload::post(app, context, request).await;
+            let posted = Box::pin(upload::post(app, context, *request)).await;
             respond::post(app, context, &config.http, &path, posted)
         }
         (_, Target::Page { page, .. }) => {
-            let answer = admin::answer(app, context, page, request).await;
+            let answer = Box::pin(admin::answer(app, context, page, *request)).await;
             respond::admin(context, answer)
         }
         (&Method::PUT, Target::Slot(Ok(slot))) => {
@@ -124,7 +127,7 @@ async fn route(
             respond::put(app, context, slot.as_str(), stored)
         }
         (&Method::DELETE, Target::Slot(Ok(slot))) => {
-            let deleted = upload::delete(app, &slot, request.uri().query()).await;
+            let deleted = Box::pin(upload::delete(app, &slot, request.uri().query())).await;
             respond::delete(context, &slot, deleted)
         }
         (&Method::PUT, Target::Slot(Err(invalid))) => {

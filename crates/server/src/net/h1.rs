@@ -13,7 +13,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use hfs_core::http1::{self, BodyDecoder, Head, HeadLimits, HeadScan, ResponseHead};
 use hfs_core::pace::Carrier;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
+use std::pin::pin;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info};
@@ -47,7 +48,7 @@ pub(super) async fn serve<S: HttpService>(io: Io, buffer: BytesMut, mut link: Bo
     let mut connection = Connection { io, buffer, link, fresh: true };
     let bound = loop {
         match connection.head().await {
-            Next::Request(head) => match Box::pin(connection.exchange(*head)).await {
+            Next::Request(head) => match Box::pin(connection.exchange(head)).await {
                 After::Next => {
                     connection.fresh = false;
                     // Whoever sends its requests ahead never makes us wait: let others of this thread in, now and then.
@@ -86,6 +87,14 @@ enum After {
     Next,
     Close(Bound),
     Gone,
+}
+
+/// A request that the service has.
+struct Begun<F> {
+    answering: F,
+    loan: Option<Loan>,
+    shape: Shape,
+    keep_alive: bool,
 }
 
 /// Where the rest of a request's body is when the answer begins.
@@ -155,24 +164,15 @@ impl<S: HttpService> Connection<S> {
         }
     }
 
-    async fn exchange(&mut self, head: Head) -> After {
-        let Head { request, framing, keep_alive, expects_continue } = head;
-        let shape = Shape { head_only: request.method() == Method::HEAD, v10: request.version() == Version::HTTP_10 };
-        let decoder = BodyDecoder::new(framing);
-        let (incoming, mut loan) = if decoder.is_done() {
-            (Incoming::empty(), None)
-        } else {
-            let buffer = std::mem::take(&mut self.buffer);
-            let (body, loan) = body::lend(self.io.clone(), buffer, decoder, expects_continue);
-            (Incoming::H1(body), Some(loan))
-        };
-        let mut request = request.map(|()| incoming);
-        request.extensions_mut().insert(self.link.peer.clone());
-        let response = self.answer(request, loan.as_mut()).await;
+    async fn exchange(&mut self, head: Box<Head>) -> After {
+        let Ok(()) = std::future::poll_fn(|cx| self.link.service.poll_ready(cx)).await;
+        let Begun { answering, mut loan, shape, keep_alive } = self.begin(head);
+        let response = self.answer(answering, loan.as_mut()).await;
 
         let unread = self.settle(loan);
         let goes_on = keep_alive && !self.link.phases.draining() && unread.is_cheap();
-        if let Err(error) = self.respond(response, shape, goes_on).await {
+        // Boxed: else all that sending needs would lie idle beside each upload.
+        if let Err(error) = Box::pin(self.respond(response, shape, goes_on)).await {
             debug!(client = %self.link.peer, %error, "Response cut");
             if matches!(error, SendError::Stalled) {
                 self.link.events.stalled();
@@ -183,17 +183,33 @@ impl<S: HttpService> Connection<S> {
         self.finish(unread, goes_on).await
     }
 
-    /// Runs the service, and lets the client send its body when the service first wants it.
-    async fn answer(&mut self, request: Request<Incoming>, loan: Option<&mut Loan>) -> Response<Outgoing> {
-        let Ok(()) = std::future::poll_fn(|cx| self.link.service.poll_ready(cx)).await;
-        let mut answering = Box::pin(self.link.service.call(request));
+    /// Hands a request to the service, and lets go of its head.
+    fn begin(&mut self, head: Box<Head>) -> Begun<S::Future> {
+        let Head { request, framing, keep_alive, expects_continue } = *head;
+        let shape = Shape { head_only: request.method() == Method::HEAD, v10: request.version() == Version::HTTP_10 };
+        let decoder = BodyDecoder::new(framing);
+        let (incoming, loan) = if decoder.is_done() {
+            (Incoming::empty(), None)
+        } else {
+            let buffer = std::mem::take(&mut self.buffer);
+            let (body, loan) = body::lend(self.io.clone(), buffer, decoder, expects_continue);
+            (Incoming::H1(body), Some(loan))
+        };
+        let mut request = request.map(|()| incoming);
+        request.extensions_mut().insert(self.link.peer.clone());
+        Begun { answering: self.link.service.call(request), loan, shape, keep_alive }
+    }
+
+    /// Awaits the service, and lets the client send its body when the service first wants it.
+    async fn answer(&mut self, answering: S::Future, loan: Option<&mut Loan>) -> Response<Outgoing> {
+        let mut answering = pin!(answering);
         if let Some(loan) = loan {
             tokio::select! {
                 biased;
                 Ok(response) = &mut answering => return response,
                 Ok(()) = &mut loan.asked => {
                     // A client that is gone shows when the body is read.
-                    let _ = Sender::new(&self.io, self.link.config.stall).interim(http1::CONTINUE).await;
+                    let _ = Box::pin(Sender::new(&self.io, self.link.config.stall).interim(http1::CONTINUE)).await;
                 }
                 else => {}
             }
@@ -232,7 +248,7 @@ impl<S: HttpService> Connection<S> {
             Unread::Nothing if goes_on => After::Next,
             Unread::Nothing => After::Close(Bound::short()),
             Unread::Rest(mut rest) if goes_on => {
-                if discard::drain(&self.io, &mut rest, Bound::generous()).await {
+                if Box::pin(discard::drain(&self.io, &mut rest, Bound::generous())).await {
                     self.buffer = rest.buffer;
                     After::Next
                 } else {

@@ -87,7 +87,7 @@ async fn store(
     let slot = SlotPath::parse(&format!("{}/{}", BlobId::from_random(random()), file.name))?;
     let grant = pass.into_grant(slot.clone(), file.media_type);
     let usage = Usage { free: app.store().free().await, announced: size };
-    let admission = admit::decide(grant, usage, &config.limits)?;
+    let admission = admit::decide(Box::new(grant), usage, &config.limits)?;
     let stored = ingest::ingest(app, admission, body).await?;
     Ok(Posted { slot, stored })
 }

@@ -6,7 +6,7 @@ use hfs_core::admit::{self, Usage};
 use hfs_core::auth::{self, BodyLength, Denied, ExplainHints, Grant, Head};
 use hfs_core::pace::Direction;
 use hfs_core::{ByteSize, SlotPath};
-use http::{HeaderMap, Request, header};
+use http::{HeaderMap, Request, header, request};
 use tracing::warn;
 
 use super::PutError;
@@ -31,17 +31,13 @@ pub async fn put(
     app: &Arc<App>,
     context: &mut Context,
     slot: &SlotPath,
-    request: Request<Incoming>,
+    request: Box<Request<Incoming>>,
 ) -> Result<Stored, PutError> {
     let config = app.config();
-    let (parts, body) = request.into_parts();
-    let grant = authorize(app, &config, context, slot, &parts)?;
-    context.authorized(grant.proof(), grant.owner());
-
-    let announced = content_length(&parts.headers).map(ByteSize::as_u64);
-    let flow = context.begin_flow(app.engine(), Direction::Upload, announced).await;
+    let Proven { grant, announced, body } = prove(app, &config, context, slot, request)?;
+    let flow = context.begin_flow(app.engine(), Direction::Upload, announced.map(ByteSize::as_u64)).await;
     let mut body = Receiver::new(body, flow);
-    let outcome = store(app, &config, grant, &parts.headers, &mut body).await;
+    let outcome = store(app, &config, grant, announced, &mut body).await;
     context.note_received(body.received(), body.quality());
     outcome
 }
@@ -49,21 +45,14 @@ pub async fn put(
 async fn store(
     app: &Arc<App>,
     config: &Config,
-    grant: Grant,
-    headers: &HeaderMap,
+    grant: Box<Grant>,
+    announced: Option<ByteSize>,
     body: &mut Receiver,
 ) -> Result<Stored, PutError> {
-    let announced = content_length(headers);
-    if let Some(entry) = app.meta().lookup(grant.slot()).await? {
-        let repeated = match entry {
-            Entry::Live(record) if !record.expired(clock::now()) => {
-                ingest::repeat_of(app, &record, announced, body).await?
-            }
-            Entry::Live(_) | Entry::Gone(_) => return Err(PutError::Gone),
-        };
-        if let Some(stored) = repeated {
-            return Ok(stored);
-        }
+    if let Some(entry) = app.meta().lookup(grant.slot()).await?
+        && let Some(stored) = Box::pin(repeat(app, entry, announced, body)).await?
+    {
+        return Ok(stored);
     }
     let Some(_try) = app.begin_try(grant.slot()) else {
         return Err(PutError::Crowded);
@@ -73,12 +62,45 @@ async fn store(
     ingest::ingest(app, admission, body).await
 }
 
+/// An upload to a slot that is taken; `None` when it may go on nevertheless.
+async fn repeat(
+    app: &App,
+    entry: Entry,
+    announced: Option<ByteSize>,
+    body: &mut Receiver,
+) -> Result<Option<Stored>, PutError> {
+    match entry {
+        Entry::Live(record) if !record.expired(clock::now()) => ingest::repeat_of(app, &record, announced, body).await,
+        Entry::Live(_) | Entry::Gone(_) => Err(PutError::Gone),
+    }
+}
+
+/// What is left of a request whose proof holds. Its head is let go before the body comes: that can take hours.
+struct Proven {
+    grant: Box<Grant>,
+    announced: Option<ByteSize>,
+    body: Incoming,
+}
+
+fn prove(
+    app: &App,
+    config: &Config,
+    context: &mut Context,
+    slot: &SlotPath,
+    request: Box<Request<Incoming>>,
+) -> Result<Proven, Denied> {
+    let (parts, body) = request.into_parts();
+    let grant = Box::new(authorize(app, config, context, slot, &parts)?);
+    context.authorized(grant.proof(), grant.owner());
+    Ok(Proven { grant, announced: content_length(&parts.headers), body })
+}
+
 fn authorize(
     app: &App,
     config: &Config,
     context: &Context,
     slot: &SlotPath,
-    parts: &http::request::Parts,
+    parts: &request::Parts,
 ) -> Result<Grant, Denied> {
     let text = |name| parts.headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
     let head = Head {

@@ -43,7 +43,7 @@ const TURN_PATIENCE: Duration = Duration::from_secs(30);
 pub(super) struct Receiver {
     body: Incoming,
     /// The form that the file is part of, for a POST.
-    form: Option<Form>,
+    form: Option<Box<Form>>,
     watch: Stopwatch,
     progress: Progress,
     received: u64,
@@ -148,7 +148,7 @@ impl Receiver {
                 Step::More => form.feed(self.body_piece().await?.ok_or(InvalidForm::Unfinished)?),
                 Step::Data(_) | Step::End => return Err(InvalidForm::NoFile.into()),
                 Step::File(file) => {
-                    self.form = Some(form);
+                    self.form = Some(form.into());
                     return Ok(file);
                 }
             }

@@ -24,7 +24,7 @@ async fn begun(rig: &Rig, bytes: &'static [u8]) -> (Client, Outcome) {
     let app = Arc::clone(&rig.app);
     let outcome = tokio::spawn(async move {
         let mut context = Context::of(&request, &app.config());
-        upload::put(&app, &mut context, &path("a/b"), request).await
+        upload::put(&app, &mut context, &path("a/b"), Box::new(request)).await
     });
     until("it has begun", async || rig.store.temporaries() > running).await;
     (client, outcome)
