@@ -107,11 +107,11 @@ pub async fn answer(
     let administrator = authorize(app, context, &request)?;
     match page {
         Page::BenchmarkUpload(arm) => {
-            context.note_direct(Some(arm));
+            context.note_benchmark(arm);
             benchmark::upload(app, context, &administrator, request).await.map(Answer::Report)
         }
         Page::BenchmarkDownload(arm) => {
-            context.note_direct(Some(arm));
+            context.note_benchmark(arm);
             benchmark::download(app, context, request.uri().query()).await.map(Answer::Download)
         }
         Page::BenchmarkResults => Ok(Answer::Reports(app.bench().results())),

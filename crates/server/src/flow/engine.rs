@@ -46,6 +46,8 @@ pub struct Begin {
     pub whose: Whose,
     /// The arm that a route demands.
     pub forced: Option<Arm>,
+    /// Whether its bytes mean nothing: it is not counted, and nothing is learnt from it.
+    pub is_benchmark: bool,
 }
 
 /// Shared by all flows of a server.
@@ -97,7 +99,7 @@ impl Engine {
     /// Begins a flow; waits while other flows hold all the memory that there may be.
     pub async fn begin(self: &Arc<Self>, begin: Begin) -> Flow {
         let config = self.config.load_full();
-        let Begin { direction, size, wire, whose, forced } = begin;
+        let Begin { direction, size, wire, whose, forced, is_benchmark } = begin;
         let key = ProfileKey::new(whose.owner, whose.address);
         let arm = assign(&config, direction, &key, forced);
         let profile = self.profile(&config, arm, &key).unwrap_or_default();
@@ -142,6 +144,7 @@ impl Engine {
             agent: whose.agent.filter(|_| config.agents),
             trial,
             engine: Arc::clone(self),
+            is_benchmark,
             is_whole: false,
             is_telling: None,
         };
@@ -190,7 +193,7 @@ impl Engine {
     /// Counts a flow that has ended.
     pub(super) fn count(&self, flow: &Flow) {
         if flow.total >= TELLING_BYTES {
-            self.metrics.flow_ended(flow.direction, flow.arm, flow.quality());
+            self.metrics.flow_ended(flow.direction, flow.arm, flow.quality(), flow.total);
         }
     }
 

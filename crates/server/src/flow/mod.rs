@@ -72,6 +72,7 @@ pub struct Flow {
     agent: Option<String>,
     trial: Option<Trial>,
     engine: Arc<Engine>,
+    is_benchmark: bool,
     is_whole: bool,
     /// Whether the last look was taken, and something is learnt from it.
     is_telling: Option<bool>,
@@ -179,7 +180,7 @@ impl Flow {
     fn replan(&mut self) {
         let before = self.fit();
         if before != self.plan {
-            if before.step != self.plan.step || before.write != self.plan.write {
+            if (before.step != self.plan.step || before.write != self.plan.write) && !self.is_benchmark {
                 self.engine.note_optimization();
             }
             self.act();
@@ -203,7 +204,7 @@ impl Flow {
         match self.direction {
             Direction::Upload => wire.window().allow(self.plan.window, || self.engine.memory().unclaimed()),
             Direction::Download => {
-                if wire.follow(self.wanted, &self.plan) {
+                if wire.follow(self.wanted, &self.plan) && !self.is_benchmark {
                     self.engine.note_switch();
                 }
                 self.wanted = self.plan.congestion;
@@ -248,11 +249,14 @@ impl Flow {
 
 impl Drop for Flow {
     fn drop(&mut self) {
-        self.engine.note_zero_copied(self.direction, self.zero_copied);
         let is_telling = self.conclude();
         if let Some(wire) = &self.wire {
             wire.release(self.wanted);
         }
+        if self.is_benchmark {
+            return;
+        }
+        self.engine.note_zero_copied(self.direction, self.zero_copied);
         if !is_telling {
             return;
         }

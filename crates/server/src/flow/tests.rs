@@ -30,7 +30,14 @@ fn begin(socket: &TcpStream, is_proxied: bool) -> Begin {
     let wire = Wire::new(OwnedFd::from(socket.try_clone().unwrap()), Carrier::Plain);
     let address = Some("192.0.2.7".parse().unwrap());
     let whose = Whose { owner: None, address, agent: None, is_proxied };
-    Begin { direction: Direction::Download, size: Some(1 << 20), wire: Some(wire), whose, forced: None }
+    Begin {
+        direction: Direction::Download,
+        size: Some(1 << 20),
+        wire: Some(wire),
+        whose,
+        forced: None,
+        is_benchmark: false,
+    }
 }
 
 /// Moves a megabyte through `flow` and the connection below it.
@@ -59,6 +66,21 @@ async fn a_transfer_measures_its_path_and_teaches_the_next_one() {
     let known = engine.expected_of("192.0.2.200");
     assert!(known.rate.is_some_and(|rate| rate > 1 << 20), "{known:?}");
     assert_eq!(engine.expected_of("198.51.100.1").rate, None);
+}
+
+#[tokio::test]
+async fn a_benchmark_measures_its_path_and_teaches_nobody() {
+    let metrics = Arc::new(Metrics::new());
+    let engine = Arc::new(Engine::new(PaceConfig::default(), Arc::clone(&metrics)));
+    let before = metrics.encode();
+    let (mut ours, mut theirs) = pair();
+    let mut flow = engine.begin(Begin { is_benchmark: true, ..begin(&ours, false) }).await;
+    transfer(&mut flow, &mut ours, &mut theirs).await;
+    flow.zero_copied(1 << 20);
+    assert!(flow.quality() >= Quality::Fair && flow.plan().step > Settings::default().first_step, "{flow:?}");
+    drop(flow);
+    assert_eq!(engine.expected_of("192.0.2.7").rate, None);
+    assert_eq!(metrics.encode(), before, "it is no transfer");
 }
 
 #[tokio::test]
@@ -107,7 +129,14 @@ async fn a_standard_flow_finds_the_connection_as_the_host_made_it() {
 
 /// A flow without a connection.
 fn anonymous() -> Begin {
-    Begin { direction: Direction::Upload, size: None, wire: None, whose: Whose::default(), forced: None }
+    Begin {
+        direction: Direction::Upload,
+        size: None,
+        wire: None,
+        whose: Whose::default(),
+        forced: None,
+        is_benchmark: false,
+    }
 }
 
 #[tokio::test(start_paused = true)]

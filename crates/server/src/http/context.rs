@@ -29,6 +29,7 @@ pub struct Context {
     agent: Option<String>,
     forced: Option<Arm>,
     is_direct: bool,
+    is_benchmark: bool,
     arm: Arm,
     watch: Stopwatch,
     proof: &'static str,
@@ -50,6 +51,7 @@ impl Context {
             agent: request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::to_owned),
             forced: None,
             is_direct: false,
+            is_benchmark: false,
             arm: Arm::Standard,
             wire: peer.wire,
             watch: Stopwatch::start(),
@@ -90,6 +92,12 @@ impl Context {
         self.is_direct = true;
     }
 
+    /// Notes a benchmark of the administrator's, which is like one of those and teaches nothing about anybody.
+    pub fn note_benchmark(&mut self, arm: Arm) {
+        self.note_direct(Some(arm));
+        self.is_benchmark = true;
+    }
+
     /// Whether it is one of those.
     #[must_use]
     pub fn is_direct(&self) -> bool {
@@ -113,7 +121,14 @@ impl Context {
             agent: self.agent.clone(),
             is_proxied: self.is_proxied,
         };
-        let begin = Begin { direction, size, wire: self.wire.clone(), whose, forced: self.forced };
+        let begin = Begin {
+            direction,
+            size,
+            wire: self.wire.clone(),
+            whose,
+            forced: self.forced,
+            is_benchmark: self.is_benchmark,
+        };
         let flow = engine.begin(begin).await;
         self.arm = flow.arm();
         flow

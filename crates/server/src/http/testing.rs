@@ -125,11 +125,19 @@ impl Rig {
         async move { assert_eq!(self.send(get(slot)).await.status, 404, "{slot} is visible") }
     }
 
-    /// `name` (with its labels) as `/metrics` shows it.
+    /// `name` as `/metrics` shows it; the sum over the labels that are not named.
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let text = self.app.metrics().encode();
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
+        let (family, labels) = name.trim_end_matches('}').split_once('{').unwrap_or((name, ""));
+        let value = |line: &str| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let (named, has) = series.split_once('{').unwrap_or((series, ""));
+            (named == family && labels.split(',').all(|label| has.contains(label)))
+                .then(|| value.parse::<f64>().unwrap())
+        };
+        let values: Vec<f64> = text.lines().filter_map(value).collect();
+        assert!(!values.is_empty(), "no {name} in\n{text}");
+        values.iter().sum()
     }
 }
 

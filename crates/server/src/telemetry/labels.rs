@@ -6,6 +6,7 @@ use hfs_core::admit::Refusal;
 use hfs_core::auth::Proof;
 use hfs_core::pace::{self, Arm};
 use hfs_core::profile::Quality;
+use hfs_core::tune::SizeClass;
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 
 /// Declares a label and the name of each of its values.
@@ -74,6 +75,28 @@ impl From<Arm> for ArmLabel {
         match arm {
             Arm::Standard => Self::Standard,
             Arm::Adaptive => Self::Adaptive,
+        }
+    }
+}
+
+label! {
+    /// How much a transfer moved.
+    SizeLabel {
+        /// Below 1 MiB.
+        Small = "small",
+        /// Below 16 MiB.
+        Medium = "medium",
+        /// From there on.
+        Large = "large",
+    }
+}
+
+impl From<SizeClass> for SizeLabel {
+    fn from(size: SizeClass) -> Self {
+        match size {
+            SizeClass::Small => Self::Small,
+            SizeClass::Medium => Self::Medium,
+            SizeClass::Large => Self::Large,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! on working. Counters get their `_total` from the encoder: registered without it, exposed with it. Every series is
 //! there from the first scrape. Answers of `/metrics` are [`Metrics::encode`] with [`CONTENT_TYPE`].
 
+mod by_arm;
 mod in_flight;
 mod register;
 #[cfg(test)]
@@ -24,11 +25,11 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use self::by_arm::ByArm;
 pub use self::in_flight::InFlight;
 use self::register::{add, family, histogram, pairs, register, unknown};
 use super::labels::{
-    ArmLabel, AuthOutcome, Direction, Method, ProofLabel, QualityLabel, ReloadOutcome, StatusClass, TransferOutcome,
-    UploadRefusal,
+    AuthOutcome, Direction, Method, ProofLabel, ReloadOutcome, StatusClass, TransferOutcome, UploadRefusal,
 };
 
 /// `Content-Type` of [`Metrics::encode`].
@@ -87,8 +88,7 @@ pub struct Metrics {
     pub connections_crowded: Counter,
     /// Answered requests.
     pub requests: Family<RequestLabels, Counter>,
-    /// Transfers by direction and outcome.
-    pub transfers: Family<TransferLabels, Counter>,
+    by_arm: ByArm,
     /// Uploads refused, by reason.
     pub upload_refusals: Family<RefusalLabels, Counter>,
     /// Proofs checked.
@@ -124,8 +124,6 @@ pub struct Metrics {
     pub adaptive_gains: Histogram,
     /// Changes of a connection's congestion control.
     pub congestion_switches: Counter,
-    /// Flows that moved enough to say how good their path was.
-    pub flows: Family<FlowLabels, Counter>,
     /// Body bytes that were moved inside the kernel.
     pub zero_copy_bytes: Family<DirectionLabels, Counter>,
     /// Sweeps of the store for what crashes left.
@@ -141,13 +139,6 @@ pub struct Metrics {
 pub struct RequestLabels {
     method: Method,
     status: StatusClass,
-}
-
-/// Labels of `hfs_transfers_total`.
-#[derive(Clone, Copy, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-pub struct TransferLabels {
-    direction: Direction,
-    outcome: TransferOutcome,
 }
 
 /// Labels of `hfs_upload_refusals_total`.
@@ -167,14 +158,6 @@ pub struct AuthLabels {
 #[derive(Clone, Copy, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub struct DirectionLabels {
     direction: Direction,
-}
-
-/// Labels of `hfs_flows_total`.
-#[derive(Clone, Copy, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
-pub struct FlowLabels {
-    direction: Direction,
-    arm: ArmLabel,
-    quality: QualityLabel,
 }
 
 /// Labels of `hfs_config_reloads_total`.
@@ -222,12 +205,7 @@ impl Metrics {
                 "Requests answered",
                 pairs(Method::ALL, StatusClass::ALL, |method, status| RequestLabels { method, status }),
             ),
-            transfers: family(
-                &mut r,
-                "hfs_transfers",
-                "Transfers ended",
-                pairs(Direction::ALL, TransferOutcome::ALL, |direction, outcome| TransferLabels { direction, outcome }),
-            ),
+            by_arm: ByArm::new(&mut r),
             upload_refusals: family(
                 &mut r,
                 "hfs_upload_refusals",
@@ -287,13 +265,6 @@ impl Metrics {
                 &GAINS,
             ),
             congestion_switches: add(&mut r, "hfs_congestion_switches", "Changes of a connection's congestion control"),
-            flows: {
-                let labels = Direction::ALL.iter().flat_map(|&direction| {
-                    pairs(ArmLabel::ALL, QualityLabel::ALL, |arm, quality| (arm, quality))
-                        .map(move |(arm, quality)| FlowLabels { direction, arm, quality })
-                });
-                family(&mut r, "hfs_flows", "Transfers of at least 64 KiB that ended", labels)
-            },
             zero_copy_bytes: family(
                 &mut r,
                 "hfs_zero_copy_bytes",
@@ -323,9 +294,8 @@ impl Metrics {
     }
 
     /// A flow that moved enough to judge its path has ended.
-    pub fn flow_ended(&self, direction: pace::Direction, arm: Arm, quality: Quality) {
-        let labels = FlowLabels { direction: direction.into(), arm: arm.into(), quality: quality.into() };
-        self.flows.get_or_create(&labels).inc();
+    pub fn flow_ended(&self, direction: pace::Direction, arm: Arm, quality: Quality, bytes: u64) {
+        self.by_arm.flow_ended(direction, arm, quality, bytes);
     }
 
     /// An upload whose body was begun has ended; `bytes` were received. The adaptive arm counts in both sets of names.
@@ -333,7 +303,7 @@ impl Metrics {
         if arm == Arm::Adaptive {
             finished(&self.adaptive_upload_duration, &self.adaptive_upload_errors, outcome, elapsed);
         }
-        self.transfers.get_or_create(&TransferLabels { direction: Direction::Upload, outcome }).inc();
+        self.by_arm.ended(Direction::Upload, arm, outcome, bytes, elapsed);
         self.received_bytes.inc_by(bytes);
         if outcome == TransferOutcome::Complete {
             self.uploads.inc();
@@ -349,7 +319,7 @@ impl Metrics {
         if arm == Arm::Adaptive {
             finished(&self.adaptive_download_duration, &self.adaptive_download_errors, outcome, elapsed);
         }
-        self.transfers.get_or_create(&TransferLabels { direction: Direction::Download, outcome }).inc();
+        self.by_arm.ended(Direction::Download, arm, outcome, bytes, elapsed);
         self.sent_bytes.inc_by(bytes);
         if outcome == TransferOutcome::Complete {
             self.downloads.inc();

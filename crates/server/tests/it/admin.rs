@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::rig::command::{clean, finish};
+use crate::rig::command::{clean, curl_text, finish};
 use crate::rig::http::{Connection, Response, exchange};
 use crate::rig::server::{Builder, TestServer};
+use crate::rig::tls::{self, Certificate};
 use crate::rig::{free_port, wait_until};
 
 const TOKEN: &str = "0b7d1c93e5f24a6880cf9e2d4b6a8c1e";
@@ -90,6 +91,41 @@ fn the_administrators_listener_has_its_pages_and_nothing_else() {
 }
 
 #[test]
+fn beyond_this_machine_the_administrators_listener_speaks_tls_only() {
+    let folder = tempfile::tempdir().expect("folder");
+    let certificate = Certificate::copy(folder.path());
+    let (port, loopback_port) = (free_port(), free_port());
+    let start = |listen: String| {
+        let (builder, _) = tls::builder(&certificate);
+        builder.set("admin.token", &format!("\"{TOKEN}\"")).set("admin.listen", &listen).start()
+    };
+    let ca = certificate.cert.display().to_string();
+    let authorization = format!("Authorization: Bearer {TOKEN}");
+
+    let _open = start(format!("\"0.0.0.0:{port}\""));
+    let url = format!("https://127.0.0.1:{port}");
+    for protocol in ["--http1.1", "--http2"] {
+        let status = |more: &[&str]| {
+            let results = format!("{url}/benchmark/results");
+            let options = ["--cacert", &ca, protocol, "-o", "/dev/null", "-w", "%{http_code}"];
+            curl_text(&[&options[..], more, &[&results]].concat())
+        };
+        assert_eq!((status(&["-H", &authorization]), status(&[])), ("200".to_owned(), "401".to_owned()), "{protocol}");
+    }
+    let upload = format!("{url}/benchmark/upload/original");
+    let report = curl_text(&["--cacert", &ca, "-H", &authorization, "--data-binary", "hello", &upload]);
+    assert_eq!(serde_json::from_str::<Value>(&report).expect("JSON")["bytes"], json!(5), "{report}");
+    let own = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let in_clear = exchange(own, "GET", "/health", &[], None);
+    assert!(in_clear.is_err(), "{in_clear:?}");
+
+    // What nobody can listen to needs no TLS.
+    let _local = start(format!("\"127.0.0.1:{loopback_port}\""));
+    let local = format!("http://127.0.0.1:{loopback_port}/benchmark/results");
+    assert_eq!(curl_text(&["-H", &authorization, "-o", "/dev/null", "-w", "%{http_code}", &local]), "200");
+}
+
+#[test]
 fn an_upload_is_measured_and_nothing_of_it_stays() {
     let server = with_token().start();
     let body = vec![7; 5_000_000];
@@ -110,8 +146,9 @@ fn an_upload_is_measured_and_nothing_of_it_stays() {
         assert_eq!(lane, if arm == "standard" { "stepwise" } else { "zero-copy" }, "{report}");
     }
     assert_nothing_stays(&server);
-    let metrics = server.request("GET", "/metrics", &[], None).text();
-    assert!(metrics.contains("\nuploads_total 0\n"), "a benchmark is no upload: {metrics}");
+    for name in ["uploads_total", "hfs_transfers_total", "hfs_flows_total", "hfs_zero_copy_bytes_total"] {
+        assert_eq!(server.metric(name), 0, "a benchmark is no upload: {name}");
+    }
 }
 
 #[test]
@@ -150,6 +187,9 @@ fn a_download_is_as_long_as_asked_and_its_report_follows() {
     assert_eq!((&results[2]["arm"], &results[2]["complete"]), (&json!("adaptive"), &json!(true)));
     assert!(results[2]["path"]["rtt_seconds"].as_f64().is_some_and(|rtt| rtt > 0.0), "{results}");
     assert_eq!(results[0]["plans"]["first"]["lane"], json!("zero-copy"), "sendfile, as the original");
+    for name in ["downloads_total", "hfs_transfers_total", "hfs_flows_total", "hfs_zero_copy_bytes_total"] {
+        assert_eq!(server.metric(name), 0, "a benchmark is no download: {name}");
+    }
     for size in ["0", "1GB1", "2GB", "-1", "much"] {
         let answer = ask(&server, "GET", &format!("/benchmark/download/original?size={size}"), None);
         assert_eq!((answer.status, &said(&answer)["error"]), (400, &json!("bad-size")), "{size}");

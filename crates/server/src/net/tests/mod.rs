@@ -199,7 +199,7 @@ impl State {
 
     async fn flow(&self, direction: Direction, size: Option<u64>, request: &Request<Incoming>) -> Flow {
         let wire = request.extensions().get::<Peer>().and_then(|peer| peer.wire.clone());
-        let begin = Begin { direction, size, wire, whose: Whose::default(), forced: None };
+        let begin = Begin { direction, size, wire, whose: Whose::default(), forced: None, is_benchmark: false };
         self.engine.begin(begin).await
     }
 

@@ -28,6 +28,9 @@ fn the_names_stay_as_operators_know_them() {
     hfs_connections_crowded Connections closed at once: their client holds its share.
     hfs_requests Requests answered.
     hfs_transfers Transfers ended.
+    hfs_transfer_duration_seconds Duration of complete transfers by arm and size.
+    hfs_transfer_bytes Body bytes of complete transfers.
+    hfs_flows Transfers of at least 64 KiB that ended.
     hfs_upload_refusals Uploads refused.
     hfs_auth Proofs checked.
     hfs_received_bytes Body bytes received.
@@ -45,7 +48,6 @@ fn the_names_stay_as_operators_know_them() {
     adaptive_buffer_optimizations Changes of a transfer's step or write size, and of what transfers begin with.
     adaptive_performance_gains Rate of an adaptive transfer over that of the standard path's of the same direction, quality and size.
     hfs_congestion_switches Changes of a connection's congestion control.
-    hfs_flows Transfers of at least 64 KiB that ended.
     hfs_zero_copy_bytes Body bytes moved inside the kernel.
     hfs_sweep_runs Sweeps for what crashes left.
     hfs_sweep_temporaries_removed Temporaries without an owner removed.
@@ -77,19 +79,46 @@ fn no_series_appears_later() {
         parse(text).into_values().flat_map(|family| family.samples).map(|sample| sample.series).collect()
     };
     let before = series(&metrics.encode());
+    let sorts = [Arm::Standard, Arm::Adaptive].map(|arm| [0, 1 << 20, 1 << 30].map(|bytes| (arm, bytes)));
     for &outcome in TransferOutcome::ALL {
-        metrics.upload_finished(Arm::Adaptive, outcome, 1 << 20, Duration::from_secs(1));
-        metrics.download_finished(Arm::Adaptive, outcome, 1 << 20, Duration::from_secs(1));
+        for (arm, bytes) in sorts.into_iter().flatten() {
+            metrics.upload_finished(arm, outcome, bytes, Duration::from_secs(1));
+            metrics.download_finished(arm, outcome, bytes, Duration::from_secs(1));
+        }
     }
     UploadRefusal::ALL.iter().for_each(|&reason| metrics.upload_refused(reason));
     metrics.proof_checked(Some(Proof::FileShare), AuthOutcome::Accepted);
     metrics.request_answered(Method::from("BREW"), StatusClass::from(405));
     for quality in Quality::ALL {
-        metrics.flow_ended(pace::Direction::Download, Arm::Adaptive, quality);
+        metrics.flow_ended(pace::Direction::Download, Arm::Adaptive, quality, 64 << 10);
     }
     metrics.config_reloaded(ReloadOutcome::Refused);
     metrics.set_store_free(ByteSize::gib(20_000));
     assert_eq!(series(&metrics.encode()), before);
+    assert!(before.len() < 1000, "{} series", before.len());
+}
+
+#[test]
+fn the_arms_can_be_compared_by_size() {
+    let metrics = Metrics::new();
+    metrics.upload_finished(Arm::Standard, TransferOutcome::Complete, 2 << 20, Duration::from_secs(5));
+    metrics.upload_finished(Arm::Adaptive, TransferOutcome::Complete, 3 << 20, Duration::from_secs(1));
+    metrics.download_finished(Arm::Adaptive, TransferOutcome::Complete, 1000, Duration::from_millis(5));
+    metrics.download_finished(Arm::Adaptive, TransferOutcome::Aborted, 1 << 30, Duration::from_secs(9));
+    let text = metrics.encode();
+    for line in [
+        "hfs_transfers_total{direction=\"download\",outcome=\"aborted\",arm=\"adaptive\",size=\"large\"} 1",
+        "hfs_transfer_duration_seconds_sum{direction=\"upload\",arm=\"standard\",size=\"medium\"} 5.0",
+        "hfs_transfer_duration_seconds_sum{direction=\"upload\",arm=\"adaptive\",size=\"medium\"} 1.0",
+        "hfs_transfer_duration_seconds_count{direction=\"download\",arm=\"adaptive\",size=\"small\"} 1",
+        "hfs_transfer_duration_seconds_count{direction=\"download\",arm=\"adaptive\",size=\"large\"} 0",
+        "hfs_transfer_bytes_total{direction=\"upload\",arm=\"standard\",size=\"medium\"} 2097152",
+        "hfs_transfer_bytes_total{direction=\"upload\",arm=\"adaptive\",size=\"medium\"} 3145728",
+        "hfs_transfer_bytes_total{direction=\"download\",arm=\"adaptive\",size=\"large\"} 0",
+    ] {
+        assert!(text.contains(&format!("\n{line}\n")), "{line}\n{text}");
+    }
+    parse(&text);
 }
 
 #[test]
@@ -108,7 +137,7 @@ fn a_stored_upload_counts_once_and_falls_into_its_buckets() {
         "upload_size_bytes_bucket{le=\"1073741824.0\"} 0",
         "upload_size_bytes_bucket{le=\"4294967296.0\"} 1",
         "hfs_received_bytes_total 3221226472",
-        "hfs_transfers_total{direction=\"upload\",outcome=\"aborted\"} 1",
+        "hfs_transfers_total{direction=\"upload\",outcome=\"aborted\",arm=\"standard\",size=\"small\"} 1",
         "hfs_upload_refusals_total{reason=\"too-large\"} 1",
     ] {
         assert!(text.contains(&format!("\n{line}\n")), "{line}\n{text}");
@@ -190,7 +219,17 @@ fn parse_sample(line: &str) -> Sample {
     Sample { series: series.to_owned(), name: name.to_owned(), labels: labels.collect(), value }
 }
 
+/// One set of buckets for each set of other labels.
 fn check_histogram(name: &str, samples: &[Sample]) {
+    let mut sets: BTreeMap<BTreeMap<&str, &str>, Vec<&Sample>> = BTreeMap::new();
+    for sample in samples {
+        let labels = sample.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        sets.entry(labels.filter(|(key, _)| *key != "le").collect()).or_default().push(sample);
+    }
+    sets.values().for_each(|set| check_buckets(name, set));
+}
+
+fn check_buckets(name: &str, samples: &[&Sample]) {
     let buckets: Vec<_> = samples.iter().filter(|sample| sample.name.ends_with("_bucket")).collect();
     let bounds: Vec<f64> = buckets.iter().map(|bucket| bucket.labels["le"].parse().unwrap()).collect();
     assert!(bounds.is_sorted_by(|a, b| a < b) && bounds.last() == Some(&f64::INFINITY), "{name}: {bounds:?}");

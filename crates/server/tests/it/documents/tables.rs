@@ -80,9 +80,11 @@ fn metrics_table(text: &str) -> String {
             "info" => "_info",
             _ => "",
         };
+        // A histogram has no series of its own name, and its buckets have a label more.
+        let series = if kind == "histogram" { "_count" } else { suffix };
         let labels: BTreeSet<String> = text
             .lines()
-            .filter_map(|line| line.strip_prefix(&format!("{name}{suffix}{{"))?.split_once('}'))
+            .filter_map(|line| line.strip_prefix(&format!("{name}{series}{{"))?.split_once('}'))
             .flat_map(|(labels, _)| labels.split(',').filter_map(|label| label.split_once('=')))
             .map(|(label, _)| format!("`{label}`"))
             .collect();

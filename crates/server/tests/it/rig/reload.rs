@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use super::server::TestServer;
+use super::server::{STANDARD_ARM, TestServer};
 use super::wait_until;
 
 impl TestServer {
@@ -15,12 +15,24 @@ impl TestServer {
         fs::write(self.config(), text.replace(old, new)).expect("configuration");
     }
 
-    /// Value of a metric, spelt with its labels; 0 as long as it has none.
+    /// Value of a metric, the sum over the labels that are not named; 0 as long as it has none.
     #[track_caller]
-    pub(crate) fn metric(&self, series: &str) -> u64 {
+    pub(crate) fn metric(&self, name: &str) -> u64 {
         let text = self.request("GET", "/metrics", &[], None).text();
-        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        value.map_or(0, |value| value.parse().expect("a whole number"))
+        let (family, labels) = name.trim_end_matches('}').split_once('{').unwrap_or((name, ""));
+        let value = |line: &str| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let (named, has) = series.split_once('{').unwrap_or((series, ""));
+            let is_meant = named == family && labels.split(',').all(|label| has.contains(label));
+            is_meant.then(|| value.parse::<u64>().expect("a whole number"))
+        };
+        text.lines().filter_map(value).sum()
+    }
+
+    /// Transfers that ended in this arm.
+    #[track_caller]
+    pub(crate) fn transfers(&self, arm: &str) -> u64 {
+        self.metric(&format!("hfs_transfers_total{{arm=\"{arm}\"}}"))
     }
 
     /// SIGHUP, and waits until the new configuration is `applied` or `refused`.
@@ -31,4 +43,16 @@ impl TestServer {
         self.reload();
         wait_until(&format!("configuration {outcome}"), Duration::from_secs(10), || self.metric(&series) > before);
     }
+}
+
+/// What `cargo xtask test` runs again in the standard arm would show nothing if it took the other one.
+#[test]
+fn a_server_takes_the_arm_of_the_run() {
+    let server = TestServer::start();
+    assert_eq!(server.put("a/1.bin", b"hello").status, 201);
+    assert_eq!(server.get("a/1.bin").body, b"hello");
+    let is_standard = std::env::var_os(STANDARD_ARM).is_some();
+    let [used, unused] = if is_standard { ["standard", "adaptive"] } else { ["adaptive", "standard"] };
+    wait_until("both transfers' ends", Duration::from_secs(20), || server.transfers(used) == 2);
+    assert_eq!(server.transfers(unused), 0);
 }
