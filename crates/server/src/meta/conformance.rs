@@ -110,7 +110,7 @@ pub(crate) async fn a_recorded_blob_is_found_by_slot_and_by_id(store: &dyn MetaS
 }
 
 pub(crate) async fn every_field_comes_back_as_it_was_recorded(store: &dyn MetaStore) {
-    let proofs = [Proof::V1, Proof::V2, Proof::Token, Proof::V3, Proof::FileShare, Proof::Jwt];
+    let proofs = [Proof::V1, Proof::V2, Proof::Token, Proof::V3, Proof::FileShare, Proof::Jwt, Proof::XSignature];
     let mut records: Vec<Record> =
         (1..).zip(proofs).map(|(n, proof)| Record { proof: Some(proof), ..sample(proof.as_str(), n) }).collect();
     records.push(Record {

@@ -1,6 +1,6 @@
 //! [`Row`]: what an upload writes once its bytes are durable.
 
-use hfs_core::auth::{Grant, Proof};
+use hfs_core::auth::Grant;
 use hfs_core::{BlobId, Timestamp, media};
 use tracing::warn;
 
@@ -26,8 +26,7 @@ impl Row {
             stored_at: now,
             expires: grant.expires(),
             integrity: published.digest.map_or(Integrity::Written, Integrity::Digested),
-            // Rows have no name for these: one would keep an older server from reading them.
-            proof: Some(grant.proof()).filter(|proof| !matches!(proof, Proof::XSignature | Proof::Admin)),
+            proof: Some(grant.proof()),
         };
         Self { record, lost: None }
     }

@@ -13,7 +13,9 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, named_params};
 use crate::meta::{Entry, Farewell, Integrity, Record, Recorded, Tombstone};
 use crate::storage::Place;
 
-const PROOFS: [Proof; 6] = [Proof::V1, Proof::V2, Proof::Token, Proof::V3, Proof::FileShare, Proof::Jwt];
+/// All that a row may be written with: nothing of the administrator's is kept.
+const PROOFS: [Proof; 7] =
+    [Proof::V1, Proof::V2, Proof::Token, Proof::V3, Proof::FileShare, Proof::Jwt, Proof::XSignature];
 
 macro_rules! select_blob {
     ($rest:literal) => {

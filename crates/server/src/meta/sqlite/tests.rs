@@ -264,8 +264,8 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     raw(&folder).pragma_update(None, "user_version", 99).unwrap();
     let before = fs::read(database(&folder)).unwrap();
     let error = SqliteMeta::open(&database(&folder)).unwrap_err();
-    assert!(matches!(error, OpenError::Newer { found: 99, known: 3, .. }), "{error:?}");
-    assert!(error.to_string().ends_with("has schema version 99, this server knows up to 3: run the newer server"));
+    assert!(matches!(error, OpenError::Newer { found: 99, known: 4, .. }), "{error:?}");
+    assert!(error.to_string().ends_with("has schema version 99, this server knows up to 4: run the newer server"));
     assert_eq!(fs::read(database(&folder)).unwrap(), before);
 }
 

@@ -1,0 +1,2 @@
+-- blob.proof may be 'x-signature'. Nothing changes but the version: an older server refuses a row with a proof that it
+-- does not know, so it must not open such a database at all.
