@@ -86,6 +86,13 @@ fn admin(r: &mut Resolver<'_, '_>, config: &Config) {
         r.notes.warning(&at, "there is no administrator: `token_file` is missing").help =
             Some("make a token with `openssl rand -hex 32`".to_owned());
     }
+    if admin.token.is_some() && config.net.tls.is_none() && config.net.listen.iter().any(|listen| !is_local(listen)) {
+        let given = ["admin.token", "admin.token_file"].into_iter().find(|key| r.said.get(key).is_some());
+        let at = r.place(given.unwrap_or("admin.token"));
+        let message = "the main listener takes the administrator's token too, and it would cross the network in clear";
+        let help = "set `[tls]`, or listen on loopback behind a proxy that speaks TLS";
+        r.notes.warning(&at, message).help = Some(help.to_owned());
+    }
     let Some(own) = admin.listen else { return };
     let at = r.place("admin.listen");
     let is_main = |listen: &ListenAddress| matches!(listen, ListenAddress::Tcp(main) if overlaps(*main, own));

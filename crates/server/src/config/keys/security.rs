@@ -113,7 +113,7 @@ pub(super) const KEYS: &[Key] = &[
         "admin.token",
         Secret,
         "",
-        "The administrator's token, sent as `Authorization: Bearer`. At least 16 bytes; make one with `openssl rand -hex 32`.",
+        "The administrator's token, sent as `Authorization: Bearer`. At least 16 bytes; make one with `openssl rand -hex 32`. `check` warns where it would cross a network in clear.",
     )
     .older(&["admin.auth.token"]),
     Key::active(

@@ -78,3 +78,23 @@ fn a_link_that_no_client_has_is_named() {
     let known = good("[network_interfaces]\nlte = { buffer_size = \"1MB\" }\n").unwrap();
     assert_eq!(known.findings, []);
 }
+
+#[test]
+fn an_administrators_token_in_clear_is_pointed_out() {
+    let said = |text: &str| said(&good(text).unwrap_or_else(|report| panic!("{report}")));
+    let token = "[admin]\ntoken = \"0b7d1c93e5f24a6880cf9e2d4b6a8c1e\"";
+    let warning = "would cross the network in clear";
+    for listen in ["server.listen_address = \"8080\"", "server.listen_address = [\"127.0.0.1:8080\", \"192.0.2.1:80\"]"]
+    {
+        let told = said(&format!("{listen}\n{token}"));
+        assert!(told.contains(warning) && told.contains("set `[tls]`"), "{told}");
+        assert!(!said(listen).contains(warning), "without a token: {listen}");
+        assert!(!said(&format!("{listen}\n{token}\nenabled = false")).contains(warning), "{listen}");
+        assert!(!said(&format!("{listen}\n{token}\n[tls]\ncert = \"c\"\nkey = \"k\"")).contains(warning), "{listen}");
+    }
+    for listen in ["server.listen_address = \"127.0.0.1:8080\"", "server.listen_address = \"unix:/run/h.sock\""] {
+        assert!(!said(&format!("{listen}\n{token}")).contains(warning), "{listen}");
+    }
+    let own = said(&format!("server.listen_address = \"127.0.0.1:8080\"\n{token}\nlisten = \"192.0.2.1:8090\""));
+    assert!(own.contains(warning), "{own}");
+}
