@@ -2,61 +2,20 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::rig::command::{curl, curl_text};
 use crate::rig::http::{Connection, Response};
+use crate::rig::post::{END, JWT_SECRET, content_type, file, form, head, post, said, taking_tokens, target_of, token};
 use crate::rig::server::{Builder, SECRET, TestServer};
 use crate::rig::sign::{self, in_seconds};
 use crate::rig::wait_until;
 
-const JWT_SECRET: &str = "f3c0a9d17b5e42688e0d3c7a91b24f56";
-const BOUNDARY: &str = "form-boundary";
-
 fn with_tokens() -> Builder {
-    TestServer::builder().set("security.enablejwt", "true").set("security.jwtsecret", &format!("\"{JWT_SECRET}\""))
-}
-
-/// `Bearer ...` of a user, as the one who runs the original's clients makes it.
-fn token(sub: &str) -> String {
-    sign::file_share(JWT_SECRET, &json!({ "sub": sub, "exp": in_seconds(300) }))
-}
-
-/// A form with one part of this head.
-fn form(disposition: &str, bytes: &[u8]) -> Vec<u8> {
-    let head = format!("--{BOUNDARY}\r\nContent-Disposition: form-data; {disposition}\r\n\r\n");
-    [head.as_bytes(), bytes, format!("\r\n--{BOUNDARY}--\r\n").as_bytes()].concat()
-}
-
-fn file(name: &str, bytes: &[u8]) -> Vec<u8> {
-    form(&format!("name=\"file\"; filename=\"{name}\""), bytes)
-}
-
-fn content_type() -> String {
-    format!("multipart/form-data; boundary={BOUNDARY}")
-}
-
-#[track_caller]
-fn post(server: &TestServer, target: &str, authorization: &str, body: &[u8]) -> Response {
-    let headers = [("Authorization", authorization), ("Content-Type", &content_type())];
-    server.request("POST", target, &headers, Some(body))
-}
-
-#[track_caller]
-fn said(answer: &Response) -> Value {
-    assert_eq!(answer.header("content-type"), Some("application/json"), "{}", answer.text());
-    serde_json::from_slice(&answer.body).expect("JSON")
-}
-
-/// Below the server's address: what the answer's URL is to a request.
-#[track_caller]
-fn target_of(server: &TestServer, answer: &Response) -> String {
-    let said = said(answer);
-    let url = said["url"].as_str().expect("a URL");
-    let origin = format!("http://{}", server.address());
-    url.strip_prefix(&origin).unwrap_or_else(|| panic!("{url} is not below {origin}")).to_owned()
+    taking_tokens(TestServer::builder())
 }
 
 #[test]
@@ -160,6 +119,12 @@ fn a_constant_signature_needs_its_key_of_the_configuration_and_is_told_of() {
     let metrics = server.request("GET", "/metrics", &[], None).text();
     assert!(metrics.contains("hfs_auth_total{proof=\"x-signature\",outcome=\"accepted\"} 1"), "{metrics}");
     assert!(!server.log().contains(&signature));
+    let rows = Command::new("sqlite3")
+        .arg(server.storage().join(".hfs/meta.sqlite"))
+        .arg("SELECT proof, count(*) FROM blob GROUP BY proof")
+        .output()
+        .expect("sqlite3");
+    assert_eq!(String::from_utf8_lossy(&rows.stdout), "x-signature|1\n", "{rows:?}");
     server.assert_whole();
 }
 
@@ -223,15 +188,15 @@ fn hostile_names_stay_below_their_slot() {
 fn what_is_no_form_with_one_file_is_refused_and_leaves_nothing() {
     let server = with_tokens().set("server.max_upload_size", "\"1MB\"").start();
     let two = [&form("name=\"file\"; filename=\"a\"", b"1")[..], &file("b", b"2")].concat();
-    let two = String::from_utf8(two).expect("text").replacen(&format!("--{BOUNDARY}--\r\n"), "", 1).into_bytes();
-    let unfinished =
-        format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nhalf");
+    let two = String::from_utf8(two).expect("text").replacen(END, "", 1).into_bytes();
+    let mut unfinished = file("a", b"half");
+    unfinished.truncate(unfinished.len() - "\r\n".len() - END.len());
     for (name, body, status, code) in [
         ("two files", two, 400, "bad-form"),
         ("no file", form("name=\"other\"", b"x"), 400, "bad-form"),
         ("no name", form("name=\"file\"", b"x"), 400, "bad-form"),
         ("nothing", Vec::new(), 400, "bad-form"),
-        ("no end", unfinished.into_bytes(), 400, "bad-form"),
+        ("no end", unfinished, 400, "bad-form"),
         ("too large by a byte", file("a", &vec![0; (1 << 20) + 1]), 413, "too-large"),
         ("far too large", file("a", &vec![0; 3 << 20]), 413, "too-large"),
     ] {
@@ -257,12 +222,7 @@ fn a_form_that_breaks_off_leaves_nothing() {
     let server = with_tokens().start();
     let mut connection = Connection::open(server.address()).expect("connection");
     let body = file("a.txt", &vec![7; 300_000]);
-    let head = format!(
-        "POST /upload HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n",
-        token("a@b"),
-        content_type(),
-        body.len()
-    );
+    let head = head(&token("a@b"), body.len());
     connection.send(head.as_bytes()).and_then(|()| connection.send(&body[..200_000])).expect("sent");
     wait_until("a temporary", Duration::from_secs(10), || temporaries(&server) == 1);
     connection.reset();
@@ -311,7 +271,8 @@ fn each_route_takes_its_arm() {
         (&[][..], ["standard", "adaptive", "adaptive", "standard", "adaptive"]),
         (&["fully_adaptive"], ["adaptive"; 5]),
     ] {
-        let builder = settings.iter().fold(with_tokens(), |all, key| all.set(&format!("performance.{key}"), "true"));
+        let adaptive = with_tokens().set("performance.adaptive_buffers", "true");
+        let builder = settings.iter().fold(adaptive, |all, key| all.set(&format!("performance.{key}"), "true"));
         assert_eq!(arms(&builder.start()), expected, "{settings:?}");
     }
     let off = with_tokens().set("performance.adaptive_buffers", "false").start();
@@ -343,7 +304,8 @@ fn arms(server: &TestServer) -> [String; 5] {
 
 #[test]
 fn a_test_splits_uploads_evenly_and_each_client_for_good() {
-    let server = with_tokens().set("performance.testing_mode", "true").start();
+    let adaptive = with_tokens().set("performance.adaptive_buffers", "true");
+    let server = adaptive.set("performance.testing_mode", "true").start();
     let users: Vec<String> = (0..40).map(|n| format!("user{n}@example.org")).collect();
     for user in users.iter().chain(&users) {
         assert_eq!(post(&server, "/upload/auto", &token(user), &file("a.txt", b"hello")).status, 200);

@@ -24,6 +24,7 @@ mod logs;
 mod malformed;
 mod manager;
 mod nginx;
+mod posts;
 mod powercut;
 mod profiles;
 mod prosody;

@@ -10,6 +10,7 @@ pub(crate) mod health;
 pub(crate) mod http;
 pub(crate) mod load;
 pub(crate) mod place;
+pub(crate) mod post;
 pub(crate) mod process;
 mod reload;
 pub(crate) mod server;
