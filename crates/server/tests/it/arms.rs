@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -11,7 +10,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use crate::rig::http::{Connection, Response};
 use crate::rig::load::{Upload, Writers, broken_promises};
-use crate::rig::server::{SECRET, STANDARD_ARM, TestServer};
+use crate::rig::server::{SECRET, TestServer};
 use crate::rig::unfinished::Unfinished;
 use crate::rig::{sign, soak_or, wait_until};
 
@@ -141,19 +140,6 @@ impl<'a> Side<'a> {
     }
 }
 
-/// By themselves these tests run in the adaptive arm, which is the default.
-#[test]
-fn what_is_tested_of_http_holds_in_the_standard_arm_too() {
-    let tests = ["statuses::", "malformed::", "repeats::", "dialects::", "http2::"];
-    let mut again = Command::new(std::env::current_exe().expect("this program"));
-    let output = again.args(tests).env(STANDARD_ARM, "1").output().expect("it runs again");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}");
-    for module in tests {
-        assert!(said.contains(&format!("test {module}")), "nothing of {module} ran: {said}");
-    }
-}
-
 #[test]
 fn both_arms_answer_alike_to_whatever_is_asked() {
     let start = |key: &str, value: &str| TestServer::builder().set(key, value).start();
@@ -176,18 +162,10 @@ fn both_arms_answer_alike_to_whatever_is_asked() {
     });
     outcome.unwrap_or_else(|failure| panic!("{failure}"));
     for (server, [used, unused]) in servers.iter().zip([["standard", "adaptive"], ["adaptive", "standard"]]) {
-        assert!(flows(server, used) > 20, "hardly anything took the {used} arm");
-        assert_eq!(flows(server, unused), 0, "the {unused} arm was taken");
+        assert!(server.transfers(used) > 20, "hardly anything took the {used} arm");
+        assert_eq!(server.transfers(unused), 0, "the {unused} arm was taken");
         server.assert_whole();
     }
-}
-
-/// Transfers that ended in this arm.
-fn flows(server: &TestServer, arm: &str) -> u64 {
-    let text = server.request("GET", "/metrics", &[], None).text();
-    let label = format!("arm=\"{arm}\"");
-    let lines = text.lines().filter(|line| line.starts_with("hfs_flows_total{") && line.contains(&label));
-    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
 #[test]
@@ -215,7 +193,7 @@ fn switching_the_arms_while_transfers_run_disturbs_none() {
     let ledger = writers.stop();
     assert_eq!(ledger.odd, Vec::<String>::new());
     assert_eq!(broken_promises(server.address(), &ledger), Vec::<String>::new());
-    assert!(flows(&server, "standard") > 0 && flows(&server, "adaptive") > 0, "only one arm was taken");
+    assert!(server.transfers("standard") > 0 && server.transfers("adaptive") > 0, "only one arm was taken");
     server.terminate();
     server.assert_whole();
 }
