@@ -34,7 +34,7 @@ impl Asked {
         // More links at a time than cores starve the emulators of each other.
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let (mut rounds, mut jobs, mut span) = (None, cores, Duration::from_secs(30));
-        let (mut only, mut peers, mut out) = (Vec::new(), Vec::new(), None);
+        let (mut only, mut peers, mut out, mut part) = (Vec::new(), Vec::new(), None, 1);
         let mut words = words.iter();
         while let Some(flag) = words.next() {
             if flag == "--links" {
@@ -49,19 +49,21 @@ impl Asked {
                 "--jobs" => jobs = number()? as usize,
                 "--only" => only = list(value),
                 "--peers" => peers = list(value),
+                "--part" => part = number()?.into(),
                 "--out" => out = Some(PathBuf::from(value)),
                 _ => bail!("unknown option {flag}\n\n{}", help()),
             }
         }
-        ensure!(rounds != Some(0) && jobs > 0 && !span.is_zero(), "at least one round, one job and one second");
+        let is_something = rounds != Some(0) && jobs > 0 && !span.is_zero() && part > 0;
+        ensure!(is_something, "at least one round, one job and one second, and no part of nothing");
         // The published report is one of everything.
-        let is_whole = only.is_empty() && peers.is_empty();
+        let is_whole = only.is_empty() && peers.is_empty() && part == 1;
         let name = if is_links { "docs/benchmarks/links" } else { "docs/benchmarks/servers" };
         let out = out.or_else(|| is_whole.then(|| name.into()));
         let bench = if is_links {
             Bench::Links(links::Asked { rounds: rounds.unwrap_or(3), span, jobs, only })
         } else {
-            Bench::Servers(load::Asked { rounds: rounds.unwrap_or(5), only, peers })
+            Bench::Servers(load::Asked { rounds: rounds.unwrap_or(5), only, peers, part })
         };
         Ok(Self { bench, out })
     }
@@ -70,6 +72,7 @@ impl Asked {
 fn help() -> String {
     format!(
         "cargo xtask bench [--rounds 5] [--only {}] [--peers {NAMES}] [--out FILE]\n\
+         \x20   [--part 1]: divides every load, to try the bench\n\
          cargo xtask bench --links [--rounds 3] [--seconds 30] [--jobs CORES] [--only {}] [--out FILE]\n\
          A run that leaves nothing out is written to docs/benchmarks.",
         Load::ids(),

@@ -137,6 +137,8 @@ pub(crate) struct Asked {
     pub(crate) only: Vec<String>,
     /// Servers.
     pub(crate) peers: Vec<String>,
+    /// Every load is divided by this: to see that the bench works, not what the servers can do.
+    pub(crate) part: u64,
 }
 
 /// Measures what is asked for. `folder` is on a real disk.
@@ -151,11 +153,13 @@ pub(crate) fn measure(asked: &Asked, binary: &Path, folder: &Path, command: Stri
         println!("{} ...", load.name);
         let names: Vec<&str> = load.servers(&asked.peers);
         let row = match load.kind {
-            Kind::Slow | Kind::Idle => load.hold(&names, asked.rounds, binary, folder)?,
+            Kind::Slow | Kind::Idle => load.hold(&names, asked, binary, folder)?,
             Kind::Get | Kind::Put => {
                 for name in &names {
                     if !running.contains_key(*name) {
-                        running.insert((*name).to_owned(), Peer::start(name, binary, folder)?);
+                        let mut peer = Peer::start(name, binary, folder)?;
+                        peer.part *= asked.part;
+                        running.insert((*name).to_owned(), peer);
                     }
                 }
                 let peers: Vec<&Peer> = names.iter().map(|name| &running[*name]).collect();
@@ -206,16 +210,17 @@ impl Load {
     }
 
     /// The same for memory: with servers that have done nothing else.
-    fn hold(&self, names: &[&str], rounds: usize, binary: &Path, folder: &Path) -> Result<Row> {
+    fn hold(&self, names: &[&str], asked: &Asked, binary: &Path, folder: &Path) -> Result<Row> {
+        let connections = (self.connections / asked.part).max(1);
         let mut row = Row::new(self, names.iter().map(|name| (*name).to_owned()).collect());
-        for round in 0..rounds {
+        for round in 0..asked.rounds {
             for (index, name) in names.iter().enumerate() {
                 let folder = folder.join(format!("{}-{name}-{round}", self.id));
                 fs::create_dir(&folder)?;
                 let peer = Peer::start(name, binary, &folder)?;
                 let each = match self.kind {
-                    Kind::Slow => memory::of_slow_uploads(&peer, self.connections, self.size)?,
-                    _ => memory::of_idle_connections(&peer, self.connections)?,
+                    Kind::Slow => memory::of_slow_uploads(&peer, connections, self.size)?,
+                    _ => memory::of_idle_connections(&peer, connections)?,
                 };
                 row.push(index, Measured { memory: each, ..Measured::default() });
             }
@@ -229,7 +234,8 @@ impl Load {
             self.provide(peer)?;
         }
         if self.kind == Kind::Put {
-            warm_memory(&peer.files, self.size * self.requests)?;
+            let (size, requests) = self.share(peer);
+            warm_memory(&peer.files, size * requests)?;
         }
         let (cpu, begin) = (peer.cpu()?, Instant::now());
         let tail = self.transfer(peer, round).with_context(|| format!("{} at {}", self.name, peer.name))?;
@@ -250,12 +256,14 @@ impl Load {
 
     /// GiB or requests of one round at this server.
     fn amount(&self, peer: &Peer) -> f64 {
-        self.requests as f64 / peer.part as f64
+        let (size, requests) = self.share(peer);
+        if self.size == GIB { (size * requests) as f64 / GIB as f64 } else { requests as f64 }
     }
 
     /// Size and number of its requests: a slow server gets smaller large files or fewer small ones.
     fn share(&self, peer: &Peer) -> (u64, u64) {
-        if self.size == GIB { (self.size / peer.part, self.requests) } else { (self.size, self.requests / peer.part) }
+        let part = |whole: u64| (whole / peer.part).max(1);
+        if self.size == GIB { (part(self.size), self.requests) } else { (self.size, part(self.requests)) }
     }
 
     /// Puts there what downloads fetch.

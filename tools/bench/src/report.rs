@@ -124,12 +124,12 @@ impl fmt::Display for Row {
         let (unit, scale) = self.unit;
         for (server, rounds) in &self.servers {
             let median = |what: What| median(rounds.iter().map(|round| what.of(round)));
-            let memory = median(What::Memory);
-            if memory > 0.0 {
-                writeln!(f, "| {} | {server} | {memory:.1} KiB each | | |", self.name)?;
+            let (cpu, rate, tail) = (median(What::Cpu) * scale, median(What::Throughput), median(What::Tail));
+            // Memory is looked at while nothing moves.
+            if rate.is_infinite() {
+                writeln!(f, "| {} | {server} | {:.1} KiB each | | |", self.name, median(What::Memory))?;
                 continue;
             }
-            let (cpu, rate, tail) = (median(What::Cpu) * scale, median(What::Throughput), median(What::Tail));
             let per = if scale > 1.0 { "requests" } else { "GiB" };
             let tail = if tail > 0.0 { format!("{:.1} %", 100.0 * tail) } else { String::new() };
             let digits = if scale > 1.0 { 1 } else { 3 };
