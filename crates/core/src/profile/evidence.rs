@@ -23,8 +23,10 @@ pub struct Evidence {
 const SETTLED: u32 = 8;
 /// Data segments of ours before that.
 pub(super) const TELLING_SEGMENTS: u64 = 8;
-/// Loss above this share while no queue stood, or disorder above it with the round trip near its shortest.
+/// Loss above this share while no queue stood, or with the round trip near its shortest.
 const LOSSY: f64 = 0.005;
+/// Segments of the client before a share of them means something.
+const ENOUGH_SEGMENTS: u64 = 50;
 /// A queue below the first is the jitter of a short path, one above the second is one on any; one below the third bothers
 /// nobody.
 const LEAST_QUEUE: Duration = Duration::from_millis(5);
@@ -47,15 +49,12 @@ impl Evidence {
         let has_sent = last.segments_out.is_none_or(|segments| segments >= TELLING_SEGMENTS);
         let is_queued = is_over(last.rtt) || last.receive_rtt.is_some_and(|rtt| !has_sent && is_over(rtt));
         let lost = seen.unqueued_loss.unwrap_or(0.0);
-        let disordered = last
-            .out_of_order
-            .zip(last.segments_in)
-            .is_some_and(|(holes, segments)| segments >= 50 && f64::from(holes) / segments as f64 > LOSSY);
+        let lost_on_the_way = received_loss(seen).unwrap_or(0.0);
         // What we send tells of the way there, what the client sends of its own interface.
         let mss = last.mss.max(last.receive_mss);
         Self {
             multipath: last.subflows > 1,
-            lossy: lost > LOSSY || !is_queued && disordered,
+            lossy: lost > LOSSY || !is_queued && lost_on_the_way > LOSSY,
             bloated: is_bloated(last.rtt) || last.receive_rtt.is_some_and(is_bloated),
             jittery: has_sent && seen.samples >= SETTLED && last.rtt_var.as_secs_f64() > 0.25 * last.rtt.as_secs_f64(),
             tunnelled: (500..1428).contains(&mss) && !PLAIN_MSS.contains(&mss),
@@ -73,4 +72,14 @@ impl Evidence {
         ];
         all.into_iter().filter(|(shown, _)| *shown).map(|(_, name)| name)
     }
+}
+
+/// Share of the client's segments that were lost, as far as their receiver can tell: all that arrives until a hole is
+/// filled is out of order, which is what a round trip carries.
+fn received_loss(seen: &Snapshot) -> Option<f64> {
+    let last = seen.last?;
+    let (out_of_order, segments) = last.out_of_order.zip(last.segments_in)?;
+    let rtt = last.receive_rtt.or(seen.min_rtt)?.as_secs_f64();
+    let round_trip = seen.rate? as f64 * rtt / f64::from(last.receive_mss.max(1));
+    (segments >= ENOUGH_SEGMENTS).then(|| f64::from(out_of_order) / round_trip.max(1.0) / segments as f64)
 }

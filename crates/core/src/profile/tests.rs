@@ -123,8 +123,10 @@ fn evidence_is_what_the_figures_show() {
     tunnelled.last = Some(PathSample { mss: 1368, rtt_var: ms(10), ..tunnelled.last.unwrap() });
     assert_eq!(Evidence::of(&tunnelled).names().collect::<Vec<_>>(), ["jittery", "tunnelled"]);
     assert_eq!(Evidence::of(&Snapshot::default()), Evidence::default());
-    let mut wired = seen(ms(1), 30_000_000);
-    let holes = PathSample { out_of_order: Some(50), segments_in: Some(1000), ..wired.last.unwrap() };
+    let mut wired = seen(ms(1), 3_000_000);
+    // Ten segments a round trip arrive behind each hole.
+    let holes =
+        PathSample { out_of_order: Some(100), segments_in: Some(1000), receive_mss: 1448, ..wired.last.unwrap() };
     wired.last = Some(PathSample { rtt: ms(4), receive_rtt: Some(ms(5)), ..holes });
     let names: Vec<_> = Evidence::of(&wired).names().collect();
     assert_eq!(names, ["lossy-not-congested"], "three milliseconds are no queue that bothers anybody");
@@ -135,11 +137,15 @@ fn an_upload_shows_neither_jitter_nor_radio_loss_by_figures_that_stand_still() {
     // What the kernel says while it only receives: the first round trip, half of it, and holes from a full queue.
     let mut upload = seen(ms(10), 1 << 20);
     let last = upload.last.unwrap();
-    let standing = PathSample { rtt_var: ms(5), segments_out: Some(0), receive_rtt: Some(ms(18)), ..last };
-    upload.last = Some(PathSample { out_of_order: Some(50), segments_in: Some(1000), ..standing });
+    let standing =
+        PathSample { rtt_var: ms(5), segments_out: Some(0), receive_rtt: Some(ms(18)), receive_mss: 1448, ..last };
+    let holes = |out_of_order| PathSample { out_of_order: Some(out_of_order), segments_in: Some(1000), ..standing };
+    upload.last = Some(holes(50));
     assert_eq!(Evidence::of(&upload), Evidence::default());
-    upload.last = Some(PathSample { receive_rtt: Some(ms(11)), ..upload.last.unwrap() });
+    upload.last = Some(PathSample { receive_rtt: Some(ms(11)), ..holes(50) });
     assert_eq!(Evidence::of(&upload).names().collect::<Vec<_>>(), ["lossy-not-congested"], "without a queue it does");
+    upload.last = Some(PathSample { receive_rtt: Some(ms(11)), ..holes(30) });
+    assert_eq!(Evidence::of(&upload), Evidence::default(), "four losses, with all that came before they were mended");
 }
 
 #[test]

@@ -162,3 +162,10 @@ fn a_name_is_given_only_where_it_is_mostly_right() {
     let [right, wrong, _] = tally(&matrix(&recorded(), false));
     assert!(right >= 3 * wrong.max(1), "{right} right, {wrong} wrong");
 }
+
+#[test]
+fn what_a_wire_loses_by_being_full_is_not_called_radio_loss() {
+    let wires: Vec<Recorded> = recorded().into_iter().filter(|one| one.link == Link::Ethernet).collect();
+    let lossy = wires.iter().filter(|one| Evidence::of(&one.snapshot()).lossy).count();
+    assert_eq!((wires.is_empty(), lossy), (false, 0));
+}
