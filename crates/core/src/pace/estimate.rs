@@ -132,12 +132,6 @@ impl Estimate {
         self.last.and_then(|last| last.delivery_rate.filter(|_| !last.is_rate_app_limited)).max(self.rate())
     }
 
-    /// Bytes that the kernel saw delivered within one round trip: unlike what we move, no burst into the socket.
-    pub(super) fn delivered_per_round_trip(&self) -> Option<u64> {
-        let (delivered, rtt) = (self.last?.delivery_rate?, self.min_rtt()?);
-        Some((delivered as f64 * rtt.as_secs_f64()).min(u64::MAX as f64) as u64)
-    }
-
     /// Bytes that are under way when the path is full.
     pub(super) fn bandwidth_delay(&self) -> Option<u64> {
         let (carried, rtt) = (self.carried()?, self.min_rtt()?);

@@ -11,9 +11,13 @@ const ENOUGH_SEGMENTS: f64 = 50.0;
 const MEMORY: f64 = 20_000.0;
 /// ... and a slow one within a few of these times.
 const FADES_WITHIN: Duration = Duration::from_secs(20);
-/// A sender that probes for the path's rate loses a burst when it finds it; making up for it takes this many round
-/// trips.
+/// A sender that probes for the path's rate loses a burst when it finds it. Making up for it has ended when nothing was
+/// sent again for this many round trips ...
 const BURST: u32 = 4;
+/// ... and takes no longer than this many: what goes on and on is no burst. 2,900 segments at 300 ms took ten.
+const LONGEST_BURST: u32 = 16;
+/// Between two looks further apart than this, a queue may have come, overflowed and gone.
+const CLOSE: Duration = Duration::from_secs(2);
 
 /// What the counters of one connection say, as far as they moved during this transfer.
 #[derive(Clone, Debug, Default)]
@@ -26,49 +30,47 @@ pub(super) struct Losses {
     /// Losses of that time; what one recovery sends again is one.
     episodes: f64,
     at: Duration,
-    burst_until: Option<Duration>,
+    burst: Option<Recovery>,
+    episode: Option<Recovery>,
     queued_until: Duration,
-    episode_until: Duration,
 }
 
 impl Losses {
     /// Takes note of two samples in a row; `is_queued` says that one of them showed a queue.
     pub(super) fn observe(&mut self, now: Duration, before: &PathSample, path: &PathSample, is_queued: bool) {
+        let is_close = now.saturating_sub(self.at) <= CLOSE;
         self.fade(now.saturating_sub(self.at));
         self.at = now;
         let sent = since(before.segments_out, path.segments_out);
         let again = path.retransmits.saturating_sub(before.retransmits) as f64;
         let spurious = since(before.spurious.map(u64::from), path.spurious.map(u64::from));
         let lost = (again - spurious).max(0.0).min(sent);
-        let recovered = now.saturating_add(path.rtt.saturating_mul(BURST));
         if is_queued {
-            self.queued_until = recovered;
+            self.queued_until = now.saturating_add(path.rtt.saturating_mul(BURST));
         }
         // The first burst of every transfer: slow start ends with it on a clean path, too.
-        let ends = self.burst_until.unwrap_or(recovered);
-        if lost > 0.0 {
-            self.burst_until = Some(ends);
-            if now <= ends {
-                return;
-            }
+        if lost > 0.0 && self.burst.get_or_insert_with(|| Recovery::begin(now, path.rtt)).goes_on(now, path.rtt) {
+            return;
         }
         self.segments += sent;
         self.lost += lost;
-        // A full queue empties at the loss, and stays empty for seconds where the round trip is long.
-        if now > self.queued_until {
-            self.count_unqueued(now, sent, lost, recovered);
+        // A full queue empties at the loss, and stays empty for seconds where the round trip is long. A look from afar
+        // tells when nothing was lost, and when closer ones have told what losses are here.
+        if now > self.queued_until && (is_close || lost <= 0.0 || self.is_steady()) {
+            self.count_unqueued(now, sent, lost, path.rtt);
         }
         if self.segments > MEMORY {
             self.keep(MEMORY / self.segments);
         }
     }
 
-    fn count_unqueued(&mut self, now: Duration, sent: f64, lost: f64, recovered: Duration) {
+    fn count_unqueued(&mut self, now: Duration, sent: f64, lost: f64, rtt: Duration) {
         self.unqueued_segments += sent;
         self.unqueued_lost += lost;
-        if lost > 0.0 && now > self.episode_until {
+        let is_known = |episode: &mut Recovery| episode.goes_on(now, rtt);
+        if lost > 0.0 && !self.episode.as_mut().is_some_and(is_known) {
             self.episodes += 1.0;
-            self.episode_until = recovered;
+            self.episode = Some(Recovery::begin(now, rtt));
         }
     }
 
@@ -84,7 +86,12 @@ impl Losses {
 
     /// Whether losses without a queue were seen often enough for their share to be more than a burst.
     pub(super) fn is_steady(&self) -> bool {
-        self.unqueued_lost >= 3.0 && self.episodes >= 1.5
+        self.unqueued_lost >= 3.0 && self.is_repeated()
+    }
+
+    /// Whether they were seen more than once, be they ever so few.
+    pub(super) fn is_repeated(&self) -> bool {
+        self.episodes >= 1.5
     }
 
     /// Whether losses were seen lately, so that a closer look is worth while.
@@ -103,6 +110,29 @@ impl Losses {
         self.unqueued_segments *= share;
         self.unqueued_lost *= share;
         self.episodes *= share;
+    }
+}
+
+/// Losses that belong together.
+#[derive(Clone, Copy, Debug)]
+struct Recovery {
+    until: Duration,
+    at_most_until: Duration,
+}
+
+impl Recovery {
+    fn begin(now: Duration, rtt: Duration) -> Self {
+        let in_round_trips = |count| now.saturating_add(rtt.saturating_mul(count));
+        Self { until: in_round_trips(BURST), at_most_until: in_round_trips(LONGEST_BURST) }
+    }
+
+    /// Whether what is lost at `now` belongs to it.
+    fn goes_on(&mut self, now: Duration, rtt: Duration) -> bool {
+        let goes_on = now <= self.until;
+        if goes_on {
+            self.until = now.saturating_add(rtt.saturating_mul(BURST)).min(self.at_most_until);
+        }
+        goes_on
     }
 }
 
@@ -166,6 +196,30 @@ mod tests {
         let seen = run_queued(&[0, 20, 0, 20, 0, 20, 0, 20], |n| n % 2 == 0);
         assert!(!seen.is_steady() && seen.is_suspicious());
         assert_eq!((seen.share().map(|share| share > 0.005), seen.unqueued_share()), (Some(true), Some(0.0)));
+    }
+
+    #[test]
+    fn what_is_lost_between_two_distant_looks_may_be_a_queues() {
+        let sample = |segments, lost| PathSample {
+            rtt: Duration::from_millis(300),
+            segments_out: Some(segments),
+            retransmits: lost,
+            ..PathSample::default()
+        };
+        let after_each = |seconds: u32| {
+            let mut seen = Losses::default();
+            for n in 0..10u64 {
+                let now = Duration::from_secs(1) * seconds * (n as u32 + 1);
+                // The second half loses nothing.
+                let lost = |n: u64| 20 * n.min(5);
+                seen.observe(now, &sample(1000 * n, lost(n)), &sample(1000 * (n + 1), lost(n + 1)), false);
+            }
+            seen
+        };
+        assert!(after_each(2).is_steady());
+        let seen = after_each(10);
+        assert!(!seen.is_steady() && seen.is_suspicious(), "{seen:?}");
+        assert_eq!(seen.unqueued_share(), Some(0.0), "the second half was clean: {seen:?}");
     }
 
     #[test]

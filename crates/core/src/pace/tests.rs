@@ -116,19 +116,30 @@ fn after_a_handover_to_a_longer_lossy_path_losses_are_seen_for_what_they_are() {
 }
 
 #[test]
-fn a_long_path_gets_bbr_where_much_is_under_way() {
-    let chosen = |rate| {
-        let long = Link { rate, rtt: ms(300), ..Link::default() };
+fn on_a_long_path_less_loss_is_too_much() {
+    let chosen = |rtt, loss| {
+        let link = Link { rtt, loss, ..Link::default() };
         let mut adaptive = controller(Arm::Adaptive, &settings(), &download(1 << 30));
-        long.run(&mut *adaptive, ms(10_000));
+        link.run(&mut *adaptive, ms(60_000));
         adaptive.plan().congestion
     };
-    assert_eq!((chosen(12_500_000), chosen(1_250_000)), (Some(Congestion::Bbr), None));
-    let first = |rate| {
-        let expected = Expected { rate: Some(rate), min_rtt: Some(ms(300)), ..Expected::default() };
+    assert_eq!((chosen(ms(300), 0.0005), chosen(ms(40), 0.0005)), (Some(Congestion::Bbr), None));
+    let first = |rtt, loss| {
+        let expected = Expected { loss: Some(loss), min_rtt: Some(rtt), ..Expected::default() };
         controller(Arm::Adaptive, &settings(), &Start { expected, ..download(1 << 30) }).plan().congestion
     };
-    assert_eq!((first(12_500_000), first(1_250_000)), (Some(Congestion::Bbr), None));
+    assert_eq!((first(ms(300), 0.0005), first(ms(40), 0.0005)), (Some(Congestion::Bbr), None));
+}
+
+#[test]
+fn a_clean_long_path_is_left_alone() {
+    let long = Link { rtt: ms(300), overshoot: 1000, ..Link::default() };
+    let mut adaptive = controller(Arm::Adaptive, &settings(), &download(1 << 30));
+    long.run(&mut *adaptive, ms(60_000));
+    assert!(congestion_changes(&mut *adaptive).is_empty());
+    let expected = Expected { rate: Some(12_500_000), min_rtt: Some(ms(300)), loss: Some(0.0), ..Expected::default() };
+    let known = controller(Arm::Adaptive, &settings(), &Start { expected, ..download(1 << 30) });
+    assert_eq!(known.plan().congestion, None);
 }
 
 #[test]

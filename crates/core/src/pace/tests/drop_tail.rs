@@ -37,10 +37,10 @@ struct DropTail {
 }
 
 impl DropTail {
-    /// 10 Mbit/s, 300 ms, and a queue of 100 ms.
-    fn new() -> Self {
+    /// So many bytes per second, 300 ms, and a queue of 100 ms.
+    fn new(rate: f64) -> Self {
         Self {
-            rate: 1_250_000.0,
+            rate,
             rtt: ms(300),
             queue: ms(100),
             at: Duration::ZERO,
@@ -140,12 +140,12 @@ impl DropTail {
 }
 
 /// What a client's profile knows after downloads of these spans over such links, each begun from what it knew.
-fn taught(spans: &[u64]) -> Profile {
+fn taught(rate: f64, spans: &[u64]) -> Profile {
     let mut profile = Profile::default();
     for span in spans {
         let expected = profile.expected(Direction::Download);
         let mut adaptive = controller(Arm::Adaptive, &settings(), &Start { expected, ..download(1 << 30) });
-        let bytes = DropTail::new().run(&mut *adaptive, ms(*span)) as u64;
+        let bytes = DropTail::new(rate).run(&mut *adaptive, ms(*span)) as u64;
         let lesson = Lesson {
             snapshot: adaptive.snapshot(),
             plan: adaptive.plan(),
@@ -164,10 +164,13 @@ fn first(expected: Expected) -> Option<Congestion> {
     controller(Arm::Adaptive, &settings(), &Start { expected, ..download(1 << 30) }).plan().congestion
 }
 
+/// 10 and 100 Mbit/s.
+const RATES: [f64; 2] = [1_250_000.0, 12_500_000.0];
+
 #[test]
 fn cubic_fills_such_a_link_and_loses_by_it() {
     let mut standard = controller(Arm::Standard, &settings(), &download(1 << 30));
-    let (mut link, seconds) = (DropTail::new(), 60.0);
+    let (mut link, seconds) = (DropTail::new(RATES[0]), 60.0);
     let moved = link.run(&mut *standard, Duration::from_secs_f64(seconds));
     assert!(moved > 0.9 * link.rate * seconds, "{moved}");
     assert!(link.resent / link.sent > 0.001, "{} of {}", link.resent, link.sent);
@@ -175,16 +178,19 @@ fn cubic_fills_such_a_link_and_loses_by_it() {
 
 #[test]
 fn a_queue_that_was_full_at_the_loss_and_is_empty_after_it_is_congestion() {
-    let mut adaptive = controller(Arm::Adaptive, &settings(), &download(1 << 30));
-    DropTail::new().run(&mut *adaptive, ms(300_000));
-    let changes = congestion_changes(&mut *adaptive);
-    assert!(changes.is_empty(), "{changes:?}");
+    for rate in RATES {
+        let mut adaptive = controller(Arm::Adaptive, &settings(), &download(1 << 30));
+        DropTail::new(rate).run(&mut *adaptive, ms(300_000));
+        let changes = congestion_changes(&mut *adaptive);
+        assert!(changes.is_empty(), "{rate}: {changes:?}");
+    }
 }
 
 #[test]
 fn a_client_that_was_seen_to_fill_its_path_does_not_begin_with_bbr() {
-    for spans in [&[9_000; 10], &[2_000; 10], &[60_000; 10]] {
-        let profile = taught(spans);
-        assert_eq!(first(profile.expected(Direction::Download)), None, "{spans:?}: {profile:?}");
+    for (rate, spans) in RATES.iter().flat_map(|rate| [(rate, [9_000; 10]), (rate, [2_000; 10]), (rate, [60_000; 10])])
+    {
+        let profile = taught(*rate, &spans);
+        assert_eq!(first(profile.expected(Direction::Download)), None, "{rate}, {spans:?}: {profile:?}");
     }
 }
