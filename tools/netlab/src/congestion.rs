@@ -1,7 +1,8 @@
-//! Namespaces whose connections begin with a chosen congestion control.
+//! Networks whose connections begin with a chosen congestion control.
 //!
-//! A namespace takes the host's default at its making, and may not set a restricted one itself. So the host's default
-//! is changed for that moment and put back, also when the making fails.
+//! A network may have any for its default that unprivileged processes may choose. One that is not on the host's list of
+//! those is put on it for that moment. The host's own default is never touched: a kill in that moment leaves behind one
+//! more congestion control that everybody may choose.
 
 use std::fs::{self, File};
 
@@ -11,42 +12,35 @@ use rustix::fs::{FlockOperation, flock};
 const DEFAULT: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
 const ALLOWED: &str = "/proc/sys/net/ipv4/tcp_allowed_congestion_control";
 
-/// Calls `make` while the default of this network is `name`.
-pub(crate) fn while_default_is<T>(name: &str, make: impl FnOnce() -> Result<T>) -> Result<T> {
-    // Two laboratories at once must not put back each other's default.
+/// Calls `work` while networks may have `name` for their default.
+pub(crate) fn while_allowed<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    // Two laboratories at once must not take back each other's.
     let lock = File::create(std::env::temp_dir().join("netlab.lock")).context("cannot create a lock file")?;
     flock(&lock, FlockOperation::LockExclusive).context("cannot lock")?;
-    if read(DEFAULT)? == name {
-        return make();
+    let before = fs::read_to_string(ALLOWED).with_context(|| format!("cannot read {ALLOWED}"))?;
+    if before.split_whitespace().any(|allowed| allowed == name) {
+        return work();
     }
-    let _before = Before { default: read(DEFAULT)?, allowed: read(ALLOWED)? };
-    fs::write(DEFAULT, name).with_context(|| {
-        format!("the network's default is not `{name}`, and this process may not change it or the kernel has none")
+    let before = Allowed(before.trim().to_owned());
+    fs::write(ALLOWED, format!("{} {name}", before.0)).with_context(|| {
+        format!("`{name}` is not for everybody here, and this process may not change that or the kernel has none")
     })?;
-    make()
+    work()
 }
 
-/// The congestion control that new connections of the calling thread's network begin with.
-pub(crate) fn default() -> Result<String> {
-    read(DEFAULT)
+/// Makes new connections of the calling thread's network begin with `name`.
+pub(crate) fn make_default(name: &str) -> Result<()> {
+    fs::write(DEFAULT, name).with_context(|| format!("a new network cannot begin with `{name}`"))?;
+    let found = fs::read_to_string(DEFAULT).with_context(|| format!("cannot read {DEFAULT}"))?;
+    ensure!(found.trim() == name, "a new network begins with {} and not with {name}", found.trim());
+    Ok(())
 }
 
-fn read(path: &str) -> Result<String> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
-    ensure!(!text.trim().is_empty(), "{path} is empty");
-    Ok(text.trim().to_owned())
-}
+/// Puts the host's list back when dropped.
+struct Allowed(String);
 
-/// Puts the host's settings back when dropped.
-struct Before {
-    default: String,
-    /// Whatever has been the default stays allowed, unless it is taken off the list.
-    allowed: String,
-}
-
-impl Drop for Before {
+impl Drop for Allowed {
     fn drop(&mut self) {
-        let _ = fs::write(DEFAULT, &self.default);
-        let _ = fs::write(ALLOWED, &self.allowed);
+        let _ = fs::write(ALLOWED, &self.0);
     }
 }

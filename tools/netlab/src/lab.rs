@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use socket2::{Domain, Socket, Type};
 
 use crate::{Emulator, Namespace, Shape, congestion};
@@ -46,19 +46,15 @@ impl Lab {
     /// What is missing is said: rights, a device, a program, a congestion control.
     pub fn build(setup: &Setup) -> Result<Self> {
         permission()?;
-        let pair = || Ok((Namespace::new()?, Namespace::new()?));
-        let (server, client) = match &setup.congestion {
-            Some(name) => congestion::while_default_is(name, pair)?,
-            None => pair()?,
-        };
+        let (server, client) = (Namespace::new()?, Namespace::new()?);
+        if let Some(name) = &setup.congestion {
+            let begin = |network: &Namespace| network.run(|| congestion::make_default(name));
+            congestion::while_allowed(name, || begin(&server).and_then(|()| begin(&client)))?;
+        }
         let mtu = setup.shape.mtu;
         let open = |namespace: &Namespace| {
             namespace.run(|| {
                 forget_paths();
-                if let Some(wanted) = &setup.congestion {
-                    let found = congestion::default()?;
-                    ensure!(found == *wanted, "a new network begins with {found} and not with {wanted}");
-                }
                 hfs_sock::open_tun(DEVICE).context("cannot make a TUN device")
             })
         };
