@@ -61,7 +61,7 @@ impl Asked {
         let name = if is_links { "docs/benchmarks/links" } else { "docs/benchmarks/servers" };
         let out = out.or_else(|| is_whole.then(|| name.into()));
         let bench = if is_links {
-            Bench::Links(links::Asked { rounds: rounds.unwrap_or(3), span, jobs, only })
+            Bench::Links(links::Asked { rounds: rounds.unwrap_or(5), span, jobs, only })
         } else {
             Bench::Servers(load::Asked { rounds: rounds.unwrap_or(5), only, peers, part })
         };
@@ -73,7 +73,7 @@ fn help() -> String {
     format!(
         "cargo xtask bench [--rounds 5] [--only {}] [--peers {NAMES}] [--out FILE]\n\
          \x20   [--part 1]: divides every load, to try the bench\n\
-         cargo xtask bench --links [--rounds 3] [--seconds 30] [--jobs CORES] [--only {}] [--out FILE]\n\
+         cargo xtask bench --links [--rounds 5] [--seconds 30] [--jobs CORES] [--only {}] [--out FILE]\n\
          A run that leaves nothing out is written to docs/benchmarks.",
         Load::ids(),
         links::ids()

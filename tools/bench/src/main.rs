@@ -7,6 +7,7 @@
 
 mod asked;
 mod client;
+mod folder;
 mod http;
 mod links;
 mod load;
@@ -27,6 +28,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 
 use crate::asked::{Asked, Bench};
+use crate::folder::Folder;
 
 /// Words that make this program a wrapper: what follows them runs without any sync to disk.
 const UNSYNCED: &str = "without-sync";
@@ -51,7 +53,7 @@ fn bench(words: &[String]) -> Result<()> {
     let binary = binary.context("HFS_BENCH_SERVER must name the release binary: run `cargo xtask bench`")?;
     // On a real disk: /tmp is often memory.
     let beside = binary.parent().context("the binary lies in no folder")?;
-    let folder = tempfile::Builder::new().prefix("bench").tempdir_in(beside)?;
+    let folder = Folder::create(beside)?;
     let command = format!("cargo xtask bench {}", words.join(" ")).trim_end().to_owned();
     match &asked.bench {
         Bench::Links(links) => {

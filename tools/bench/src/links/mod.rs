@@ -18,7 +18,7 @@ use netlab::{Lab, Setup, Shape};
 use crate::machine;
 pub(crate) use report::Table;
 use report::{Goal, Kind, Row};
-use transfer::{Site, Transfer};
+use transfer::{PAUSE, Site, Transfer};
 
 /// Which way the bytes of the body go.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -42,8 +42,8 @@ const fn case(id: &'static str, name: &'static str, shape: &'static str, verb: V
 }
 
 /// Everything that is measured. Loss is that of one way, and both ways have it; delays in names are round trips.
-pub(crate) const CASES: [Case; 10] = {
-    use Goal::{NotWorse, Times};
+pub(crate) const CASES: [Case; 12] = {
+    use Goal::{Beside, NotWorse, Times};
     use Verb::{Get, Put};
     [
         case("get-lossy", "GET, 100 Mbit/s, 40 ms, 2 % loss", "rate=100mbit delay=20ms loss=2%", Get, Times(10.0)),
@@ -56,6 +56,8 @@ pub(crate) const CASES: [Case; 10] = {
         case("put-100-300", "PUT, 100 Mbit/s, 300 ms", "rate=100mbit delay=150ms", Put, NotWorse),
         case("put-10-40", "PUT, 10 Mbit/s, 40 ms", "rate=10mbit delay=20ms", Put, NotWorse),
         case("put-10-300", "PUT, 10 Mbit/s, 300 ms", "rate=10mbit delay=150ms", Put, NotWorse),
+        case("put-lossy", "PUT, 100 Mbit/s, 40 ms, 2 % loss", "rate=100mbit delay=20ms loss=2%", Put, Beside),
+        case("put-loss", "PUT, 100 Mbit/s, 40 ms, 0.2 % loss", "rate=100mbit delay=20ms loss=0.2%", Put, Beside),
     ]
 };
 
@@ -72,6 +74,15 @@ pub(crate) struct Asked {
     pub(crate) only: Vec<String>,
 }
 
+impl Asked {
+    /// How long so many links take.
+    fn expected(&self, links: usize) -> Duration {
+        let rounds = u32::try_from(self.rounds * Kind::ALL.len()).unwrap_or(u32::MAX);
+        let each = self.span / 2 + PAUSE + (self.span + PAUSE).saturating_mul(rounds);
+        each.saturating_mul(u32::try_from(links.div_ceil(self.jobs)).unwrap_or(u32::MAX))
+    }
+}
+
 /// Measures what is asked for. `folder` is on a real disk.
 pub(crate) fn measure(asked: &Asked, binary: &Path, folder: &Path, command: String) -> Result<Table> {
     for id in &asked.only {
@@ -79,6 +90,7 @@ pub(crate) fn measure(asked: &Asked, binary: &Path, folder: &Path, command: Stri
     }
     let wanted = |case: &&Case| asked.only.is_empty() || asked.only.iter().any(|id| id == case.id);
     let cases: Vec<Case> = CASES.iter().filter(wanted).copied().collect();
+    println!("{} links, about {} minutes", cases.len(), asked.expected(cases.len()).as_secs().div_ceil(60));
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, Row)>> = Mutex::default();
     std::thread::scope(|scope| {

@@ -37,6 +37,8 @@ pub(crate) enum Goal {
     Times(f64),
     /// [`NOT_WORSE`] of it, with [`Goal::may_retransmit`].
     NotWorse,
+    /// Nothing: the figures stand beside the others.
+    Beside,
 }
 
 /// Of the standard arm's goodput: as good, but for chance.
@@ -47,13 +49,14 @@ impl Goal {
         match self {
             Self::Times(times) => times,
             Self::NotWorse => NOT_WORSE,
+            Self::Beside => 0.0,
         }
     }
 
     /// Share of the segments that may be sent again where the standard arm repeats `standard`.
     fn may_retransmit(self, standard: f64) -> f64 {
         match self {
-            Self::Times(_) => f64::INFINITY,
+            Self::Times(_) | Self::Beside => f64::INFINITY,
             Self::NotWorse => (1.2 * standard).max(0.005),
         }
     }
@@ -127,8 +130,13 @@ impl fmt::Display for Row {
         }
         let verdict = |kind| if self.is_met(kind) { "met" } else { "missed" };
         let (cold, warm) = (self.ratio(Kind::Cold), self.ratio(Kind::Warm));
-        let bound = self.goal.bound();
-        write!(f, " {cold:.2} ({}) | {warm:.2} | >= {bound} | {} |", verdict(Kind::Cold), verdict(Kind::Warm))?;
+        match self.goal {
+            Goal::Beside => write!(f, " {cold:.2} | {warm:.2} | none | |")?,
+            goal => {
+                let (bound, [of_cold, of_warm]) = (goal.bound(), [Kind::Cold, Kind::Warm].map(verdict));
+                write!(f, " {cold:.2} ({of_cold}) | {warm:.2} | >= {bound} | {of_warm} |")?;
+            }
+        }
         let [late, latest] =
             [self.lateness, self.latest].map(|late| late.map_or(f64::NAN, |late| late.as_secs_f64() * 1e3));
         write!(f, " {late:.2} ms, {latest:.1} ms |")

@@ -18,7 +18,9 @@ use crate::ours::{ADAPTIVE, STANDARD, Variant};
 use crate::process::Process;
 
 /// Until what is under way has arrived, or has been given up.
-const PAUSE: Duration = Duration::from_millis(1500);
+pub(super) const PAUSE: Duration = Duration::from_millis(1500);
+/// A server that says nothing for this long fails the run.
+const SILENCE: Duration = Duration::from_secs(60);
 /// A transfer looks at its clock at least so often.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -98,7 +100,6 @@ impl<'a> Site<'a> {
         let begin = Instant::now();
         let mut stream = connect(from, server)?;
         write!(stream, "GET /{SOURCE} HTTP/1.1\r\nHost: x\r\n\r\n")?;
-        stream.set_read_timeout(None)?;
         let (head, mut received) = read_head(&mut stream)?;
         ensure!(head.starts_with("HTTP/1.1 200 "), "{head}");
         stream.set_read_timeout(Some(TICK))?;
@@ -152,6 +153,7 @@ fn start_inside(namespace: &Namespace, command: &Command, address: SocketAddr, l
 /// Puts the source where downloads find it, from within the server's network.
 fn put_whole(address: SocketAddr, size: u64) -> Result<()> {
     let mut stream = TcpStream::connect(address)?;
+    never_silent(&stream)?;
     write!(stream, "PUT {} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n", signed(SOURCE, size)?)?;
     let mut left = size;
     while left > 0 {
@@ -165,7 +167,14 @@ fn put_whole(address: SocketAddr, size: u64) -> Result<()> {
 }
 
 fn connect(from: Ipv4Addr, to: SocketAddr) -> Result<TcpStream> {
-    netlab::connect(from, to).with_context(|| format!("no connection from {from} to {to}"))
+    let stream = netlab::connect(from, to).with_context(|| format!("no connection from {from} to {to}"))?;
+    never_silent(&stream)?;
+    Ok(stream)
+}
+
+fn never_silent(stream: &TcpStream) -> Result<()> {
+    stream.set_read_timeout(Some(SILENCE))?;
+    Ok(stream.set_write_timeout(Some(SILENCE))?)
 }
 
 fn is_tick(error: &std::io::Error) -> bool {

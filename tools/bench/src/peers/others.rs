@@ -19,7 +19,7 @@ impl Site<'_> {
         });
         let listen = if tls.is_some() { format!("{address} ssl") } else { address.to_string() };
         let text = format!(
-            "daemon off; worker_processes 1; pid {root}/{name}.pid; error_log {root}/{name}.log warn; user root;\n\
+            "daemon off; master_process off; pid {root}/{name}.pid; error_log {root}/{name}.log warn; user root;\n\
              events {{ worker_connections 4096; }}\n\
              http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000; types {{}}\n\
              client_body_temp_path {files}/.tmp; client_max_body_size 0; {uploads} {tls}\n\
