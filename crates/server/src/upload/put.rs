@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hfs_core::admit::{self, Usage};
+use hfs_core::admit::{self, Admission, Usage};
 use hfs_core::auth::{self, BodyLength, Denied, ExplainHints, Grant, Head};
 use hfs_core::pace::Direction;
 use hfs_core::{ByteSize, SlotPath};
@@ -12,13 +12,16 @@ use tracing::warn;
 use super::PutError;
 use super::ingest::{self, Stored};
 use super::receive::Receiver;
-use crate::app::App;
+use crate::app::{App, Try};
 use crate::clock;
 use crate::config::Config;
 use crate::http::context::Context;
 use crate::http::exchange::Incoming;
 use crate::http::tally;
 use crate::meta::Entry;
+
+/// A body that is announced to be at most this long is kept whole before anything is asked or written.
+const SHORT: ByteSize = ByteSize::kib(64);
 
 /// Stores the body of `request` in `slot`, if it may.
 ///
@@ -34,51 +37,71 @@ pub async fn put(
     request: Box<Request<Incoming>>,
 ) -> Result<Stored, PutError> {
     let config = app.config();
-    let Proven { grant, announced, body } = prove(app, &config, context, slot, request)?;
+    let Proven { grant, announced, is_prompt, body } = prove(app, &config, context, slot, request)?;
     let flow = context.begin_flow(app.engine(), Direction::Upload, announced.map(ByteSize::as_u64)).await;
     let mut body = Receiver::new(body, flow);
-    let outcome = store(app, &config, grant, announced, &mut body).await;
+    let wanted = Wanted { slot, announced, is_prompt };
+    let outcome = store(app, &config, grant, wanted, &mut body).await;
     context.note_received(body.received(), body.quality());
     outcome
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy)]
+struct Wanted<'a> {
+    slot: &'a SlotPath,
+    announced: Option<ByteSize>,
+    /// Whether its body is short and on its way already: then what the slot has is asked once, under the claim.
+    is_prompt: bool,
 }
 
 async fn store(
     app: &Arc<App>,
     config: &Config,
     grant: Box<Grant>,
-    announced: Option<ByteSize>,
+    wanted: Wanted<'_>,
     body: &mut Receiver,
 ) -> Result<Stored, PutError> {
-    if let Some(entry) = app.meta().lookup(grant.slot()).await?
-        && let Some(stored) = Box::pin(repeat(app, entry, announced, body)).await?
+    if !wanted.is_prompt
+        && let Some(stored) = earlier(app, wanted, body).await?
     {
         return Ok(stored);
     }
-    let Some(_try) = app.begin_try(grant.slot()) else {
-        return Err(PutError::Crowded);
-    };
-    let usage = Usage { free: app.store().free().await, announced };
-    let admission = admit::decide(grant, usage, &config.limits)?;
-    ingest::ingest(app, admission, body).await
+    match admit(app, config, grant, wanted.announced).await {
+        Ok((_try, admission)) => ingest::ingest(app, admission, body).await,
+        // What is there already takes no space, and is refused by no limit.
+        Err(refused) if wanted.is_prompt => earlier(app, wanted, body).await?.ok_or(refused),
+        Err(refused) => Err(refused),
+    }
 }
 
-/// An upload to a slot that is taken; `None` when it may go on nevertheless.
-async fn repeat(
-    app: &App,
-    entry: Entry,
-    announced: Option<ByteSize>,
-    body: &mut Receiver,
-) -> Result<Option<Stored>, PutError> {
+/// What an earlier upload has made of the slot; `None` when this one may fill it.
+async fn earlier(app: &App, wanted: Wanted<'_>, body: &mut Receiver) -> Result<Option<Stored>, PutError> {
+    let Some(entry) = app.meta().lookup(wanted.slot).await? else { return Ok(None) };
     match entry {
-        Entry::Live(record) if !record.expired(clock::now()) => ingest::repeat_of(app, &record, announced, body).await,
+        Entry::Live(record) if !record.expired(clock::now()) => {
+            Box::pin(ingest::repeat_of(app, &record, wanted.announced, body)).await
+        }
         Entry::Live(_) | Entry::Gone(_) => Err(PutError::Gone),
     }
+}
+
+async fn admit(
+    app: &App,
+    config: &Config,
+    grant: Box<Grant>,
+    announced: Option<ByteSize>,
+) -> Result<(Try, Admission), PutError> {
+    let begun = app.begin_try(grant.slot()).ok_or(PutError::Crowded)?;
+    let usage = Usage { free: app.store().free().await, announced };
+    Ok((begun, admit::decide(grant, usage, &config.limits)?))
 }
 
 /// What is left of a request whose proof holds. Its head is let go before the body comes: that can take hours.
 struct Proven {
     grant: Box<Grant>,
     announced: Option<ByteSize>,
+    is_prompt: bool,
     body: Incoming,
 }
 
@@ -92,7 +115,9 @@ fn prove(
     let (parts, body) = request.into_parts();
     let grant = Box::new(authorize(app, config, context, slot, &parts)?);
     context.authorized(grant.proof(), grant.owner());
-    Ok(Proven { grant, announced: content_length(&parts.headers), body })
+    let announced = content_length(&parts.headers);
+    let is_prompt = announced.is_some_and(|size| size <= SHORT) && !parts.headers.contains_key(header::EXPECT);
+    Ok(Proven { grant, announced, is_prompt, body })
 }
 
 fn authorize(

@@ -8,14 +8,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::failure::Failure;
 use super::schema::open_reader;
+use crate::batcher::{Batcher, Spread};
 use crate::meta::MetaError;
 
-/// Reads at once: enough that one slow disk access does not hold up the rest, few enough to cost nothing.
-const READERS: usize = 4;
+/// Reads at once: enough that one slow disk access does not hold up the rest, few enough to cost nothing. A row takes
+/// some microseconds to read, so a thread that is awake reads a few more sooner than another wakes.
+const SPREAD: Spread = Spread { threads: 4, patience: 8, batch: 8 };
 
 /// A hung disk must not pile up requests that wait for rows.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -23,9 +26,12 @@ const DEADLINE: Duration = Duration::from_secs(15);
 /// The pool. Connections open when first needed.
 #[derive(Debug)]
 pub(super) struct Readers {
-    permits: Arc<Semaphore>,
+    queries: Arc<Batcher<Query>>,
     idle: Arc<Idle>,
 }
+
+/// One read, which sends its answer itself.
+type Query = Box<dyn FnOnce(&Idle) + Send>;
 
 #[derive(Debug)]
 struct Idle {
@@ -35,8 +41,10 @@ struct Idle {
 
 impl Readers {
     pub(super) fn new(path: &Path) -> Self {
-        let idle = Idle { path: path.to_owned(), connections: Mutex::default() };
-        Self { permits: Arc::new(Semaphore::new(READERS)), idle: Arc::new(idle) }
+        let idle = Arc::new(Idle { path: path.to_owned(), connections: Mutex::default() });
+        let own = Arc::clone(&idle);
+        let run = move |batch: Vec<Query>| batch.into_iter().for_each(|query| query(&own));
+        Self { queries: Batcher::new(SPREAD, run), idle }
     }
 
     /// Runs `query` on a connection of its own for that time; [`MetaError::Busy`] when the disk does not answer.
@@ -45,24 +53,28 @@ impl Readers {
         action: &'static str,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, MetaError> {
-        tokio::time::timeout(DEADLINE, self.unbounded(action, query)).await.unwrap_or(Err(MetaError::Busy))
+        let (asker, answer) = oneshot::channel();
+        self.queries.add(Box::new(move |idle| {
+            // Who has given up meanwhile needs no answer.
+            if !asker.is_closed() {
+                let _ = asker.send(idle.query(action, query));
+            }
+        }));
+        match timeout(DEADLINE, answer).await {
+            Ok(answer) => answer.unwrap_or_else(|lost| Err(MetaError::Backend { action, source: lost.into() })),
+            Err(_) => Err(MetaError::Busy),
+        }
     }
 
-    /// [`Readers::run`] for what reads the whole database.
+    /// The same for what reads the whole database: on a thread of its own, for as long as it takes.
     pub(super) async fn unbounded<T: Send + 'static>(
         &self,
         action: &'static str,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, MetaError> {
-        let failed = |source| MetaError::Backend { action, source };
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|error| failed(error.into()))?;
         let idle = Arc::clone(&self.idle);
-        let answer = tokio::task::spawn_blocking(move || {
-            // Held by the call, not by the caller, who may have given up.
-            let _permit = permit;
-            idle.query(action, query)
-        });
-        answer.await.map_err(|error| failed(error.into()))?
+        let answer = tokio::task::spawn_blocking(move || idle.query(action, query));
+        answer.await.map_err(|error| MetaError::Backend { action, source: error.into() })?
     }
 
     /// Closes the idle connections, so that the writer's is the last one and tidies up.

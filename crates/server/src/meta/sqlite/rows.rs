@@ -17,24 +17,32 @@ use crate::storage::Place;
 const PROOFS: [Proof; 7] =
     [Proof::V1, Proof::V2, Proof::Token, Proof::V3, Proof::FileShare, Proof::Jwt, Proof::XSignature];
 
-macro_rules! select_blob {
-    ($rest:literal) => {
-        concat!(
-            "SELECT slot, id, place, size, media_type, owner_kind, owner, stored_at, expires, integrity, digest, proof ",
-            "FROM blob ",
-            $rest
-        )
+macro_rules! columns {
+    () => {
+        "slot, id, place, size, media_type, owner_kind, owner, stored_at, expires, integrity, digest, proof"
     };
 }
 
-/// What is known of a slot. The live row is asked for first: a row only ever moves from `blob` to `gone`, so a burial
-/// between the two questions is seen by the second, and no read transaction is needed.
+macro_rules! select_blob {
+    ($rest:literal) => {
+        concat!("SELECT ", columns!(), " FROM blob ", $rest)
+    };
+}
+
+/// What is known of a slot. One statement, so that it is true of one moment: a row moves from `blob` to `gone`.
 pub(super) fn entry(connection: &Connection, slot: &str) -> Result<Option<Entry>> {
-    if let Some(record) = live(connection, slot)? {
-        return Ok(Some(Entry::Live(record)));
-    }
-    let mut statement = connection.prepare_cached("SELECT at, reason FROM gone WHERE slot = ?1")?;
-    statement.query_row([slot], |row| tombstone(row).map(Entry::Gone)).optional()
+    let mut statement = connection.prepare_cached(concat!(
+        "SELECT ",
+        columns!(),
+        ", NULL AS at, NULL AS reason FROM blob WHERE slot = ?1 UNION ALL ",
+        "SELECT slot, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, at, reason ",
+        "FROM gone WHERE slot = ?1"
+    ))?;
+    let entry = |row: &Row<'_>| match row.get::<_, Option<String>>("reason")? {
+        None => record(row).map(Entry::Live),
+        Some(reason) => tombstone(row, &reason).map(Entry::Gone),
+    };
+    statement.query_row([slot], entry).optional()
 }
 
 pub(super) fn find(connection: &Connection, id: BlobId) -> Result<Option<Record>> {
@@ -152,10 +160,6 @@ pub(super) fn count_reopening(connection: &Connection) -> Result<()> {
     )
 }
 
-fn live(connection: &Connection, slot: &str) -> Result<Option<Record>> {
-    connection.prepare_cached(select_blob!("WHERE slot = ?1"))?.query_row([slot], record).optional()
-}
-
 fn record(row: &Row<'_>) -> Result<Record> {
     let text = |column| row.get::<_, String>(column);
     let size = row.get::<_, i64>("size")?;
@@ -188,8 +192,8 @@ fn record(row: &Row<'_>) -> Result<Record> {
     })
 }
 
-fn tombstone(row: &Row<'_>) -> Result<Tombstone> {
-    let reason = match row.get::<_, String>("reason")?.as_str() {
+fn tombstone(row: &Row<'_>, reason: &str) -> Result<Tombstone> {
+    let reason = match reason {
         "expired" => Farewell::Expired,
         "deleted" => Farewell::Deleted,
         other => return Err(unreadable("reason", other)),

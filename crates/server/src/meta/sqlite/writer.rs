@@ -131,7 +131,7 @@ impl Worker {
             self.reopen();
         }
         let Some(connection) = &self.connection else { return self.refuse_waiting(first, closed()) };
-        if let Err(cause) = connection.execute_batch("BEGIN IMMEDIATE") {
+        if let Err(cause) = say(connection, "BEGIN IMMEDIATE") {
             return self.refuse_waiting(first, cause);
         }
         let mut applied = Vec::new();
@@ -154,7 +154,7 @@ impl Worker {
 
     fn commit(&mut self, applied: Vec<Box<dyn Job>>) {
         let Some(connection) = &self.connection else { return };
-        match connection.execute_batch("COMMIT") {
+        match say(connection, "COMMIT") {
             Ok(()) => {
                 self.commits.inc();
                 applied.into_iter().for_each(|job| job.succeed());
@@ -233,16 +233,20 @@ impl Worker {
 
 /// Applies the job, or leaves no trace of it.
 fn in_savepoint(connection: &Connection, job: &mut dyn Job) -> rusqlite::Result<()> {
-    let outcome = connection
-        .execute_batch("SAVEPOINT job")
+    let outcome = say(connection, "SAVEPOINT job")
         .and_then(|()| job.apply(connection))
-        .and_then(|()| connection.execute_batch("RELEASE job"));
+        .and_then(|()| say(connection, "RELEASE job"));
     let undo = || connection.execute_batch("ROLLBACK TO job; RELEASE job");
     if outcome.is_err() && !connection.is_autocommit() && undo().is_err() {
         // What cannot be undone alone is undone with the rest; the caller sees it by the autocommit state.
         let _ = connection.execute_batch("ROLLBACK");
     }
     outcome
+}
+
+/// A statement that is said for each operation, and understood only once.
+fn say(connection: &Connection, statement: &'static str) -> rusqlite::Result<()> {
+    connection.prepare_cached(statement)?.execute([]).map(drop)
 }
 
 /// Whether the files, or this connection's view of them, are in doubt after that error.

@@ -67,6 +67,12 @@ impl Gather {
         std::mem::take(&mut self.pieces)
     }
 
+    /// Everything held, in order, and held on.
+    pub(super) fn held(&mut self) -> &[Bytes] {
+        self.seal();
+        &self.pieces
+    }
+
     fn seal(&mut self) {
         if !self.tail.is_empty() {
             self.pieces.push(std::mem::take(&mut self.tail).freeze());

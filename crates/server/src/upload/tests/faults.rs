@@ -1,5 +1,6 @@
 //! Every step of an upload fails once: no success is claimed, nothing shows, and the next try works.
 
+use hfs_core::ByteSize;
 use http::Request;
 
 use super::{BYTES, OTHER};
@@ -159,15 +160,29 @@ async fn a_row_that_hangs_keeps_its_slot_claimed() {
 
 #[tokio::test]
 async fn rows_that_cannot_be_read_refuse_the_upload() {
-    // The look before the body and the one under the claim.
-    for nth in [1, 2] {
+    // A short body is looked up once, under the claim; others also before the body.
+    static LONG: [u8; 70_000] = [7; 70_000];
+    for (bytes, nth) in [(BYTES, 1), (&LONG, 1), (&LONG, 2)] {
         let rig = Rig::new();
         rig.meta.fail_read(nth);
-        is_failure(&rig.send(put("a/b", BYTES)).await, 503, "look");
+        is_failure(&rig.send(put("a/b", bytes)).await, 503, "look");
         assert!(rig.store.places().is_empty());
         rig.sees_nothing_of("a/b").await;
         assert_eq!(rig.send(put("a/b", OTHER)).await.status, 201);
     }
+    let rig = Rig::new();
+    rig.meta.fail_read(2);
+    assert_eq!(rig.send(put("a/b", BYTES)).await.status, 201, "one look is enough");
+}
+
+#[tokio::test]
+async fn what_is_there_already_is_refused_by_no_limit() {
+    let rig = Rig::with(|config| config.limits.max_size = Some(ByteSize::bytes(1)));
+    rig.fill("a/b", BYTES, |_| {}).await;
+    assert_eq!(rig.send(put("a/b", BYTES)).await.status, 201);
+    assert_eq!(rig.send(put("a/b", OTHER)).await.status, 409);
+    assert_eq!(rig.send(put("a/c", BYTES)).await.status, 413);
+    assert_eq!(rig.send(get("a/b")).await.body, BYTES);
 }
 
 #[tokio::test]
