@@ -86,7 +86,8 @@ impl Emulator {
         let way = |way: Way, from: &File, to: &File| {
             let (from, to, shared) = (from.try_clone()?, to.try_clone()?, Arc::clone(&shared));
             let line = Line::new(shape, seed.wrapping_mul(2).wrapping_add(way as u64));
-            let carrier = Carrier { from, to, line, way, shared, waiting: VecDeque::new(), begin: Instant::now() };
+            let (waiting, begin, was_empty) = (VecDeque::new(), Instant::now(), Duration::ZERO);
+            let carrier = Carrier { from, to, line, way, shared, waiting, begin, was_empty };
             std::thread::Builder::new().name(format!("link {way:?}")).spawn(move || carrier.run())
         };
         let threads = vec![way(Way::Up, client, server)?, way(Way::Down, server, client)?];
@@ -140,6 +141,8 @@ struct Carrier {
     /// In the order of their time.
     waiting: VecDeque<(Duration, Vec<u8>)>,
     begin: Instant,
+    /// When the device was last seen to have nothing.
+    was_empty: Duration,
 }
 
 impl Carrier {
@@ -167,14 +170,17 @@ impl Carrier {
     fn take_in(&mut self, packet: &mut [u8]) {
         for _ in 0..BATCH {
             // The device never blocks: an error is that there is nothing.
-            let Ok(length) = self.from.read(packet) else { return };
             let now = self.begin.elapsed();
+            let Ok(length) = self.from.read(packet) else {
+                self.was_empty = now;
+                return;
+            };
             let mut counters = lock(&self.shared.counters[self.way as usize]);
             if self.shared.is_down.load(Relaxed) {
                 counters.down += 1;
                 continue;
             }
-            match self.line.offer(now, length) {
+            match self.line.offer(self.was_empty, now, length) {
                 Fate::Due(due) => self.waiting.push_back((due, packet[..length].to_vec())),
                 Fate::Lost => counters.lost += 1,
                 Fate::Full => counters.full += 1,

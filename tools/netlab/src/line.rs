@@ -42,10 +42,11 @@ impl Line {
         }
     }
 
-    /// Offers a packet of so many bytes at `now`, which never goes back.
-    pub(crate) fn offer(&mut self, now: Duration, bytes: usize) -> Fate {
-        let begin = self.busy_until.max(now);
-        if begin - now > self.shape.queue {
+    /// Offers a packet of so many bytes at `now`, which never goes back. It came after `since`, when nobody waited.
+    pub(crate) fn offer(&mut self, since: Duration, now: Duration, bytes: usize) -> Fate {
+        // A line that was busy then went on with what had come meanwhile: who looks late must not lose it for that.
+        let begin = if self.busy_until > since { self.busy_until } else { now };
+        if begin.saturating_sub(now) > self.shape.queue {
             return Fate::Full;
         }
         self.busy_until = begin + self.time_on_wire(bytes);
@@ -87,27 +88,42 @@ mod tests {
         Duration::from_millis(ms)
     }
 
+    /// To a line that is never looked at late.
+    fn offer(line: &mut Line, now: Duration, bytes: usize) -> Fate {
+        line.offer(now, now, bytes)
+    }
+
     #[test]
     fn packets_leave_one_after_the_other() {
         // 1,250 bytes are 10 ms at 1 Mbit/s.
         let mut line = line("rate=1mbit delay=50ms");
-        assert_eq!(line.offer(ms(0), 1250), Fate::Due(ms(60)));
-        assert_eq!(line.offer(ms(0), 1250), Fate::Due(ms(70)));
-        assert_eq!(line.offer(ms(500), 1250), Fate::Due(ms(560)), "an idle line keeps no credit and no debt");
+        assert_eq!(offer(&mut line, ms(0), 1250), Fate::Due(ms(60)));
+        assert_eq!(offer(&mut line, ms(0), 1250), Fate::Due(ms(70)));
+        assert_eq!(offer(&mut line, ms(500), 1250), Fate::Due(ms(560)), "an idle line keeps no credit and no debt");
     }
 
     #[test]
     fn a_full_queue_drops_what_comes_last() {
         let mut line = line("rate=1mbit queue=100ms");
-        let fates: Vec<_> = (0..20).map(|_| line.offer(ms(0), 1250)).collect();
+        let fates: Vec<_> = (0..20).map(|_| offer(&mut line, ms(0), 1250)).collect();
         assert_eq!(fates.iter().filter(|fate| **fate == Fate::Full).count(), 9, "11 of 10 ms each begin within 100 ms");
-        assert_eq!(line.offer(ms(60), 1250), Fate::Due(ms(120)), "and has room again once it has run down");
+        assert_eq!(offer(&mut line, ms(60), 1250), Fate::Due(ms(120)), "and has room again once it has run down");
+    }
+
+    #[test]
+    fn a_late_look_loses_nothing_that_a_busy_line_would_have_sent() {
+        let mut line = line("rate=1mbit queue=100ms");
+        assert_eq!(line.offer(ms(0), ms(0), 1250), Fate::Due(ms(10)));
+        // They came one by one while nobody looked, as fast as they leave.
+        let late: Vec<_> = (0..30).map(|_| line.offer(ms(5), ms(300), 1250)).collect();
+        assert_eq!((late[0], late[29]), (Fate::Due(ms(20)), Fate::Due(ms(310))));
+        assert_eq!(line.offer(ms(400), ms(410), 1250), Fate::Due(ms(420)), "an idle line sends what has come");
     }
 
     #[test]
     fn the_share_that_is_lost_is_the_one_that_was_asked_for() {
         let mut line = line("loss=2%");
-        let lost = (0..100_000).filter(|_| line.offer(ms(0), 100) == Fate::Lost).count();
+        let lost = (0..100_000).filter(|_| offer(&mut line, ms(0), 100) == Fate::Lost).count();
         assert!((1_850..2_150).contains(&lost), "{lost} of 100,000");
     }
 
@@ -118,7 +134,7 @@ mod tests {
         let mut delays = Vec::new();
         for n in 0..10_000 {
             let now = ms(20 * n);
-            let Fate::Due(due) = line.offer(now, 100) else { panic!("nothing is lost here") };
+            let Fate::Due(due) = offer(&mut line, now, 100) else { panic!("nothing is lost here") };
             assert!(due >= last);
             last = due;
             delays.push((due - now).as_secs_f64() * 1e3);
@@ -132,7 +148,7 @@ mod tests {
     fn the_same_seed_loses_the_same_packets() {
         let fates = |seed| {
             let mut line = Line::new(Shape::parse("loss=50%").unwrap(), seed);
-            (0..64).map(|_| line.offer(ms(0), 100)).collect::<Vec<_>>()
+            (0..64).map(|_| offer(&mut line, ms(0), 100)).collect::<Vec<_>>()
         };
         assert_eq!(fates(1), fates(1));
         assert_ne!(fates(1), fates(2));
