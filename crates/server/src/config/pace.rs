@@ -15,6 +15,10 @@ use crate::flow::PaceConfig;
 const SMALLEST_STEP: ByteSize = ByteSize::kib(4);
 const LARGEST_STEP: ByteSize = ByteSize::mib(16);
 
+/// Why there is no such lever, where somebody asks for it.
+pub(super) const READ_AHEAD: &str =
+    "Not built: reads grow to 1 MiB already, and reading further ahead gained nothing (docs/adaptive.md).";
+
 impl Resolver<'_, '_> {
     pub(super) fn pace(&mut self, stall: StallLimits) -> PaceConfig {
         let default = PaceConfig::default();
@@ -162,6 +166,9 @@ impl Resolver<'_, '_> {
         for (name, at) in named.unwrap_or_default() {
             match lever(&mut levers, &name) {
                 Some(lever) => *lever = true,
+                None if name == "read_ahead" => {
+                    self.notes.warning(&at, "`read_ahead` is no lever").help = Some(READ_AHEAD.to_owned());
+                }
                 None => {
                     self.notes.error(&at, format!("there is no lever `{name}`")).help =
                         Some(format!("the levers are {}", LEVERS.join(", ")));

@@ -3,6 +3,7 @@
 
 use super::Key;
 use crate::config::kind::Kind::{Any, Bool, Choice, Duration, Float, Int, List, Size};
+use crate::config::pace::READ_AHEAD;
 
 const NO_COLLECTOR: &str = "Memory is freed when it is no longer used: there is no garbage collector to tune.";
 const CLIENTS_RETRY: &str = "Clients decide when they try again.";
@@ -328,5 +329,5 @@ pub(super) const KEYS: &[Key] = &[
     ),
     Key::later("experimental.ml_optimization", Bool, "Plans from a learnt model."),
     Key::later("experimental.predictive_caching", Bool, "Guess what is asked for next."),
-    Key::later("experimental.intelligent_prefetching", Bool, "Read ahead by guess."),
+    Key::void("experimental.intelligent_prefetching", READ_AHEAD),
 ];
