@@ -30,6 +30,7 @@ use crate::storage::local::LocalStore;
 use crate::storage::sweep::SweepError;
 use crate::storage::{BlobStore, StoreError, adopt, sweep};
 use crate::telemetry::metrics::Metrics;
+use crate::upload::Turns;
 
 /// What every request needs.
 pub struct App {
@@ -40,6 +41,7 @@ pub struct App {
     metrics: Arc<Metrics>,
     engine: Arc<Engine>,
     tries: Arc<Tries>,
+    turns: Turns,
     bench: Bench,
     /// Whose turn it is to use up the store's reserve.
     hard_times: Semaphore,
@@ -83,6 +85,7 @@ impl App {
             shelf: Shelf::new(),
             metrics,
             tries,
+            turns: Turns::default(),
             bench: Bench::default(),
             hard_times: Semaphore::new(1),
             is_troubled: AtomicBool::new(false),
@@ -128,6 +131,12 @@ impl App {
     #[must_use]
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    /// Whose slow piece of an upload is next.
+    #[must_use]
+    pub fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// What benchmarks share.

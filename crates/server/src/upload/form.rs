@@ -55,7 +55,7 @@ pub async fn post(app: &Arc<App>, context: &mut Context, request: Request<Incomi
 
     let announced = content_length(&parts.headers).map(ByteSize::as_u64);
     let flow = context.begin_flow(app.engine(), Direction::Upload, announced).await;
-    let mut body = Receiver::new(body, flow);
+    let mut body = Receiver::new(body, flow, app.turns());
     let outcome = store(app, &config, pass, &parts, &mut body).await;
     context.note_received(body.received(), body.quality());
     outcome

@@ -12,12 +12,14 @@ mod rehearse;
 mod row;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 pub use delete::{DeleteError, delete};
 pub use form::{Posted, post};
 pub use ingest::Stored;
 pub use put::put;
 pub use rehearse::{Rehearsed, rehearse};
+pub use turns::Turns;
 
 use hfs_core::admit::Refusal;
 use hfs_core::auth::Denied;

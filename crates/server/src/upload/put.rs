@@ -39,7 +39,7 @@ pub async fn put(
     let config = app.config();
     let Proven { grant, announced, is_prompt, body } = prove(app, &config, context, slot, request)?;
     let flow = context.begin_flow(app.engine(), Direction::Upload, announced.map(ByteSize::as_u64)).await;
-    let mut body = Receiver::new(body, flow);
+    let mut body = Receiver::new(body, flow, app.turns());
     let wanted = Wanted { slot, announced, is_prompt };
     let outcome = store(app, &config, grant, wanted, &mut body).await;
     context.note_received(body.received(), body.quality());

@@ -11,14 +11,14 @@ use hfs_core::form::{FilePart, Form, InvalidForm, Step};
 use hfs_core::pace::Lane;
 use hfs_core::profile::Quality;
 use hfs_core::progress::Progress;
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout_at;
 
 use super::PutError;
+use super::turns::{Turn, Turns};
 use crate::clock::Stopwatch;
 use crate::flow::Flow;
 use crate::http::exchange::{BodyError, Incoming};
-use crate::storage::{BlobWriter, Hints, Pump, PumpEnd, Pumped, StoreError};
+use crate::storage::{BlobWriter, Hints, Pump, PumpEnd, Pumped};
 
 /// What is left of a body must be worth a change of threads.
 const WORTH_A_THREAD: u64 = 1 << 20;
@@ -30,13 +30,6 @@ const PRESSING: usize = 64 << 10;
 const SLOW: Duration = Duration::from_millis(20);
 /// What is held of a slow upload at most: there may be thousands, and a write costs little beside their time.
 const SLOW_STEP: usize = 4 << 10;
-
-/// Pieces of slow uploads that are out of the kernel and not yet in the store. Thousands of clients may send at once; what
-/// waits for the disk waits where it is.
-const PIECES: usize = 16;
-static TURNS: Semaphore = Semaphore::const_new(PIECES);
-/// A store that keeps all turns this long does not answer.
-const TURN_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Takes a body piece by piece; silence or a drip beyond the limits is [`PutError::Stalled`]. No total time limit.
 #[derive(Debug)]
@@ -53,12 +46,12 @@ pub(super) struct Receiver {
     /// Whether the client sends faster than it was read last.
     is_pressed: bool,
     is_slow: bool,
-    /// Held while the store has a piece that came slowly.
-    turn: Option<SemaphorePermit<'static>>,
+    turns: Turns,
+    turn: Option<Turn>,
 }
 
 impl Receiver {
-    pub(super) fn new(body: Incoming, flow: Flow) -> Self {
+    pub(super) fn new(body: Incoming, flow: Flow, turns: &Turns) -> Self {
         let watch = Stopwatch::start();
         Self {
             body,
@@ -70,6 +63,7 @@ impl Receiver {
             given: watch.elapsed(),
             is_pressed: false,
             is_slow: false,
+            turns: turns.clone(),
             turn: None,
         }
     }
@@ -204,7 +198,7 @@ impl Receiver {
         let deadline = self.watch.at(self.progress.deadline());
         while is_in_turn && timeout_at(deadline, self.body.arrived()).await.map_err(|_| self.stalled())? {
             let came = self.watch.elapsed();
-            self.turn = Some(turn().await?);
+            self.turn = Some(self.turns.take().await?);
             if let Some(piece) = once(pin!(self.body.next())).await {
                 return Ok((came, piece?));
             }
@@ -218,14 +212,6 @@ impl Receiver {
     fn stalled(&self) -> PutError {
         PutError::Stalled { received: self.received() }
     }
-}
-
-/// Waits for a turn; those who have them wait for the disk.
-async fn turn() -> Result<SemaphorePermit<'static>, StoreError> {
-    let slow = StoreError::Slow { action: "take its turn", deadline: TURN_PATIENCE };
-    // The semaphore is never closed.
-    let Ok(Ok(turn)) = timeout(TURN_PATIENCE, TURNS.acquire()).await else { return Err(slow) };
-    Ok(turn)
 }
 
 /// What a future has to say without waiting.

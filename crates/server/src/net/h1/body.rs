@@ -13,6 +13,8 @@ use tokio::sync::oneshot;
 
 use super::io::Io;
 use crate::http::exchange::BodyError;
+#[cfg(test)]
+use crate::net::socket::Socket;
 
 /// First and smallest read: slow uploads hold this much for a moment, and nothing while they wait.
 const MIN_READ: usize = 16 << 10;
@@ -64,6 +66,13 @@ pub(super) fn lend(io: Io, buffer: BytesMut, decoder: BodyDecoder, expects_conti
 }
 
 impl Body {
+    /// A body of this length that comes on a socket, and that no connection waits for.
+    #[cfg(test)]
+    pub(crate) fn of(socket: tokio::net::TcpStream, length: u64) -> Self {
+        let framing = hfs_core::http1::Framing::Length(length);
+        lend(Io::from(Socket::from(socket)), BytesMut::new(), BodyDecoder::new(framing), false).0
+    }
+
     /// See [`crate::http::exchange::Incoming::next`].
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
         loop {

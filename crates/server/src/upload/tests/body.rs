@@ -6,11 +6,14 @@ use hfs_core::ByteSize;
 use hfs_core::auth::{Dialect, SlotRequest};
 use http::Request;
 use http::header::CONTENT_LENGTH;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
 use super::{BYTES, OTHER};
 use crate::http::exchange::Incoming;
 use crate::http::testing::{Client, Rig, get, path, proven, put, slot_of, streamed, until};
+use crate::net::h1;
 use crate::storage::BlobStore;
 use crate::storage::faulty::Operation;
 
@@ -193,4 +196,30 @@ async fn a_bad_proof_is_refused_without_a_look_at_the_store() {
     let head = proven(Dialect::Jwt, &unknown).header(CONTENT_LENGTH, 9);
     assert_eq!(rig.send(head.body(Incoming::Full(Some(BYTES.into()))).unwrap()).await.status, 401);
     assert_eq!((rig.faults.seen(Operation::Free), rig.faults.seen(Operation::Create)), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_gets_no_turn_in_time_is_a_retry() {
+    let rig = Rig::new();
+    let taken = rig.app.turns().take_all().await;
+    let started = Instant::now();
+    let answer = rig.send(on_a_socket(BYTES).await).await;
+    assert_eq!((answer.status, started.elapsed().as_secs()), (503, 30), "{}", answer.text());
+    rig.sees_nothing_of("a/b").await;
+
+    let waiting = rig.start(on_a_socket(BYTES).await);
+    sleep(Duration::from_secs(29)).await;
+    assert!(!waiting.is_finished());
+    drop(taken);
+    assert_eq!(waiting.await.unwrap().status, 201, "the disk's time is not the client's");
+    assert_eq!(rig.app.turns().take_all().await.len(), 16, "and its turn is over");
+}
+
+/// A PUT whose body lies in the kernel.
+async fn on_a_socket(bytes: &'static [u8]) -> Request<Incoming> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = async { TcpStream::connect(address).await.unwrap().write_all(bytes).await.unwrap() };
+    let (accepted, ()) = tokio::join!(listener.accept(), client);
+    put("a/b", bytes).map(|_| Incoming::H1(h1::Body::of(accepted.unwrap().0, bytes.len() as u64)))
 }
