@@ -7,9 +7,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::rig::command::{clean, curl, curl_text, run, said};
+use crate::rig::process::Process;
 use crate::rig::server::SECRET;
 use crate::rig::tls::{self, Certificate};
-use crate::rig::{free_port, sign};
+use crate::rig::{free_port, sign, wait_until};
 
 #[test]
 fn files_travel_over_both_protocols() {
@@ -37,6 +38,30 @@ fn files_travel_over_both_protocols() {
         assert!(range == body[1000..=601_000], "{name}: another range came back");
         assert_eq!(curl_text(&[&options[..], &upload, &[&url]].concat()), format!("401 {version}"), "{name}");
     }
+}
+
+#[test]
+fn a_slow_reader_gets_its_file_after_sigterm() {
+    let folder = tempfile::tempdir().expect("folder");
+    let certificate = Certificate::copy(folder.path());
+    let (builder, port) = tls::builder(&certificate);
+    let mut server = builder.start();
+    let ca = certificate.cert.display().to_string();
+    let content: Vec<u8> = (0..8_000_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
+    let (file, got) = (folder.path().join("body.bin"), folder.path().join("got.bin"));
+    fs::write(&file, &content).expect("file");
+    let url = format!("https://127.0.0.1:{port}/slow/file.bin");
+    let signed = format!("{url}?{}", sign::v1(SECRET, "slow/file.bin", content.len() as u64));
+    let upload = ["--cacert", &ca, "-T", file.to_str().expect("a path of our own"), &signed];
+    curl(&upload);
+
+    let mut command = Command::new("curl");
+    command.args(["-sS", "--fail", "--http2", "--max-time", "60", "--limit-rate", "3M", "--cacert", &ca, "-o"]);
+    let mut reader = Process::start(command.arg(&got).arg(&url), &folder.path().join("curl.log"));
+    wait_until("the first bytes", Duration::from_secs(20), || fs::metadata(&got).is_ok_and(|file| file.len() > 0));
+    server.terminate();
+    assert!(reader.wait(Duration::from_secs(20)).success(), "{}", reader.log());
+    assert!(fs::read(&got).expect("file") == content, "it is not whole");
 }
 
 #[test]

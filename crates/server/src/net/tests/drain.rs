@@ -5,11 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::net::TcpStream;
+use bytes::Bytes;
+use http::Request;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::client::put_head;
-use super::{Client, Counter, TestServer, describe, noise, test_config};
-use crate::net::{Inherited, Listeners, Server, Shutdown, serve};
+use super::http2::{body, send};
+use super::peers::connect_tls;
+use super::valve::Valve;
+use super::{Client, Counter, TestServer, describe, noise, test_config, test_tls};
+use crate::net::{Inherited, Listeners, NetConfig, Server, Shutdown, serve};
 
 #[tokio::test]
 async fn a_running_upload_and_download_are_finished() {
@@ -31,6 +36,48 @@ async fn a_running_upload_and_download_are_finished() {
     assert!(!server.running.is_finished() || server.seen.closed.value() == 2);
     server.running.await.unwrap();
     assert!(TcpStream::connect(&server.address.to_string()).await.is_err());
+}
+
+/// The `h2` crate takes for sent what TLS still gathers, and the end of a drain must not.
+#[tokio::test]
+async fn a_slow_reader_of_http_2_over_tls_gets_the_last_byte() {
+    // Less than the server gathers, more than the kernel holds between these two sockets.
+    const UNREAD: usize = 96 << 10;
+    const WINDOW: u32 = 8 << 20;
+    let keys = tempfile::tempdir().unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_send_buffer_size(8 << 10).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let mut inherited = Inherited::none();
+    inherited.add_tcp(socket.listen(8).unwrap().into_std().unwrap()).unwrap();
+    let listeners = Listeners::bind(&[], inherited).unwrap();
+    let server = TestServer::on(listeners, NetConfig { tls: Some(test_tls(keys.path(), "")), ..test_config() });
+    let content = noise(400_000);
+    server.store(&content);
+
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 << 10).unwrap();
+    let stream = connect_tls(socket.connect(server.tcp()).await.unwrap(), "", &["h2"], b"").await;
+    let (stream, valve) = Valve::after(content.len() - UNREAD, stream);
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
+    let (client, connection) = builder.handshake::<_, Bytes>(stream).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let response = send(&client, Request::get("https://a.example/file").body(()).unwrap(), None).await.await.unwrap();
+    let reading = tokio::spawn(body(response));
+    assert!(server.ending(0).await.complete);
+    while !valve.is_closed() {
+        tokio::task::yield_now().await;
+    }
+
+    server.shutdown.begin();
+    // A connection on which nothing happens is closed after a second.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!reading.is_finished() && !server.running.is_finished());
+    valve.open();
+    assert!(reading.await.unwrap().unwrap() == content);
+    driver.await.unwrap().unwrap();
+    server.running.await.unwrap();
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ pub(super) async fn send(client: &SendRequest<Bytes>, request: Request<()>, body
     response
 }
 
-async fn body(response: Response<RecvStream>) -> Result<Vec<u8>, h2::Error> {
+pub(super) async fn body(response: Response<RecvStream>) -> Result<Vec<u8>, h2::Error> {
     let mut stream = response.into_body();
     let mut all = Vec::new();
     while let Some(piece) = stream.data().await {

@@ -8,6 +8,7 @@ mod http2;
 mod malformed;
 mod peers;
 mod uploads;
+mod valve;
 mod windows;
 
 use std::convert::Infallible;
@@ -59,11 +60,15 @@ impl TestServer {
     }
 
     async fn with(change: impl FnOnce(&mut NetConfig)) -> Self {
-        let directory = tempfile::tempdir().unwrap();
         let mut config = test_config();
         change(&mut config);
-        let tls = config.tls.as_ref().map(|tls| Arc::new(TlsAcceptor::load(tls).unwrap()));
         let listeners = Listeners::bind(&config.listen, Inherited::none()).unwrap();
+        Self::on(listeners, config)
+    }
+
+    fn on(listeners: Listeners, config: NetConfig) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let tls = config.tls.as_ref().map(|tls| Arc::new(TlsAcceptor::load(tls).unwrap()));
         let address = listeners.addresses().remove(0);
         let shutdown = Shutdown::new();
         let seen = Arc::new(Seen::default());
