@@ -80,19 +80,6 @@ pub fn read_cached(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<us
     }
 }
 
-/// Whether a send of this range would most likely not wait for the disk. Probes the first and the last byte and one
-/// in each 128 KiB between (the kernel's usual read-ahead window). `false` when the system cannot tell.
-#[must_use]
-pub fn cached(file: &File, offset: u64, length: u64) -> bool {
-    const STEP: usize = 128 << 10;
-    let Some(end) = offset.checked_add(length) else { return false };
-    if length == 0 {
-        return true;
-    }
-    let probe = |at| read_cached(file, &mut [0], at).is_ok();
-    (offset..end).step_by(STEP).all(probe) && probe(end - 1)
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
@@ -135,12 +122,5 @@ mod tests {
             Ok(read) => assert_eq!(&buffer[..read], b"89"),
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::Unsupported),
         }
-    }
-
-    #[test]
-    fn a_range_beyond_all_numbers_is_not_cached() {
-        let file = file_with(b"0123456789");
-        assert!(!cached(&file, u64::MAX, 2));
-        assert!(cached(&file, 3, 0));
     }
 }

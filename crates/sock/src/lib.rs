@@ -14,7 +14,7 @@ mod tcp;
 mod time;
 mod tun;
 
-pub use file::{cached, preallocate, read_cached, start_write_back, wait_write_back};
+pub use file::{preallocate, read_cached, start_write_back, wait_write_back};
 pub use lock::try_lock_byte;
 pub use receive::receive;
 pub use seccomp::ignore_syncs;
