@@ -1,24 +1,25 @@
-//! The one map from outcomes to answers. Every error type is matched exhaustively, without `_`: a new variant does
-//! not compile until somebody has decided what its client sees.
+//! Outcomes as answers, with their log lines and counters. What a failure is to its client is in [`told`].
 //!
 //! The client gets a short stable sentence and a code; the log gets the chain of causes. Error bodies stay tiny: some
 //! clients save whatever comes as the file.
 
+mod told;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hfs_core::admit::Refusal;
-use hfs_core::auth::{Denied, NotAdministrator, encode_path};
+use hfs_core::SlotPath;
+use hfs_core::auth::encode_path;
 use hfs_core::range::Delivery;
-use hfs_core::{ByteSize, SlotPath};
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
 
+use self::told::{Told, of_admin, of_delete, of_get, of_put, told};
 use super::context::Context;
-use super::exchange::{BodyError, Outgoing};
+use super::exchange::Outgoing;
 use super::{cors, headers, tally};
 use crate::admin::{AdminError, Answer, Download, Report};
-use crate::app::{App, BuryError};
+use crate::app::App;
 use crate::clock;
 use crate::config::HttpConfig;
 use crate::download::{Found, GetError};
@@ -28,17 +29,6 @@ use crate::storage::StoreError;
 use crate::telemetry::labels::TransferOutcome;
 use crate::telemetry::metrics::CONTENT_TYPE;
 use crate::upload::{DeleteError, Posted, PutError, Stored};
-
-/// What a client is told: status, stable code, sentence.
-struct Told {
-    status: StatusCode,
-    code: &'static str,
-    text: String,
-}
-
-fn told(status: StatusCode, code: &'static str, text: impl Into<String>) -> Told {
-    Told { status, code, text: text.into() }
-}
 
 /// 201 for a stored file and for its equal repeat, whatever went wrong otherwise.
 pub(super) fn put(app: &App, context: &Context, slot: &str, outcome: Result<Stored, PutError>) -> Response<Outgoing> {
@@ -105,86 +95,6 @@ fn note_failed(app: &App, context: &Context, slot: &str, failure: &PutError) -> 
     told
 }
 
-fn of_put(failure: &PutError) -> Told {
-    match failure {
-        PutError::Outside { .. } => told(StatusCode::NOT_FOUND, "outside", "There are no slots here"),
-        PutError::Path(invalid) => told(StatusCode::BAD_REQUEST, "bad-path", format!("Not a slot: {invalid}")),
-        PutError::Denied(denied) => of_denied(denied),
-        PutError::Refused(refusal) => of_refusal(refusal),
-        PutError::Form(invalid) => told(StatusCode::BAD_REQUEST, "bad-form", format!("No upload: {invalid}")),
-        PutError::Crowded => told(StatusCode::SERVICE_UNAVAILABLE, "crowded", "Too many uploads at once"),
-        PutError::Taken => told(StatusCode::CONFLICT, "exists", "The slot already holds another file"),
-        PutError::Gone => told(StatusCode::CONFLICT, "gone", "The slot was used; its file is gone"),
-        PutError::Damaged => told(StatusCode::INTERNAL_SERVER_ERROR, "damaged", "The stored file is damaged"),
-        PutError::Stalled { received } => {
-            told(StatusCode::REQUEST_TIMEOUT, "stalled", format!("The upload stalled after {received}"))
-        }
-        PutError::OtherLength { received, signed } => of_length(*received, *signed),
-        PutError::Body(BodyError::Closed) => told(StatusCode::BAD_REQUEST, "cut", "The upload broke off"),
-        PutError::Body(BodyError::Malformed(what)) => told(StatusCode::BAD_REQUEST, "bad-body", *what),
-        PutError::Store(failure) => of_store(failure),
-        PutError::Meta(failure) => of_meta(failure),
-        PutError::Aborted => told(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Could not store the file"),
-    }
-}
-
-fn of_refusal(refusal: &Refusal) -> Told {
-    match refusal {
-        Refusal::TooLarge { max } => {
-            told(StatusCode::PAYLOAD_TOO_LARGE, "too-large", format!("At most {max} per file"))
-        }
-        Refusal::OtherSize { signed, announced } => of_length(*announced, *signed),
-        // The extension itself is in the log: it can be as long as a path, and some clients save this as the file.
-        Refusal::Extension { .. } => {
-            told(StatusCode::BAD_REQUEST, "extension", "This file extension is not allowed here")
-        }
-        Refusal::NoSpace => told(StatusCode::INSUFFICIENT_STORAGE, "full", "No space left"),
-    }
-}
-
-fn of_denied(denied: &Denied) -> Told {
-    match denied {
-        Denied::Missing => told(StatusCode::UNAUTHORIZED, "no-signature", "A signature or a token is needed"),
-        Denied::BadBearer(_) => told(StatusCode::UNAUTHORIZED, "bad-token", "The token is not valid"),
-        Denied::BadSignature(_) => told(StatusCode::FORBIDDEN, "bad-signature", "The signature does not match"),
-        Denied::OtherSlot => told(StatusCode::FORBIDDEN, "other-slot", "The token is for another slot"),
-        Denied::Expired => told(StatusCode::FORBIDDEN, "slot-expired", "The slot has expired"),
-        Denied::Gone => told(StatusCode::GONE, "slot-expired", "The slot has expired"),
-        Denied::LengthRequired => told(StatusCode::LENGTH_REQUIRED, "length-required", "Content-Length is required"),
-        Denied::Malformed(what) => {
-            told(StatusCode::FORBIDDEN, "bad-signature", format!("The signature cannot be read: {what}"))
-        }
-    }
-}
-
-fn of_length(received: ByteSize, signed: ByteSize) -> Told {
-    let text = format!("The slot is for {} bytes, not {}", signed.as_u64(), received.as_u64());
-    told(StatusCode::PAYLOAD_TOO_LARGE, "other-size", text)
-}
-
-fn of_store(failure: &StoreError) -> Told {
-    match failure {
-        StoreError::Full { .. } => told(StatusCode::INSUFFICIENT_STORAGE, "full", "No space left"),
-        StoreError::Busy { .. } => {
-            told(StatusCode::SERVICE_UNAVAILABLE, "busy", "Another upload of this slot is ending")
-        }
-        StoreError::Slow { .. } => told(StatusCode::SERVICE_UNAVAILABLE, "slow", "The storage does not answer"),
-        StoreError::Io { .. } | StoreError::Missing { .. } => {
-            told(StatusCode::SERVICE_UNAVAILABLE, "storage", "The storage failed")
-        }
-    }
-}
-
-fn of_meta(failure: &MetaError) -> Told {
-    match failure {
-        MetaError::Full { .. } => told(StatusCode::INSUFFICIENT_STORAGE, "full", "No space left"),
-        MetaError::Busy => told(StatusCode::SERVICE_UNAVAILABLE, "busy", "The server is busy"),
-        MetaError::Unavailable { .. } | MetaError::Backend { .. } => {
-            told(StatusCode::SERVICE_UNAVAILABLE, "storage", "The storage failed")
-        }
-    }
-}
-
 /// 200, 206, 304, 412 or 416 for a file; the log line follows the last byte.
 pub(super) fn get(
     app: &Arc<App>,
@@ -235,19 +145,6 @@ pub(super) fn get(
     response
 }
 
-fn of_get(failure: &GetError) -> Told {
-    match failure {
-        GetError::Denied(denied) => of_denied(denied),
-        GetError::NotFound => told(StatusCode::NOT_FOUND, "not-found", "No such file"),
-        GetError::Extension { .. } => {
-            told(StatusCode::FORBIDDEN, "extension", "This file extension is not served here")
-        }
-        GetError::Damaged => told(StatusCode::INTERNAL_SERVER_ERROR, "damaged", "The stored file is damaged"),
-        GetError::Store(failure) => of_store(failure),
-        GetError::Meta(failure) => of_meta(failure),
-    }
-}
-
 /// 204 once the file is gone for ever.
 pub(super) fn delete(context: &Context, slot: &SlotPath, outcome: Result<(), DeleteError>) -> Response<Outgoing> {
     let failure = match outcome {
@@ -257,12 +154,7 @@ pub(super) fn delete(context: &Context, slot: &SlotPath, outcome: Result<(), Del
         }
         Err(failure) => failure,
     };
-    let told = match &failure {
-        DeleteError::Denied(denied) => of_denied(denied),
-        DeleteError::Missing => told(StatusCode::NOT_FOUND, "not-found", "No such file"),
-        DeleteError::Meta(failure) | DeleteError::Bury(BuryError::Meta(failure)) => of_meta(failure),
-        DeleteError::Bury(BuryError::Store(failure)) => of_store(failure),
-    };
+    let told = of_delete(&failure);
     context.log_refused(slot.as_str(), told.status.as_u16(), told.code, &failure);
     finish(&told)
 }
@@ -283,23 +175,6 @@ pub(super) fn admin(context: &Context, outcome: Result<Answer, AdminError>) -> R
         context.log_unserved("benchmark", told.status.as_u16(), told.code, &failure);
     }
     as_json(&told)
-}
-
-fn of_admin(failure: &AdminError) -> Told {
-    match failure {
-        AdminError::Denied(NotAdministrator::Missing) => {
-            told(StatusCode::UNAUTHORIZED, "no-token", "The administrator's token is needed")
-        }
-        AdminError::Denied(NotAdministrator::Wrong) => {
-            told(StatusCode::FORBIDDEN, "bad-token", "Not the administrator's token")
-        }
-        AdminError::Crowded => told(StatusCode::SERVICE_UNAVAILABLE, "crowded", "Too many benchmarks at once"),
-        AdminError::Size { most } => {
-            told(StatusCode::BAD_REQUEST, "bad-size", format!("The size must be between 1 and {most} bytes"))
-        }
-        AdminError::Upload(failure) => of_put(failure),
-        AdminError::Blank(_) => told(StatusCode::INTERNAL_SERVER_ERROR, "internal", "No file of zeros could be made"),
-    }
 }
 
 fn zeros(download: Download) -> Response<Outgoing> {
