@@ -82,7 +82,14 @@ pub async fn sweep(store: &LocalStore, meta: &dyn MetaStore) -> Result<Swept, Sw
                 continue;
             }
         };
-        match verdict(store, &dead, meta).await? {
+        let verdict = match verdict(store, &dead, meta).await {
+            Err(SweepError::Store(error)) => {
+                swept.fail(&error);
+                continue;
+            }
+            verdict => verdict?,
+        };
+        match verdict {
             Verdict::Orphan => swept.count(store.discard(dead).await, |swept| &mut swept.orphans),
             Verdict::Settled => swept.count(store.discard(dead).await, |swept| &mut swept.settled),
             Verdict::Unrecorded => {

@@ -242,6 +242,20 @@ async fn a_hard_link_elsewhere_does_not_hide_that_a_name_is_lost() {
 }
 
 #[tokio::test]
+async fn a_place_that_cannot_be_looked_at_keeps_no_other_temporary_from_being_swept() {
+    let fixture = Fixture::new();
+    let store = fixture.root.open();
+    let writer = store.create(None, Hints::default()).await.unwrap();
+    fixture.record(record(writer.id(), "a/b", "no\0name", 0));
+    let id = writer.id();
+    drop(publish(&store, writer, "a/b").await);
+    drop(store);
+    fs::write(fixture.root.path().join(".hfs/tmp").join("0".repeat(32)), b"half").unwrap();
+    assert_eq!(fixture.sweep().await, Swept { orphans: 1, failed: 1, ..Swept::default() });
+    assert_eq!(fixture.temporaries(), [id.to_string()]);
+}
+
+#[tokio::test]
 async fn what_is_removed_while_a_sweep_restores_it_stays_removed() {
     let fixture = Fixture::new();
     let store = fixture.root.open();
