@@ -53,7 +53,8 @@ impl Line {
         if self.dice.share() < self.shape.loss {
             return Fate::Lost;
         }
-        let due = self.busy_until + self.delay(now);
+        // Whoever comes just now must not find a shorter way: lateness only ever adds to a delay.
+        let due = self.busy_until.max(now) + self.delay(now);
         self.last_due = self.last_due.max(due);
         Fate::Due(self.last_due)
     }
@@ -116,7 +117,7 @@ mod tests {
         assert_eq!(line.offer(ms(0), ms(0), 1250), Fate::Due(ms(10)));
         // They came one by one while nobody looked, as fast as they leave.
         let late: Vec<_> = (0..30).map(|_| line.offer(ms(5), ms(300), 1250)).collect();
-        assert_eq!((late[0], late[29]), (Fate::Due(ms(20)), Fate::Due(ms(310))));
+        assert_eq!((late[0], late[28], late[29]), (Fate::Due(ms(300)), Fate::Due(ms(300)), Fate::Due(ms(310))));
         assert_eq!(line.offer(ms(400), ms(410), 1250), Fate::Due(ms(420)), "an idle line sends what has come");
     }
 
