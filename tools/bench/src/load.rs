@@ -236,6 +236,7 @@ impl Load {
         if self.kind == Kind::Put {
             let (size, requests) = self.share(peer);
             warm_memory(&peer.files, size * requests)?;
+            settle_disk(&peer.files)?;
         }
         let (cpu, begin) = (peer.cpu()?, Instant::now());
         let tail = self.transfer(peer, round).with_context(|| format!("{} at {}", self.name, peer.name))?;
@@ -329,6 +330,12 @@ fn warm_memory(folder: &Path, bytes: u64) -> Result<()> {
         file.write_all(&BYTES)?;
     }
     Ok(fs::remove_file(&path)?)
+}
+
+/// Writes what the server before has left to the kernel: its successors would pay for it with their own syncs, a fifth of
+/// their CPU.
+fn settle_disk(folder: &Path) -> Result<()> {
+    Ok(rustix::fs::syncfs(fs::File::open(folder)?)?)
 }
 
 fn remove_large(files: &Path) {
