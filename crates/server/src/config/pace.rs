@@ -17,7 +17,7 @@ const LARGEST_STEP: ByteSize = ByteSize::mib(16);
 
 /// Why there is no such lever, where somebody asks for it.
 pub(super) const READ_AHEAD: &str =
-    "Not built: reads grow to 1 MiB already, and reading further ahead gained nothing (docs/adaptive.md).";
+    "Not built: reads grow to 1 MiB already, and reading further ahead gained next to nothing (docs/adaptive.md).";
 
 impl Resolver<'_, '_> {
     pub(super) fn pace(&mut self, stall: StallLimits) -> PaceConfig {
