@@ -6,6 +6,7 @@ pub mod batcher;
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod crew;
 pub mod download;
 pub mod flow;
 pub mod http;

@@ -202,7 +202,11 @@ impl Flow {
     fn act(&mut self) {
         let Some(wire) = &self.wire else { return };
         match self.direction {
-            Direction::Upload => wire.window().allow(self.plan.window, || self.engine.memory().unclaimed()),
+            Direction::Upload => {
+                if let Some(window) = wire.window() {
+                    window.allow(self.plan.window, || self.engine.memory().unclaimed());
+                }
+            }
             Direction::Download => {
                 if wire.follow(self.wanted, &self.plan) && !self.is_benchmark {
                     self.engine.note_switch();

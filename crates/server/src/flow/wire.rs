@@ -29,7 +29,8 @@ struct Inner {
     /// When a transfer last taught something.
     taught: Mutex<Option<Stopwatch>>,
     set: Mutex<Set>,
-    window: WindowClaim,
+    /// Where the connection has a window of its own that follows plans: on HTTP/2.
+    window: Option<Box<WindowClaim>>,
 }
 
 /// The last look at the path, and what it showed.
@@ -61,7 +62,7 @@ impl Wire {
             seen: Mutex::default(),
             taught: Mutex::default(),
             set: Mutex::default(),
-            window: WindowClaim::default(),
+            window: (carrier == Carrier::H2).then(Box::default),
         }))
     }
 
@@ -71,10 +72,10 @@ impl Wire {
         self.0.carrier
     }
 
-    /// How far the connection's receive window may grow.
+    /// How far the connection's receive window may grow; `None` where that is the kernel's.
     #[must_use]
-    pub(crate) fn window(&self) -> &WindowClaim {
-        &self.0.window
+    pub(crate) fn window(&self) -> Option<&WindowClaim> {
+        self.0.window.as_deref()
     }
 
     /// The congestion control that the connection began with, where it is one that plans know. The first call asks.

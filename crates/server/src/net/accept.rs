@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::BytesMut;
+use futures_core::future::BoxFuture;
 use hfs_core::pace::Carrier;
 use http::{Request, Response};
 use rustix::io::Errno;
@@ -237,31 +238,32 @@ fn start<S: HttpService>(socket: Socket, peer: Peer, server: &Server<S>, seat: S
     let link =
         Box::new(Link { config: server.config.load_full(), service: server.service.clone(), peer, phases, events });
     let tls = server.tls.clone().filter(|_| link.peer.socket.is_some());
-    tokio::spawn(async move {
-        let _open = open;
-        let mut phases = link.phases.clone();
-        tokio::select! {
-            () = connection(socket, link, tls) => {}
-            () = phases.reach(Phase::Cut) => {}
-        }
-    });
+    tokio::spawn(connection(socket, link, tls, open));
 }
 
-/// Serves one connection. Its future stays as small as an idle HTTP/1.1 connection is: the way there, which holds a
-/// whole TLS handshake, and HTTP/2 live in boxes.
-pub(super) async fn connection<S: HttpService>(socket: Socket, mut link: Box<Link<S>>, tls: Option<Arc<TlsAcceptor>>) {
-    match Box::pin(understand(socket, &mut link, tls)).await {
-        Some(Protocol::H1(io, buffer)) => h1::serve(io, buffer, link).await,
-        Some(Protocol::H2(socket)) => {
-            link.peer.wire = shared_wire(&socket);
-            Box::pin(h2::serve(socket, None, link)).await;
+/// Serves one connection until it ends or is cut, and keeps `open` as long. Its future stays as small as an idle HTTP/1.1
+/// connection is: the way there, which holds a whole TLS handshake, and HTTP/2 live in boxes.
+pub(super) fn connection<S: HttpService>(
+    socket: Socket,
+    link: Box<Link<S>>,
+    tls: Option<Arc<TlsAcceptor>>,
+    open: impl Send + 'static,
+) -> impl Future<Output = ()> + Send + 'static {
+    let mut phases = link.phases.clone();
+    let understood = Box::pin(understand(socket, link, tls));
+    async move {
+        let served = async {
+            match understood.await {
+                Some(Protocol::H1(connection)) => h1::serve(connection).await,
+                Some(Protocol::H2(serving)) => serving.await,
+                None => {}
+            }
+        };
+        tokio::select! {
+            () = served => {}
+            () = phases.reach(Phase::Cut) => {}
         }
-        Some(Protocol::H2OverTls(stream)) => {
-            link.peer.wire = shared_wire(stream.get_ref().0);
-            let batch = h2::Batch::from(*stream);
-            Box::pin(h2::serve(batch.clone(), Some(batch), link)).await;
-        }
-        None => {}
+        drop(open);
     }
 }
 
@@ -272,38 +274,38 @@ fn shared_wire(socket: &Socket) -> Option<Wire> {
 }
 
 /// What the client speaks.
-enum Protocol {
-    /// With what was read already.
-    H1(h1::Io, BytesMut),
-    H2(Socket),
-    H2OverTls(Box<tls::Stream>),
+enum Protocol<S> {
+    H1(Box<h1::Connection<S>>),
+    /// Served to its end.
+    H2(BoxFuture<'static, ()>),
 }
 
 /// From the first byte to the protocol. `None`: the connection is over.
 async fn understand<S: HttpService>(
     mut socket: Socket,
-    link: &mut Link<S>,
+    mut link: Box<Link<S>>,
     tls: Option<Arc<TlsAcceptor>>,
-) -> Option<Protocol> {
-    if link.config.proxy_protocol && is_trusted(link) {
-        read_proxy_header(&mut socket, link).await?;
+) -> Option<Protocol<S>> {
+    if link.config.proxy_protocol && is_trusted(&link) {
+        read_proxy_header(&mut socket, &mut link).await?;
     }
     if let Some(acceptor) = tls {
         link.peer.tls = true;
-        let stream = handshake(socket, &acceptor, link).await?;
-        let h2 = tls::speaks_h2(&stream);
-        return Some(if h2 {
-            Protocol::H2OverTls(stream.into())
-        } else {
-            Protocol::H1(stream.into(), BytesMut::new())
-        });
+        let stream = handshake(socket, &acceptor, &mut link).await?;
+        if !tls::speaks_h2(&stream) {
+            return Some(Protocol::H1(h1::Connection::new(stream.into(), BytesMut::new(), link)));
+        }
+        link.peer.wire = shared_wire(stream.get_ref().0);
+        let batch = h2::Batch::from(stream);
+        return Some(Protocol::H2(Box::pin(h2::serve(batch.clone(), Some(batch), link))));
     }
-    let (buffer, h2) = first_bytes(&mut socket, link).await?;
+    let (buffer, h2) = first_bytes(&mut socket, &mut link).await?;
     if !h2 {
-        return Some(Protocol::H1(socket.into(), buffer));
+        return Some(Protocol::H1(h1::Connection::new(socket.into(), buffer, link)));
     }
     socket.unread(buffer);
-    Some(Protocol::H2(socket))
+    link.peer.wire = shared_wire(&socket);
+    Some(Protocol::H2(Box::pin(h2::serve(socket, None, link))))
 }
 
 /// Whether the peer may say who its client is.

@@ -41,11 +41,8 @@ const CHEAP: u64 = 1 << 20;
 /// A handler that answered but goes on reading the body may do so for this long.
 const AFTERMATH: Duration = Duration::from_secs(30);
 
-/// Serves the connection until it ends. `buffer` holds what was already read.
-pub(super) async fn serve<S: HttpService>(io: Io, buffer: BytesMut, mut link: Box<Link<S>>) {
-    let carrier = if link.peer.tls { Carrier::Tls } else { Carrier::Plain };
-    link.peer.wire = Some(Wire::new(io.clone(), carrier));
-    let mut connection = Connection { io, buffer, link, fresh: true };
+/// Serves a connection until it ends.
+pub(super) async fn serve<S: HttpService>(mut connection: Box<Connection<S>>) {
     let bound = loop {
         match connection.head().await {
             Next::Request(head) => match Box::pin(connection.exchange(head)).await {
@@ -67,7 +64,8 @@ pub(super) async fn serve<S: HttpService>(io: Io, buffer: BytesMut, mut link: Bo
     Box::pin(discard::linger(&connection.io, bound)).await;
 }
 
-struct Connection<S> {
+/// A connection, before its next request.
+pub(super) struct Connection<S> {
     io: Io,
     /// Read, but not yet understood. Empty and unallocated while the connection is idle.
     buffer: BytesMut,
@@ -106,6 +104,13 @@ enum Unread {
 }
 
 impl<S: HttpService> Connection<S> {
+    /// One that has answered nothing yet. `buffer` holds what was already read.
+    pub(super) fn new(io: Io, buffer: BytesMut, mut link: Box<Link<S>>) -> Box<Self> {
+        let carrier = if link.peer.tls { Carrier::Tls } else { Carrier::Plain };
+        link.peer.wire = Some(Wire::new(io.clone(), carrier));
+        Box::new(Self { io, buffer, link, fresh: true })
+    }
+
     async fn head(&mut self) -> Next {
         if self.buffer.is_empty() && !self.first_bytes().await {
             return Next::End;

@@ -46,6 +46,8 @@ use hfs_core::{BlobId, ByteSize, SlotPath};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, linkat, unlinkat};
 use rustix::io::Errno;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 pub use self::open::OpenError;
 pub(super) use self::upkeep::{Dead, Lease};
@@ -80,10 +82,12 @@ struct Inner {
     trickles: Lane,
     reaper: Arc<Reaper>,
     /// Uploads that have a thread to themselves, and the pipes that they use.
-    pumps: Arc<tokio::sync::Semaphore>,
+    pumps: Arc<Semaphore>,
     pipes: Mutex<Vec<pump::Pipe>>,
     gathered: Arc<gather::Gathered>,
     free: Mutex<Option<(Instant, ByteSize)>>,
+    /// Held by whoever asks the system for that.
+    asking: Semaphore,
     /// Whether the file system keeps every name apart from every other; if not, names say nothing and blobs lie by id.
     exact_names: bool,
     seam: Seam,
@@ -187,15 +191,28 @@ impl BlobStore for LocalStore {
             {
                 return Some(free);
             }
-            let inner = Arc::clone(&self.0);
-            let ask = move || inner.tree.free().map_err(failed("measure free space"));
             // A disk that hangs is for the writers to notice: the last answer is better than none.
-            let Ok(free) = self.0.reads.run("measure free space", ask).await else {
-                return known.map(|(_, free)| free);
-            };
-            *lock(&self.0.free) = Some((Instant::now(), free));
-            Some(free)
+            let asked = timeout(self.0.reads.deadline(), self.0.ask_for_free()).await;
+            asked.ok().flatten().or(known.map(|(_, free)| free))
         })
+    }
+}
+
+impl Inner {
+    /// Free space, from the system. What arrives meanwhile waits for this answer: a crowd needs one of them, and one
+    /// thread.
+    async fn ask_for_free(self: &Arc<Self>) -> Option<ByteSize> {
+        let _turn = self.asking.acquire().await;
+        if let Some((at, free)) = *lock(&self.free)
+            && at.elapsed() < FREE_MEMORY
+        {
+            return Some(free);
+        }
+        let inner = Arc::clone(self);
+        let ask = move || inner.tree.free().map_err(failed("measure free space"));
+        let free = self.reads.run("measure free space", ask).await.ok()?;
+        *lock(&self.free) = Some((Instant::now(), free));
+        Some(free)
     }
 }
 

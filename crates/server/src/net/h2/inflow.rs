@@ -69,13 +69,15 @@ impl Inflow {
     /// ends where nothing may grow. Cancel-safe.
     pub(super) async fn growth(&mut self) -> (u32, Round) {
         let Some(measured) = &mut self.measured else { return std::future::pending().await };
+        let wire = measured.wire.clone();
+        let Some(claimed) = wire.window() else { return std::future::pending().await };
         loop {
-            let most = measured.wire.window().above(self.window.size()).await;
+            let most = claimed.above(self.window.size()).await;
             let Some(round) = measured.round(&self.arrived).await else {
                 // The connection is about to say why.
                 return std::future::pending().await;
             };
-            match self.window.wanted(&round, most).filter(|&size| measured.wire.window().claim(size)) {
+            match self.window.wanted(&round, most).filter(|&size| claimed.claim(size)) {
                 Some(size) => {
                     measured.pause = Duration::ZERO;
                     return (size, round);

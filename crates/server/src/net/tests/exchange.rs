@@ -164,6 +164,6 @@ async fn an_idle_connection_is_small() {
         phases: Shutdown::new().watch(),
         events: Arc::new(()),
     };
-    let task = connection(stream.into(), Box::new(link), None);
+    let task = connection(stream.into(), Box::new(link), None, ());
     assert!(size_of_val(&task) < 1024, "{} bytes", size_of_val(&task));
 }

@@ -1,13 +1,12 @@
 //! [`Lane`]: a bounded number of threads that may wait for the disk, and how long a caller waits for them.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::StoreError;
+use crate::crew::Crew;
 
 /// Enough that the file system's journal commits many small uploads together; few enough that a disk that hangs
 /// leaves most of the runtime's blocking threads to others.
@@ -17,17 +16,17 @@ const WIDTH: usize = 128;
 const NARROW: usize = 8;
 
 pub(super) struct Lane {
-    permits: Arc<Semaphore>,
+    crew: Crew,
     deadline: Duration,
 }
 
 impl Lane {
     pub(super) fn new(deadline: Duration) -> Self {
-        Self { permits: Arc::new(Semaphore::new(WIDTH)), deadline }
+        Self { crew: Crew::new(WIDTH), deadline }
     }
 
     pub(super) fn narrow(deadline: Duration) -> Self {
-        Self { permits: Arc::new(Semaphore::new(NARROW)), deadline }
+        Self { crew: Crew::new(NARROW), deadline }
     }
 
     /// How long a caller waits at most.
@@ -35,35 +34,32 @@ impl Lane {
         self.deadline
     }
 
-    /// Keeps everything else waiting.
+    /// Lets nothing begin until what it returns is dropped.
     #[cfg(test)]
-    pub(super) async fn block(&self) -> tokio::sync::OwnedSemaphorePermit {
-        Arc::clone(&self.permits).acquire_many_owned(WIDTH as u32).await.unwrap()
+    pub(super) fn hold(&self) -> crate::crew::Held {
+        self.crew.hold()
     }
 
     /// Runs `work` where it may block. After the deadline the caller gets [`StoreError::Slow`]; a thread that is stuck
-    /// in the kernel keeps its permit and all that `work` owns until the kernel returns, and what it then returns is
+    /// in the kernel keeps its place and all that `work` owns until the kernel returns, and what it then returns is
     /// dropped. Cancelling is the same as giving up early.
     pub(super) async fn run<T, F>(&self, action: &'static str, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce() -> Result<T, StoreError> + Send + 'static,
     {
-        let stopped = |source| StoreError::Io { action, source };
-        let done = async {
-            let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(io::Error::other).map_err(stopped)?;
-            let run = move || {
-                let _permit = permit;
-                work()
-            };
-            tokio::task::spawn_blocking(run).await.map_err(io::Error::other).map_err(stopped)?
-        };
-        timeout(self.deadline, done).await.unwrap_or(Err(StoreError::Slow { action, deadline: self.deadline }))
+        match timeout(self.deadline, self.crew.run(work)).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(given_up)) => Err(StoreError::Io { action, source: io::Error::other(given_up) }),
+            Err(_) => Err(StoreError::Slow { action, deadline: self.deadline }),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[tokio::test]
@@ -78,9 +74,11 @@ mod tests {
             Ok(())
         });
         assert!(matches!(result.await, Err(StoreError::Slow { action: "wait", .. })));
-        assert_eq!((Arc::strong_count(&held), lane.permits.available_permits()), (2, WIDTH - 1));
+        assert_eq!((Arc::strong_count(&held), lane.crew.busy()), (2, 1));
         drop(release);
-        let _all = lane.block().await;
+        while lane.crew.busy() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         assert_eq!(Arc::strong_count(&held), 1);
     }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, fsync, mkdirat, openat, statat};
 use rustix::io::Errno;
+use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::claim::Claims;
@@ -117,10 +118,11 @@ impl LocalStore {
             reads: Lane::new(config.io_deadline),
             trickles: Lane::narrow(config.io_deadline),
             reaper,
-            pumps: Arc::new(tokio::sync::Semaphore::new(pump::WIDTH)),
+            pumps: Arc::new(Semaphore::new(pump::WIDTH)),
             pipes: Mutex::default(),
             gathered: Arc::default(),
             free: Mutex::default(),
+            asking: Semaphore::new(1),
             exact_names,
             seam: Seam::new(),
         })))

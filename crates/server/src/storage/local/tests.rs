@@ -306,7 +306,7 @@ async fn a_cancelled_write_poisons_its_writer() {
     let root = Root::new();
     let store = root.open();
     let mut writer = store.create(None, Hints::default()).await.unwrap();
-    let disk = store.0.writes.block().await;
+    let disk = store.0.writes.hold();
     {
         let mut write = writer.write(pattern(300 << 10).into());
         let is_done = std::future::poll_fn(|cx| std::task::Poll::Ready(write.as_mut().poll(cx).is_ready())).await;
