@@ -2,8 +2,8 @@
 //!
 //! A thread that has done its work takes what waits next. A semaphore around `spawn_blocking` would bound what runs at
 //! once, and no more: whoever it lets in begins before the thread before has gone to rest, so that a crowd of short work
-//! woke three times as many threads, each with its stack and its part of the allocator. Used by the store's lanes, which
-//! say how long to wait. What is done in batches is [`crate::batcher`]'s.
+//! woke three times as many threads, each with its stack and its part of the allocator. Used by the store's lanes and the
+//! readers of rows, which say how long to wait.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,6 +17,7 @@ pub(crate) struct Crew(Arc<Inner>);
 
 struct Inner {
     size: usize,
+    patience: usize,
     state: Mutex<State>,
 }
 
@@ -35,9 +36,15 @@ type Job = Box<dyn FnOnce() + Send>;
 pub(crate) struct GivenUp;
 
 impl Crew {
-    /// At most `size` threads.
+    /// At most `size` threads, each as soon as there is work for it.
     pub(crate) fn new(size: usize) -> Self {
-        Self(Arc::new(Inner { size, state: Mutex::default() }))
+        Self::patient(size, 0)
+    }
+
+    /// Another thread wakes only when more than `patience` jobs wait for each that is at work: for work that takes less
+    /// time than waking one.
+    pub(crate) fn patient(size: usize, patience: usize) -> Self {
+        Self(Arc::new(Inner { size, patience, state: Mutex::default() }))
     }
 
     /// Runs `work` where it may block. Work whose caller has given up before it began is dropped; from then on the thread
@@ -56,7 +63,7 @@ impl Crew {
     fn put(&self, job: Job) {
         let mut state = self.0.lock();
         state.waiting.push_back(job);
-        if state.busy < self.0.size {
+        if state.busy < self.0.size && state.waiting.len() > state.busy * self.0.patience {
             state.busy += 1;
             let inner = Arc::clone(&self.0);
             tokio::task::spawn_blocking(move || inner.work());
@@ -134,6 +141,31 @@ mod tests {
         let threads: HashSet<_> = crowd.join_all().await.into_iter().collect();
         // One that has found nothing more to do may still be on its way to rest when the next begins.
         assert!((1..=6).contains(&threads.len()), "{}", threads.len());
+    }
+
+    #[tokio::test]
+    async fn another_thread_wakes_when_those_at_work_have_enough_to_do() {
+        let crew = Crew::patient(2, 2);
+        let (release, stuck) = mpsc::channel::<()>();
+        let stuck = Arc::new(Mutex::new(stuck));
+        let mut waiting = JoinSet::new();
+        for (jobs, busy) in [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2)] {
+            let (theirs, stuck) = (crew.clone(), Arc::clone(&stuck));
+            let mut job = Box::pin(async move { theirs.run(move || stuck.lock().unwrap().recv().is_err()).await });
+            // Its first poll hands it over.
+            let handed =
+                std::future::poll_fn(|context| std::task::Poll::Ready(job.as_mut().poll(context).is_pending()));
+            assert!(handed.await);
+            if jobs == 1 {
+                while !crew.0.lock().waiting.is_empty() {
+                    tokio::task::yield_now().await;
+                }
+            }
+            assert_eq!(crew.busy(), busy, "{jobs} jobs");
+            waiting.spawn(job);
+        }
+        drop(release);
+        assert!(waiting.join_all().await.into_iter().all(|outcome| outcome.unwrap()));
     }
 
     #[tokio::test]

@@ -2,7 +2,6 @@
 
 pub mod admin;
 pub mod app;
-pub mod batcher;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -8,17 +8,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::failure::Failure;
 use super::schema::open_reader;
-use crate::batcher::{Batcher, Spread};
+use crate::crew::Crew;
 use crate::meta::MetaError;
 
-/// Reads at once: enough that one slow disk access does not hold up the rest, few enough to cost nothing. A row takes
-/// some microseconds to read, so a thread that is awake reads a few more sooner than another wakes.
-const SPREAD: Spread = Spread { threads: 4, patience: 8, batch: 8 };
+/// Reads at once: enough that one slow disk access does not hold up the rest, few enough to cost nothing.
+const READERS: usize = 4;
+/// A row takes some microseconds to read: a thread that is awake reads a few more sooner than another wakes.
+const PATIENCE: usize = 8;
 
 /// A hung disk must not pile up requests that wait for rows.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -26,12 +26,9 @@ const DEADLINE: Duration = Duration::from_secs(15);
 /// The pool. Connections open when first needed.
 #[derive(Debug)]
 pub(super) struct Readers {
-    queries: Arc<Batcher<Query>>,
+    crew: Crew,
     idle: Arc<Idle>,
 }
-
-/// One read, which sends its answer itself.
-type Query = Box<dyn FnOnce(&Idle) + Send>;
 
 #[derive(Debug)]
 struct Idle {
@@ -41,10 +38,8 @@ struct Idle {
 
 impl Readers {
     pub(super) fn new(path: &Path) -> Self {
-        let idle = Arc::new(Idle { path: path.to_owned(), connections: Mutex::default() });
-        let own = Arc::clone(&idle);
-        let run = move |batch: Vec<Query>| batch.into_iter().for_each(|query| query(&own));
-        Self { queries: Batcher::new(SPREAD, run), idle }
+        let idle = Idle { path: path.to_owned(), connections: Mutex::default() };
+        Self { crew: Crew::patient(READERS, PATIENCE), idle: Arc::new(idle) }
     }
 
     /// Runs `query` on a connection of its own for that time; [`MetaError::Busy`] when the disk does not answer.
@@ -53,15 +48,9 @@ impl Readers {
         action: &'static str,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, MetaError> {
-        let (asker, answer) = oneshot::channel();
-        self.queries.add(Box::new(move |idle| {
-            // Who has given up meanwhile needs no answer.
-            if !asker.is_closed() {
-                let _ = asker.send(idle.query(action, query));
-            }
-        }));
-        match timeout(DEADLINE, answer).await {
-            Ok(answer) => answer.unwrap_or_else(|lost| Err(MetaError::Backend { action, source: lost.into() })),
+        let idle = Arc::clone(&self.idle);
+        match timeout(DEADLINE, self.crew.run(move || idle.query(action, query))).await {
+            Ok(answer) => answer.unwrap_or_else(|given_up| Err(MetaError::Backend { action, source: given_up.into() })),
             Err(_) => Err(MetaError::Busy),
         }
     }
