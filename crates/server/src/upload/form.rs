@@ -53,9 +53,9 @@ pub async fn post(app: &Arc<App>, context: &mut Context, request: Request<Incomi
         return Err(PutError::Crowded);
     };
 
-    let announced = content_length(&parts.headers).map(ByteSize::as_u64);
-    let flow = context.begin_flow(app.engine(), Direction::Upload, announced).await;
-    let mut body = Receiver::new(body, flow, app.turns());
+    let announced = content_length(&parts.headers);
+    let flow = context.begin_flow(app.engine(), Direction::Upload, announced.map(ByteSize::as_u64)).await;
+    let mut body = Receiver::new(body, flow, announced, app.turns());
     let outcome = store(app, &config, pass, &parts, &mut body).await;
     context.note_received(body.received(), body.quality());
     outcome

@@ -21,7 +21,7 @@ use crate::http::tally;
 use crate::meta::Entry;
 
 /// A body that is announced to be at most this long is kept whole before anything is asked or written.
-const SHORT: ByteSize = ByteSize::kib(64);
+pub(super) const SHORT: ByteSize = ByteSize::kib(64);
 
 /// Stores the body of `request` in `slot`, if it may.
 ///
@@ -39,7 +39,7 @@ pub async fn put(
     let config = app.config();
     let Proven { grant, announced, is_prompt, body } = prove(app, &config, context, slot, request)?;
     let flow = context.begin_flow(app.engine(), Direction::Upload, announced.map(ByteSize::as_u64)).await;
-    let mut body = Receiver::new(body, flow, app.turns());
+    let mut body = Receiver::new(body, flow, announced, app.turns());
     let wanted = Wanted { slot, announced, is_prompt };
     let outcome = store(app, &config, grant, wanted, &mut body).await;
     context.note_received(body.received(), body.quality());

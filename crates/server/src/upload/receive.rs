@@ -14,6 +14,7 @@ use hfs_core::progress::Progress;
 use tokio::time::timeout_at;
 
 use super::PutError;
+use super::put::SHORT;
 use super::turns::{Turn, Turns};
 use crate::clock::Stopwatch;
 use crate::flow::Flow;
@@ -28,6 +29,8 @@ const SEEN: usize = 1 << 20;
 const PRESSING: usize = 64 << 10;
 /// A client that lets us wait this long for less than that is slow.
 const SLOW: Duration = Duration::from_millis(20);
+/// A first piece shorter than this shows a client that sends as it can.
+const PROMPT: usize = 16 << 10;
 /// What is held of a slow upload at most: there may be thousands, and a write costs little beside their time.
 const SLOW_STEP: usize = 4 << 10;
 
@@ -46,12 +49,15 @@ pub(super) struct Receiver {
     /// Whether the client sends faster than it was read last.
     is_pressed: bool,
     is_slow: bool,
+    /// Whether it is worth writing what has come before the rest has.
+    is_long: bool,
     turns: Turns,
     turn: Option<Turn>,
 }
 
 impl Receiver {
-    pub(super) fn new(body: Incoming, flow: Flow, turns: &Turns) -> Self {
+    /// `announced` is the body's length, where the request says so.
+    pub(super) fn new(body: Incoming, flow: Flow, announced: Option<ByteSize>, turns: &Turns) -> Self {
         let watch = Stopwatch::start();
         Self {
             body,
@@ -63,6 +69,7 @@ impl Receiver {
             given: watch.elapsed(),
             is_pressed: false,
             is_slow: false,
+            is_long: announced.is_none_or(|size| size > SHORT),
             turns: turns.clone(),
             turn: None,
         }
@@ -181,12 +188,14 @@ impl Receiver {
         // Whoever asks for more has stored the piece before.
         self.turn = None;
         let asked = self.watch.elapsed();
-        let is_in_turn = self.is_slow || self.received == 0;
-        let (came, piece) = self.next_piece(is_in_turn).await?;
+        let is_first = self.received == 0;
+        let (came, piece) = self.next_piece(self.is_slow || is_first).await?;
         if let Some(bytes) = &piece {
             let filled = self.body.is_pressing(bytes.len());
             self.is_pressed = filled && bytes.len() >= PRESSING;
-            self.is_slow = !self.is_pressed && came.saturating_sub(asked) >= SLOW;
+            // Hundreds of uploads may begin at once: what all of them had gathered would tear holes into the heap.
+            let seems_slow = is_first && self.is_long && bytes.len() < PROMPT;
+            self.is_slow = !self.is_pressed && (seems_slow || came.saturating_sub(asked) >= SLOW);
             self.note(bytes.len() as u64, filled);
         }
         Ok(piece)

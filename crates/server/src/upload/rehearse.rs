@@ -53,7 +53,7 @@ pub async fn rehearse(
     let admission = admit::decide(Box::new(grant), usage, &limits)?;
     let flow = context.begin_flow(app.engine(), Direction::Upload, announced.map(ByteSize::as_u64)).await;
     let first = *flow.plan();
-    let mut body = Receiver::new(body, flow, app.turns());
+    let mut body = Receiver::new(body, flow, announced, app.turns());
     ingest::rehearse(app, admission, &mut body).await?;
     let flow = body.flow();
     Ok(Rehearsed {
