@@ -1,6 +1,7 @@
 //! [`Folder`]: where one run keeps its files.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 
 use anyhow::Result;
@@ -41,11 +42,15 @@ impl Folder {
 }
 
 fn remove_if_dead(folder: &Path) -> Result<()> {
-    let lock = File::open(folder)?;
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
-        fs::remove_dir_all(folder)?;
+    let removed = File::open(folder).and_then(|lock| match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => fs::remove_dir_all(folder),
+        Err(_) => Ok(()),
+    });
+    match removed {
+        // Its own run removes it at this moment.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => Ok(removed?),
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -6,13 +6,17 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
 
 /// More than one transaction needs, when it failed for want of room.
 const ENOUGH: usize = 128 << 10;
+
+/// Where no file can be nameless (NFS, old overlays).
+const PROBE: &str = ".room";
 
 /// Whether the folder of the database at `path` has no room for a little more. Blocks; leaves nothing behind.
 pub(super) fn is_lacking(path: &Path) -> bool {
@@ -21,8 +25,24 @@ pub(super) fn is_lacking(path: &Path) -> bool {
 
 fn fill(folder: &Path) -> io::Result<()> {
     let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
-    let nameless = File::from(openat(CWD, folder, flags, Mode::RUSR | Mode::WUSR)?);
-    nameless.write_all_at(&vec![0; ENOUGH], 0)
+    match openat(CWD, folder, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(nameless) => fill_file(&File::from(nameless)),
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => fill_named(&folder.join(PROBE)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn fill_named(probe: &Path) -> io::Result<()> {
+    let file = File::options().write(true).create(true).truncate(true).mode(0o600).open(probe)?;
+    let filled = fill_file(&file);
+    std::fs::remove_file(probe)?;
+    filled
+}
+
+fn fill_file(file: &File) -> io::Result<()> {
+    file.write_all_at(&vec![0; ENOUGH], 0)?;
+    // A file system across a network may say only now what it lacks.
+    file.sync_data()
 }
 
 fn is_full(error: &io::Error) -> bool {
@@ -31,8 +51,6 @@ fn is_full(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use rustix::io::Errno;
-
     use super::*;
 
     #[test]
@@ -40,6 +58,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert!(!is_lacking(&folder.path().join("meta.sqlite")));
         assert!(!is_lacking(&folder.path().join("missing/meta.sqlite")));
+        fill_named(&folder.path().join(PROBE)).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         for (code, expected) in [
             (Errno::NOSPC.raw_os_error(), true),
