@@ -282,24 +282,33 @@ fn each_route_takes_its_arm() {
 /// The arms of three uploads and two downloads, as the log names them.
 fn arms(server: &TestServer) -> [String; 5] {
     let authorization = token("a@b");
-    let mut slot = String::new();
+    let (mut slot, mut arms) = (String::new(), Vec::new());
     for target in ["/upload", "/upload/adaptive", "/upload/auto"] {
         let answer = post(server, target, &authorization, &file("a.txt", b"hello"));
         assert_eq!(answer.status, 200, "{}", answer.text());
         slot = target_of(server, &answer);
+        arms = finished(server, arms.len() + 1);
     }
     for route in ["/download", "/download/adaptive"] {
         let answer = server.request("GET", &format!("{route}{slot}"), &[("Authorization", &*authorization)], None);
         assert_eq!(answer.body, b"hello");
+        arms = finished(server, arms.len() + 1);
     }
-    let mut finished = Vec::new();
-    wait_until("five lines", Duration::from_secs(10), || {
+    arms.try_into().expect("five")
+}
+
+/// The arms of all transfers in the log, once there are `count`: a line comes after its answer, and two that follow each
+/// other closely may change places.
+#[track_caller]
+fn finished(server: &TestServer, count: usize) -> Vec<String> {
+    let mut arms = Vec::new();
+    wait_until(&format!("{count} lines"), Duration::from_secs(10), || {
         let log = server.log();
         let lines = log.lines().filter(|line| line.contains(" finished "));
-        finished = lines.filter_map(|line| Some(line.split_once("arm=\"")?.1.split('"').next()?.to_owned())).collect();
-        finished.len() == 5
+        arms = lines.filter_map(|line| Some(line.split_once("arm=\"")?.1.split('"').next()?.to_owned())).collect();
+        arms.len() == count
     });
-    finished.try_into().expect("five")
+    arms
 }
 
 #[test]

@@ -17,9 +17,12 @@ impl Unfinished {
     /// Sends the head and half of the body, and waits until the server keeps a temporary for it.
     #[track_caller]
     pub(crate) fn begin(server: &TestServer, slot: &str, body: &[u8]) -> Self {
-        let before = server.temporaries().len();
+        // Those of uploads that were answered a moment ago may still go.
+        let before = server.temporaries();
         let unfinished = Self::send(server, slot, body).expect("half an upload");
-        wait_until("temporary of the upload", Duration::from_secs(10), || server.temporaries().len() > before);
+        wait_until("temporary of the upload", Duration::from_secs(10), || {
+            server.temporaries().iter().any(|temporary| !before.contains(temporary))
+        });
         unfinished
     }
 
