@@ -185,9 +185,20 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
-    use tokio::task::JoinSet;
+    use tokio::task::{JoinHandle, JoinSet};
 
     use super::*;
+
+    /// Keeps one thread at work until the sender is dropped; its job then says that this was so.
+    async fn stuck(crew: &Crew) -> (mpsc::Sender<()>, JoinHandle<Result<bool, GivenUp>>) {
+        let (release, stuck) = mpsc::channel();
+        let theirs = crew.clone();
+        let first = tokio::spawn(async move { theirs.run(move || stuck.recv().is_err()).await });
+        while crew.busy() == 0 {
+            tokio::task::yield_now().await;
+        }
+        (release, first)
+    }
 
     #[tokio::test]
     async fn a_crowd_is_served_by_few_threads() {
@@ -230,14 +241,7 @@ mod tests {
     #[tokio::test]
     async fn patience_ends_where_a_thread_is_stuck() {
         let crew = Crew::patient(2, 8);
-        let (release, stuck) = mpsc::channel::<()>();
-        let first = tokio::spawn({
-            let crew = crew.clone();
-            async move { crew.run(move || stuck.recv().is_err()).await }
-        });
-        while crew.busy() == 0 {
-            tokio::task::yield_now().await;
-        }
+        let (release, first) = stuck(&crew).await;
         assert_eq!(crew.run(|| 1).await.unwrap(), 1);
         drop(release);
         assert!(first.await.unwrap().unwrap());
@@ -271,14 +275,7 @@ mod tests {
     #[tokio::test]
     async fn work_whose_caller_left_before_it_began_is_not_done() {
         let crew = Crew::new(1);
-        let (release, stuck) = mpsc::channel::<()>();
-        let first = tokio::spawn({
-            let crew = crew.clone();
-            async move { crew.run(move || stuck.recv().is_err()).await }
-        });
-        while crew.busy() == 0 {
-            tokio::task::yield_now().await;
-        }
+        let (release, first) = stuck(&crew).await;
         let (done, was_done) = mpsc::channel();
         let left = timeout(Duration::ZERO, crew.run(move || done.send(()))).await;
         assert!(left.is_err());
