@@ -16,8 +16,12 @@ const FADES_WITHIN: Duration = Duration::from_secs(20);
 const BURST: u32 = 4;
 /// ... and takes no longer than this many: what goes on and on is no burst. 2,900 segments at 300 ms took ten.
 const LONGEST_BURST: u32 = 16;
-/// Between two looks further apart than this, a queue may have come, overflowed and gone.
+/// Between two looks further apart than this, a queue may have come, overflowed and gone ...
 const CLOSE: Duration = Duration::from_secs(2);
+/// ... unless so few segments were sent, and within [`LONGEST_BURST`] round trips, that no closer look was to be had: a
+/// socket that has room for 64 KiB at once is not written to before as much was sent, which takes cubic 2.3 s at 4 % and
+/// 300 ms. Where that is all that the path carries, two packets in a queue are 40 ms, and are seen.
+const FEW_SEGMENTS: f64 = 100.0;
 
 /// What the counters of one connection say, as far as they moved during this transfer.
 #[derive(Clone, Debug, Default)]
@@ -38,10 +42,11 @@ pub(super) struct Losses {
 impl Losses {
     /// Takes note of two samples in a row; `is_queued` says that one of them showed a queue.
     pub(super) fn observe(&mut self, now: Duration, before: &PathSample, path: &PathSample, is_queued: bool) {
-        let is_close = now.saturating_sub(self.at) <= CLOSE;
-        self.fade(now.saturating_sub(self.at));
+        let (apart, sent) = (now.saturating_sub(self.at), since(before.segments_out, path.segments_out));
+        let is_slow = sent <= FEW_SEGMENTS && apart <= before.rtt.min(path.rtt).saturating_mul(LONGEST_BURST);
+        let is_close = apart <= CLOSE || is_slow;
+        self.fade(apart);
         self.at = now;
-        let sent = since(before.segments_out, path.segments_out);
         let again = path.retransmits.saturating_sub(before.retransmits) as f64;
         let spurious = since(before.spurious.map(u64::from), path.spurious.map(u64::from));
         let lost = (again - spurious).max(0.0).min(sent);
@@ -220,6 +225,28 @@ mod tests {
         let seen = after_each(10);
         assert!(!seen.is_steady() && seen.is_suspicious(), "{seen:?}");
         assert_eq!(seen.unqueued_share(), Some(0.0), "the second half was clean: {seen:?}");
+    }
+
+    #[test]
+    fn a_slow_path_is_looked_at_as_closely_as_it_can_be() {
+        let sample = |segments, lost| PathSample {
+            rtt: Duration::from_millis(300),
+            segments_out: Some(segments),
+            retransmits: lost,
+            ..PathSample::default()
+        };
+        let is_known_after = |segments: u64, millis: u32| {
+            let mut seen = Losses::default();
+            for n in 0..8u64 {
+                let now = Duration::from_millis(1) * millis * (n as u32 + 1);
+                let [before, path] = [n, n + 1].map(|n| sample(segments * n, 2 * n));
+                seen.observe(now, &before, &path, false);
+            }
+            seen.is_steady()
+        };
+        assert!(is_known_after(45, 2_300));
+        assert!(!is_known_after(1_000, 2_300), "a queue may have come and gone");
+        assert!(!is_known_after(45, 5_000), "nobody has looked for seventeen round trips");
     }
 
     #[test]

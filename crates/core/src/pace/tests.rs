@@ -131,6 +131,28 @@ fn on_a_long_path_less_loss_is_too_much() {
     assert_eq!((first(ms(300), 0.0005), first(ms(40), 0.0005)), (Some(Congestion::Bbr), None));
 }
 
+/// What a socket takes at once: half of the unsent bytes that it is allowed.
+const GULP: u64 = 64 << 10;
+
+/// When BBR is chosen on `link`, if within a minute.
+fn bbr_after(link: &Link) -> Option<Duration> {
+    let mut adaptive = controller(Arm::Adaptive, &settings(), &download(1 << 30));
+    let mut course = Course::default();
+    while adaptive.plan().congestion.is_none() && course.at < ms(60_000) {
+        link.run_on(&mut *adaptive, &mut course, ms(50));
+    }
+    adaptive.plan().congestion.map(|_| course.at)
+}
+
+#[test]
+fn on_a_path_too_slow_for_close_looks_losses_are_believed() {
+    for (rtt, loss) in [(300, 0.04), (300, 0.06), (600, 0.02), (600, 0.04)] {
+        let link = Link { rtt: ms(rtt), loss, gulp: GULP, ..Link::default() };
+        let after = bbr_after(&link);
+        assert!(after.is_some_and(|after| after < ms(20_000)), "{rtt} ms, {loss}: {after:?}");
+    }
+}
+
 #[test]
 fn a_clean_long_path_is_left_alone() {
     let long = Link { rtt: ms(300), overshoot: 1000, ..Link::default() };

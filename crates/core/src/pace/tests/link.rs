@@ -20,6 +20,8 @@ pub(crate) struct Link {
     pub(crate) overshoot: u64,
     /// Bytes per second that the reader takes, if fewer.
     pub(crate) reader: u64,
+    /// Bytes that the socket takes at once: it wants none before as many have left, and nobody looks meanwhile.
+    pub(crate) gulp: u64,
 }
 
 impl Default for Link {
@@ -33,6 +35,7 @@ impl Default for Link {
             is_full: false,
             overshoot: 0,
             reader: u64::MAX,
+            gulp: 0,
         }
     }
 }
@@ -43,6 +46,8 @@ pub(crate) struct Course {
     pub(crate) at: Duration,
     segments: f64,
     lost: f64,
+    /// Bytes that left the socket since it took some.
+    left: u64,
     sampled: Duration,
     /// What the kernel takes for the shortest round trip: it forgets after five minutes.
     shortest: Option<(Duration, Duration)>,
@@ -90,6 +95,11 @@ impl Link {
                 course.segments += self.overshoot as f64;
                 course.lost += self.overshoot as f64;
             }
+            course.left += moved;
+            if course.left < self.gulp {
+                continue;
+            }
+            let moved = std::mem::take(&mut course.left);
             let path = plan
                 .sample_after
                 .is_some_and(|after| course.at >= course.sampled + after)
