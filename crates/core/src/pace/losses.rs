@@ -14,7 +14,8 @@ const FADES_WITHIN: Duration = Duration::from_secs(20);
 /// A sender that probes for the path's rate loses a burst when it finds it. Making up for it has ended when nothing was
 /// sent again for this many round trips ...
 const BURST: u32 = 4;
-/// ... and takes no longer than this many: what goes on and on is no burst. 2,900 segments at 300 ms took ten.
+/// ... and takes no longer than so many and one for each doubling of what was lost, since each sends again at least half
+/// of what is missing: what goes on is no burst. 2,900 segments at 300 ms took ten, where this gives them sixteen.
 const LONGEST_BURST: u32 = 16;
 /// Between two looks further apart than this, a queue may have come, overflowed and gone ...
 const CLOSE: Duration = Duration::from_secs(2);
@@ -54,7 +55,8 @@ impl Losses {
             self.queued_until = now.saturating_add(path.rtt.saturating_mul(BURST));
         }
         // The first burst of every transfer: slow start ends with it on a clean path, too.
-        if lost > 0.0 && self.burst.get_or_insert_with(|| Recovery::begin(now, path.rtt)).goes_on(now, path.rtt) {
+        let is_of_burst = |burst: &mut Recovery| burst.goes_on(now, path.rtt, lost);
+        if lost > 0.0 && is_of_burst(self.burst.get_or_insert_with(|| Recovery::begin(now, path.rtt))) {
             return;
         }
         self.segments += sent;
@@ -72,10 +74,9 @@ impl Losses {
     fn count_unqueued(&mut self, now: Duration, sent: f64, lost: f64, rtt: Duration) {
         self.unqueued_segments += sent;
         self.unqueued_lost += lost;
-        let is_known = |episode: &mut Recovery| episode.goes_on(now, rtt);
-        if lost > 0.0 && !self.episode.as_mut().is_some_and(is_known) {
+        if lost > 0.0 && !self.episode.as_mut().is_some_and(|episode| episode.goes_on(now, rtt, lost)) {
             self.episodes += 1.0;
-            self.episode = Some(Recovery::begin(now, rtt));
+            self.episode.insert(Recovery::begin(now, rtt)).goes_on(now, rtt, lost);
         }
     }
 
@@ -121,23 +122,30 @@ impl Losses {
 /// Losses that belong together.
 #[derive(Clone, Copy, Debug)]
 struct Recovery {
+    since: Duration,
     until: Duration,
-    at_most_until: Duration,
+    lost: f64,
 }
 
 impl Recovery {
     fn begin(now: Duration, rtt: Duration) -> Self {
-        let in_round_trips = |count| now.saturating_add(rtt.saturating_mul(count));
-        Self { until: in_round_trips(BURST), at_most_until: in_round_trips(LONGEST_BURST) }
+        Self { since: now, until: now.saturating_add(rtt.saturating_mul(BURST)), lost: 0.0 }
     }
 
     /// Whether what is lost at `now` belongs to it.
-    fn goes_on(&mut self, now: Duration, rtt: Duration) -> bool {
+    fn goes_on(&mut self, now: Duration, rtt: Duration, lost: f64) -> bool {
         let goes_on = now <= self.until;
         if goes_on {
-            self.until = now.saturating_add(rtt.saturating_mul(BURST)).min(self.at_most_until);
+            self.lost += lost;
+            let in_round_trips = |at: Duration, count| at.saturating_add(rtt.saturating_mul(count));
+            self.until = in_round_trips(now, BURST).min(in_round_trips(self.since, self.longest()));
         }
         goes_on
+    }
+
+    /// Round trips that making up for it may take.
+    fn longest(&self) -> u32 {
+        BURST.saturating_add((1.0 + self.lost).log2() as u32).min(LONGEST_BURST)
     }
 }
 
@@ -247,6 +255,16 @@ mod tests {
         assert!(is_known_after(45, 2_300));
         assert!(!is_known_after(1_000, 2_300), "a queue may have come and gone");
         assert!(!is_known_after(45, 5_000), "nobody has looked for seventeen round trips");
+    }
+
+    #[test]
+    fn a_few_losses_are_no_burst_of_many_round_trips() {
+        let rtt = Duration::from_millis(300);
+        let ends_after = |lost: f64| {
+            let mut burst = Recovery::begin(Duration::ZERO, rtt);
+            (0..100).find(|&n| !burst.goes_on(rtt * n, rtt, if n == 0 { lost } else { 0.0 }))
+        };
+        assert_eq!([1.0, 7.0, 2_900.0].map(ends_after), [Some(6), Some(8), Some(16)]);
     }
 
     #[test]

@@ -154,6 +154,14 @@ fn on_a_path_too_slow_for_close_looks_losses_are_believed() {
 }
 
 #[test]
+fn on_a_long_lossy_path_bbr_comes_within_a_few_seconds() {
+    for (rtt, loss) in [(100, 0.05), (200, 0.05), (300, 0.05), (300, 0.1)] {
+        let after = bbr_after(&Link { rtt: ms(rtt), loss, ..Link::default() });
+        assert!(after.is_some_and(|after| after <= ms(20) * rtt as u32), "{rtt} ms, {loss}: {after:?}");
+    }
+}
+
+#[test]
 fn a_clean_long_path_is_left_alone() {
     let long = Link { rtt: ms(300), overshoot: 1000, ..Link::default() };
     let mut adaptive = controller(Arm::Adaptive, &settings(), &download(1 << 30));
