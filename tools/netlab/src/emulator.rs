@@ -19,8 +19,6 @@ use crate::line::{Fate, Line};
 
 /// Packets taken in before looking for those that are due.
 const BATCH: usize = 64;
-/// So long a thread sleeps at most: a change is seen by then.
-const NAP: Duration = Duration::from_millis(20);
 const LARGEST_PACKET: usize = 1 << 16;
 
 /// Which way packets go, seen from the client.
@@ -157,10 +155,9 @@ impl Carrier {
         }
     }
 
-    /// Until a packet comes or one is due.
+    /// Until a packet comes, one is due, or the line is idle.
     fn sleep(&self) {
-        let now = self.begin.elapsed();
-        let nap = self.waiting.front().map_or(NAP, |(due, _)| due.saturating_sub(now).min(NAP));
+        let nap = self.line.nap(self.was_empty, self.begin.elapsed(), self.waiting.front().map(|(due, _)| *due));
         let nap = Timespec { tv_sec: 0, tv_nsec: nap.subsec_nanos().into() };
         let mut ready = [PollFd::new(&self.from, PollFlags::IN)];
         // An interrupted sleep is a short one.

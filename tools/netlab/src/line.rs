@@ -7,6 +7,9 @@ use crate::{Dice, Shape};
 /// Radio and wire keep a delay for a while: a fresh one for each packet would, in order, only add to the delay.
 const JITTER_LASTS: Duration = Duration::from_millis(10);
 
+/// So long nobody looks at a line at most: a change of its shape is seen by then.
+const NAP: Duration = Duration::from_millis(20);
+
 /// One way of a link.
 #[derive(Debug)]
 pub(crate) struct Line {
@@ -57,6 +60,15 @@ impl Line {
         let due = self.busy_until.max(now) + self.delay(now);
         self.last_due = self.last_due.max(due);
         Fate::Due(self.last_due)
+    }
+
+    /// How long after `now` it need not be looked at unless a packet comes: until the next one is due, or it has sent all
+    /// that it had, where nobody has waited `since` before that. Who finds nobody waiting then knows it idle, and that it
+    /// begins with what comes when that comes; who looks later takes it for busy until that came.
+    pub(crate) fn nap(&self, since: Duration, now: Duration, next_due: Option<Duration>) -> Duration {
+        let is_idle_at = Some(self.busy_until).filter(|&at| at > since);
+        let looks_at = [next_due, is_idle_at].into_iter().flatten().min();
+        looks_at.map_or(NAP, |at| at.saturating_sub(now).min(NAP))
     }
 
     fn time_on_wire(&self, bytes: usize) -> Duration {
@@ -119,6 +131,21 @@ mod tests {
         let late: Vec<_> = (0..30).map(|_| line.offer(ms(5), ms(300), 1250)).collect();
         assert_eq!((late[0], late[28], late[29]), (Fate::Due(ms(300)), Fate::Due(ms(300)), Fate::Due(ms(310))));
         assert_eq!(line.offer(ms(400), ms(410), 1250), Fate::Due(ms(420)), "an idle line sends what has come");
+    }
+
+    #[test]
+    fn a_line_that_was_idle_begins_with_what_comes_when_it_comes() {
+        // Of 10 ms each; the second one comes when the first one is on its way, and the wire is free.
+        for (slept, comes) in [(ms(0), ms(11)), (ms(0), ms(15)), (ms(12), ms(19)), (ms(0), ms(45))] {
+            let mut line = line("rate=1mbit delay=50ms");
+            let Fate::Due(first) = line.offer(ms(0), ms(0), 1250) else { panic!("nothing is lost here") };
+            let (mut looked, mut wakes) = (ms(0), slept + line.nap(ms(0), slept, Some(first)));
+            while wakes < comes {
+                looked = wakes;
+                wakes += line.nap(looked, looked, Some(first));
+            }
+            assert_eq!(line.offer(looked, comes, 1250), Fate::Due(comes + ms(60)), "looked at {looked:?}");
+        }
     }
 
     #[test]
