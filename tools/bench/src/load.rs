@@ -1,6 +1,7 @@
 //! [`Load`]: the kinds of work that servers are measured by, and what must be reached.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
@@ -128,6 +129,28 @@ const LOADS: [Load; 7] = {
     ]
 };
 
+impl Kind {
+    /// Where its servers have their configurations and logs. All servers of downloads share their files as well: where
+    /// the pages of a file lie in memory, and how large its folios are, makes sending it cost up to a third more.
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Get => "downloads",
+            Self::Put => "uploads",
+            Self::Slow | Self::Idle => "memory",
+        }
+    }
+
+    /// Where the load runs; servers are on the first core. Downloads share it: beside each other, chance decides whose
+    /// time the kernel's work is. An acknowledgement that meets an idle socket makes the client's core send what follows,
+    /// and a server's CPU for one and the same file was anything from 0.08 to 0.4 s per GiB. Sharing costs them speed.
+    fn core(self) -> usize {
+        match self {
+            Self::Get => 0,
+            Self::Put | Self::Slow | Self::Idle => 1,
+        }
+    }
+}
+
 /// What the command line asks for; everything where a list is empty.
 #[derive(Debug)]
 pub(crate) struct Asked {
@@ -146,23 +169,26 @@ pub(crate) fn measure(asked: &Asked, binary: &Path, folder: &Path, command: Stri
     for id in &asked.only {
         ensure!(LOADS.iter().any(|load| load.id == id), "there is no load `{id}`: {}", Load::ids());
     }
-    pin_to(1)?;
     let mut running = BTreeMap::new();
     let mut table = Table { machine: machine::describe()?, command, rows: Vec::new() };
     for load in LOADS.iter().filter(|load| asked.only.is_empty() || asked.only.iter().any(|id| id == load.id)) {
         println!("{} ...", load.name);
         let names: Vec<&str> = load.servers(&asked.peers);
+        pin_to(load.kind.core())?;
         let row = match load.kind {
             Kind::Slow | Kind::Idle => load.hold(&names, asked, binary, folder)?,
             Kind::Get | Kind::Put => {
+                let folder = folder.join(load.kind.folder());
                 for name in &names {
-                    if !running.contains_key(*name) {
-                        let mut peer = Peer::start(name, binary, folder)?;
+                    let place = folder.join(name);
+                    let files = if load.kind == Kind::Get { folder.join("files") } else { place.clone() };
+                    if let Entry::Vacant(vacant) = running.entry(place) {
+                        let mut peer = Peer::start(name, binary, &folder, &files)?;
                         peer.part *= asked.part;
-                        running.insert((*name).to_owned(), peer);
+                        vacant.insert(peer);
                     }
                 }
-                let peers: Vec<&Peer> = names.iter().map(|name| &running[*name]).collect();
+                let peers: Vec<&Peer> = names.iter().map(|name| &running[&folder.join(name)]).collect();
                 load.compare(&peers, asked.rounds)?
             }
         };
@@ -197,6 +223,9 @@ impl Load {
     /// Rounds in which each server has its turn, and each is the first once in a while. The first round is not counted.
     fn compare(&self, peers: &[&Peer], rounds: usize) -> Result<Row> {
         let mut row = Row::new(self, peers.iter().map(|peer| peer.name.clone()).collect());
+        if self.kind == Kind::Get {
+            self.provide(peers)?;
+        }
         for round in 0..=rounds {
             for turn in 0..peers.len() {
                 let index = (turn + round) % peers.len();
@@ -215,9 +244,8 @@ impl Load {
         let mut row = Row::new(self, names.iter().map(|name| (*name).to_owned()).collect());
         for round in 0..asked.rounds {
             for (index, name) in names.iter().enumerate() {
-                let folder = folder.join(format!("{}-{name}-{round}", self.id));
-                fs::create_dir(&folder)?;
-                let peer = Peer::start(name, binary, &folder)?;
+                let folder = folder.join(self.kind.folder()).join(format!("{}-{name}-{round}", self.id));
+                let peer = Peer::start(name, binary, &folder, &folder.join("files"))?;
                 let each = match self.kind {
                     Kind::Slow => memory::of_slow_uploads(&peer, connections, self.size)?,
                     _ => memory::of_idle_connections(&peer, connections)?,
@@ -230,9 +258,6 @@ impl Load {
 
     /// One round against `peer`: CPU and wall time per GiB or per request.
     fn run(&self, peer: &Peer, round: usize) -> Result<Measured> {
-        if self.kind == Kind::Get && round == 0 {
-            self.provide(peer)?;
-        }
         if self.kind == Kind::Put {
             let (size, requests) = self.share(peer);
             warm_memory(&peer.files, size * requests)?;
@@ -267,8 +292,15 @@ impl Load {
         if self.size == GIB { (part(self.size), self.requests) } else { (self.size, part(self.requests)) }
     }
 
-    /// Puts there what downloads fetch.
-    fn provide(&self, peer: &Peer) -> Result<()> {
+    /// Puts there what downloads fetch: once for all servers, but for those that keep files in a way of their own.
+    fn provide(&self, peers: &[&Peer]) -> Result<()> {
+        let find = |proof| peers.iter().find(|peer| peer.proof == proof).copied();
+        // By ours where there is one: it serves nothing that it does not know.
+        let for_all = find(Proof::Query).or_else(|| find(Proof::Nothing)).or_else(|| find(Proof::Impossible));
+        for_all.into_iter().chain(find(Proof::Token)).try_for_each(|peer| self.provide_by(peer))
+    }
+
+    fn provide_by(&self, peer: &Peer) -> Result<()> {
         let (size, _) = self.share(peer);
         if peer.proof == Proof::Impossible {
             let file = peer.files.join(self.slot("source"));
@@ -313,7 +345,7 @@ impl Load {
     }
 }
 
-/// Keeps the load off the servers' core.
+/// Keeps the load on one core.
 fn pin_to(cpu: usize) -> Result<()> {
     let mut set = rustix::thread::CpuSet::new();
     set.set(cpu);

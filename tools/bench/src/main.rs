@@ -2,7 +2,7 @@
 //!
 //! Run by `cargo xtask bench`, which builds the server in release mode and names it in `HFS_BENCH_SERVER`. Machines are
 //! noisy: only ratios of medians within one run mean anything, and CPU means more than wall time. Servers take turns
-//! and the turn rotates, the first round is a warm-up, servers are pinned to one core and the load to another.
+//! and the turn rotates, the first round is a warm-up, servers are pinned to one core and the load of uploads to another.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
 
 mod asked;

@@ -33,10 +33,9 @@ impl Variant<'_> {
         Variant { name, performance: self.performance, sections: self.sections }
     }
 
-    /// Writes its configuration into `folder` and makes the folder of its files; returns both paths.
-    pub(crate) fn prepare(&self, folder: &Path, address: SocketAddr, more: &str) -> Result<(PathBuf, PathBuf)> {
+    /// Writes its configuration into `folder`; returns its path. The server makes the folder of its files.
+    pub(crate) fn prepare(&self, folder: &Path, files: &Path, address: SocketAddr, more: &str) -> Result<PathBuf> {
         let Self { name, performance, sections } = *self;
-        let files = folder.join(name);
         let config = folder.join(format!("{name}.toml"));
         let text = format!(
             "[server]\nlisten_address = \"{address}\"\nstorage_path = \"{}\"\nmin_free_bytes = \"100MB\"\n\
@@ -44,6 +43,6 @@ impl Variant<'_> {
             files.display()
         );
         fs::write(&config, text)?;
-        Ok((config, files))
+        Ok(config)
     }
 }

@@ -2,6 +2,7 @@
 
 mod others;
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -71,9 +72,10 @@ impl Proof {
 }
 
 impl Peer {
-    /// Starts the server of that name with a folder of its own.
-    pub(crate) fn start(name: &str, binary: &Path, folder: &Path) -> Result<Self> {
-        let site = Site { name, binary, folder, address: free_address()? };
+    /// Starts the server of that name: its configuration and its log go into `folder`, what it serves lies in `files`.
+    pub(crate) fn start(name: &str, binary: &Path, folder: &Path, files: &Path) -> Result<Self> {
+        [folder, files].into_iter().try_for_each(fs::create_dir_all)?;
+        let site = Site { name, binary, folder, files, address: free_address()? };
         match name {
             "adaptive" => site.ours(&ADAPTIVE, &[], None),
             "standard" => site.ours(&STANDARD, &[], None),
@@ -114,7 +116,7 @@ impl Peer {
     pub(crate) fn memory(&self) -> Result<u64> {
         let mut sum = 0;
         for process in family(self.process.id())? {
-            let text = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
+            let text = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
             let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).context("no Pss in smaps_rollup")?;
             sum += 1024 * line.trim().trim_end_matches(" kB").parse::<u64>()?;
         }
@@ -123,7 +125,7 @@ impl Peer {
 }
 
 fn family(parent: u32) -> Result<Vec<u32>> {
-    let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
+    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
     Ok(std::iter::once(parent).chain(children.split_whitespace().filter_map(|pid| pid.parse().ok())).collect())
 }
 
@@ -132,6 +134,7 @@ struct Site<'a> {
     name: &'a str,
     binary: &'a Path,
     folder: &'a Path,
+    files: &'a Path,
     address: SocketAddr,
 }
 
@@ -141,21 +144,22 @@ impl Site<'_> {
             let [cert, key] = [&certificate.chain, &certificate.key].map(|file| file.display());
             format!("[tls]\ncert = \"{cert}\"\nkey = \"{key}\"\n")
         });
-        let (config, files) = variant.named(self.name).prepare(self.folder, self.address, &tls.unwrap_or_default())?;
+        let variant = variant.named(self.name);
+        let config = variant.prepare(self.folder, self.files, self.address, &tls.unwrap_or_default())?;
         let mut words: Vec<_> = wrapper.iter().map(Into::into).collect();
         words.extend([self.binary.as_os_str().to_owned(), "--config".into(), config.into_os_string()]);
-        let peer = self.start(&words, Proof::Query, files)?;
+        let peer = self.start(&words, Proof::Query, self.files)?;
         Ok(Peer { tls: certificate.map(Certificate::client).transpose()?, ..peer })
     }
 
     /// Starts the words on core 0.
-    fn start<W: AsRef<std::ffi::OsStr>>(&self, words: &[W], proof: Proof, files: PathBuf) -> Result<Peer> {
+    fn start<W: AsRef<std::ffi::OsStr>>(&self, words: &[W], proof: Proof, files: &Path) -> Result<Peer> {
         let mut command = Command::new("taskset");
         command.args(["-c", "0"]).args(words);
         let log = self.folder.join(format!("{}.log", self.name));
         let mut process = Process::spawn(&command, &log)?;
         process.await_answer(self.address, &log)?;
-        let name = self.name.to_owned();
+        let (name, files) = (self.name.to_owned(), files.to_owned());
         Ok(Peer { name, address: self.address, tls: None, proof, files, part: 1, process })
     }
 }

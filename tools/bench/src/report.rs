@@ -164,8 +164,9 @@ impl fmt::Display for Table {
             "Medians of {rounds} rounds in which the servers take turns: server CPU of all threads, rate by the clock, and for\n\
              one upload at a time the share of its time between the last byte and the answer. Our uploads are durable when\n\
              they are answered, but for `unsynced`, whose syncs do nothing; those of the others are not. `pinned` is the\n\
-             adaptive arm that moves no lever; `nginx` has body buffers of 1 MiB, `nginx-default` its own. Prosody gets a\n\
-             32nd of each load.\n"
+             adaptive arm that moves no lever; `nginx` has body buffers of 1 MiB, `nginx-default` its own. All downloads are\n\
+             of one file on disk, whose pages lie in memory for everybody alike, but for Prosody's; their load shares the\n\
+             server's core, so their rate is that of both. Prosody gets a 32nd of each load.\n"
         )?;
         writeln!(f, "| work | server | server CPU or memory | rate | last byte to 201 |")?;
         writeln!(f, "|---|---|---|---|---|")?;

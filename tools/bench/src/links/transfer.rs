@@ -56,7 +56,8 @@ impl<'a> Site<'a> {
     pub(super) fn start(lab: &'a Lab, binary: &Path, folder: &Path, size: u64) -> Result<Self> {
         let start = |variant: Variant<'static>, port: u16| -> Result<_> {
             let address = SocketAddr::from((SERVER, port));
-            let (config, _) = variant.prepare(folder, address, "")?;
+            let files = folder.join(variant.name);
+            let config = variant.prepare(folder, &files, address, "")?;
             let [enter, place] = lab.server.wrapper();
             let mut command = Command::new(enter);
             command.arg(place).arg(binary).arg("--config").arg(config);
