@@ -20,7 +20,7 @@ const LOSSY: f64 = 0.001;
 const VERY_LOSSY: f64 = 0.01;
 /// ... but below this multiple of it.
 const QUEUED: f64 = 1.5;
-/// Loss below which a path is clean again.
+/// Loss of the last half minute or so below which a path is clean again.
 const CLEAN: f64 = 0.0003;
 /// A round trip on which cubic takes seconds to recover from one loss ...
 const LONG: Duration = Duration::from_millis(150);
@@ -102,7 +102,7 @@ impl Chooser {
             }
             Some(_) => {
                 let clean = Bounds::of(estimate).clean;
-                let loss = estimate.unqueued_loss().filter(|&loss| loss < clean && held >= DWELL)?;
+                let loss = estimate.lasting_loss().filter(|&loss| loss < clean && held >= DWELL)?;
                 let because = format!("{:.2} % lost in the last {} s", loss * 100.0, held.as_secs());
                 Some(self.change(now, None, because))
             }

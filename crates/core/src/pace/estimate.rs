@@ -105,6 +105,11 @@ impl Estimate {
         self.losses.unqueued_share()
     }
 
+    /// The same of the last half minute or so, however much was sent.
+    pub(super) fn lasting_loss(&self) -> Option<f64> {
+        self.losses.lasting_share()
+    }
+
     /// The counts behind these shares.
     pub(super) fn losses(&self) -> &Losses {
         &self.losses

@@ -30,10 +30,10 @@ pub(super) struct Losses {
     segments: f64,
     lost: f64,
     /// The same of the time in which no queue had stood for some round trips: only that is certainly no congestion.
-    unqueued_segments: f64,
-    unqueued_lost: f64,
-    /// Losses of that time; what one recovery sends again is one.
-    episodes: f64,
+    unqueued: Unqueued,
+    /// The same without [`MEMORY`], which is a quarter of a second at 1 Gbit/s: a pause between two bursts must not look
+    /// like a path that has healed.
+    lasting: Unqueued,
     at: Duration,
     burst: Option<Recovery>,
     episode: Option<Recovery>,
@@ -61,23 +61,34 @@ impl Losses {
         }
         self.segments += sent;
         self.lost += lost;
-        // A full queue empties at the loss, and stays empty for seconds where the round trip is long. A look from afar
-        // tells when nothing was lost, and when closer ones have told what losses are here.
-        if now > self.queued_until && (is_close || lost <= 0.0 || self.is_steady()) {
-            self.count_unqueued(now, sent, lost, path.rtt);
+        // A full queue empties at the loss, and stays empty for seconds where the round trip is long.
+        if now > self.queued_until {
+            self.count_unqueued(now, path.rtt, sent, lost, is_close);
         }
         if self.segments > MEMORY {
             self.keep(MEMORY / self.segments);
         }
     }
 
-    fn count_unqueued(&mut self, now: Duration, sent: f64, lost: f64, rtt: Duration) {
-        self.unqueued_segments += sent;
-        self.unqueued_lost += lost;
-        if lost > 0.0 && !self.episode.as_mut().is_some_and(|episode| episode.goes_on(now, rtt, lost)) {
-            self.episodes += 1.0;
+    fn count_unqueued(&mut self, now: Duration, rtt: Duration, sent: f64, lost: f64, is_close: bool) {
+        // A look from afar tells when nothing was lost, and when closer ones have told what losses are here.
+        let tells = |known: &Unqueued| is_close || lost <= 0.0 || known.is_steady();
+        let (of_unqueued, of_lasting) = (tells(&self.unqueued), tells(&self.lasting));
+        let is_new = (of_unqueued || of_lasting) && lost > 0.0 && self.is_new_episode(now, rtt, lost);
+        if of_unqueued {
+            self.unqueued.count(sent, lost, is_new);
+        }
+        if of_lasting {
+            self.lasting.count(sent, lost, is_new);
+        }
+    }
+
+    fn is_new_episode(&mut self, now: Duration, rtt: Duration, lost: f64) -> bool {
+        let is_known = self.episode.as_mut().is_some_and(|episode| episode.goes_on(now, rtt, lost));
+        if !is_known {
             self.episode.insert(Recovery::begin(now, rtt)).goes_on(now, rtt, lost);
         }
+        !is_known
     }
 
     /// Share of the segments that were lost, once there are enough of them.
@@ -87,17 +98,22 @@ impl Losses {
 
     /// The same of the segments that were sent while no queue stood.
     pub(super) fn unqueued_share(&self) -> Option<f64> {
-        (self.unqueued_segments >= ENOUGH_SEGMENTS).then(|| self.unqueued_lost / self.unqueued_segments)
+        self.unqueued.share()
+    }
+
+    /// The same of the last half minute or so, however much was sent.
+    pub(super) fn lasting_share(&self) -> Option<f64> {
+        self.lasting.share()
     }
 
     /// Whether losses without a queue were seen often enough for their share to be more than a burst.
     pub(super) fn is_steady(&self) -> bool {
-        self.unqueued_lost >= 3.0 && self.is_repeated()
+        self.unqueued.is_steady()
     }
 
     /// Whether they were seen more than once, be they ever so few.
     pub(super) fn is_repeated(&self) -> bool {
-        self.episodes >= 1.5
+        self.unqueued.is_repeated()
     }
 
     /// Whether losses were seen lately, so that a closer look is worth while.
@@ -107,14 +123,49 @@ impl Losses {
     }
 
     fn fade(&mut self, elapsed: Duration) {
-        self.keep((-elapsed.as_secs_f64() / FADES_WITHIN.as_secs_f64()).exp());
+        let share = (-elapsed.as_secs_f64() / FADES_WITHIN.as_secs_f64()).exp();
+        self.keep(share);
+        self.lasting.keep(share);
     }
 
     fn keep(&mut self, share: f64) {
         self.segments *= share;
         self.lost *= share;
-        self.unqueued_segments *= share;
-        self.unqueued_lost *= share;
+        self.unqueued.keep(share);
+    }
+}
+
+/// What was sent and lost while no queue stood.
+#[derive(Clone, Copy, Debug, Default)]
+struct Unqueued {
+    segments: f64,
+    lost: f64,
+    /// Losses; what one recovery sends again is one.
+    episodes: f64,
+}
+
+impl Unqueued {
+    fn count(&mut self, sent: f64, lost: f64, is_new_episode: bool) {
+        self.segments += sent;
+        self.lost += lost;
+        self.episodes += f64::from(u8::from(is_new_episode));
+    }
+
+    fn share(&self) -> Option<f64> {
+        (self.segments >= ENOUGH_SEGMENTS).then(|| self.lost / self.segments)
+    }
+
+    fn is_steady(&self) -> bool {
+        self.lost >= 3.0 && self.is_repeated()
+    }
+
+    fn is_repeated(&self) -> bool {
+        self.episodes >= 1.5
+    }
+
+    fn keep(&mut self, share: f64) {
+        self.segments *= share;
+        self.lost *= share;
         self.episodes *= share;
     }
 }
@@ -279,7 +330,7 @@ mod tests {
         for n in 1..25u64 {
             seen.observe(Duration::from_millis(250) * n as u32, &sample(n - 1), &sample(n), false);
         }
-        assert!(seen.unqueued_lost > 2.5 && seen.episodes <= 1.0, "{seen:?}");
+        assert!(seen.unqueued.lost > 2.5 && seen.unqueued.episodes <= 1.0, "{seen:?}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod drop_tail;
 mod invariants;
 pub(crate) mod link;
+mod lossy;
 
 use std::time::Duration;
 
@@ -129,36 +130,6 @@ fn on_a_long_path_less_loss_is_too_much() {
         controller(Arm::Adaptive, &settings(), &Start { expected, ..download(1 << 30) }).plan().congestion
     };
     assert_eq!((first(ms(300), 0.0005), first(ms(40), 0.0005)), (Some(Congestion::Bbr), None));
-}
-
-/// What a socket takes at once: half of the unsent bytes that it is allowed.
-const GULP: u64 = 64 << 10;
-
-/// When BBR is chosen on `link`, if within a minute.
-fn bbr_after(link: &Link) -> Option<Duration> {
-    let mut adaptive = controller(Arm::Adaptive, &settings(), &download(1 << 30));
-    let mut course = Course::default();
-    while adaptive.plan().congestion.is_none() && course.at < ms(60_000) {
-        link.run_on(&mut *adaptive, &mut course, ms(50));
-    }
-    adaptive.plan().congestion.map(|_| course.at)
-}
-
-#[test]
-fn on_a_path_too_slow_for_close_looks_losses_are_believed() {
-    for (rtt, loss) in [(300, 0.04), (300, 0.06), (600, 0.02), (600, 0.04)] {
-        let link = Link { rtt: ms(rtt), loss, gulp: GULP, ..Link::default() };
-        let after = bbr_after(&link);
-        assert!(after.is_some_and(|after| after < ms(20_000)), "{rtt} ms, {loss}: {after:?}");
-    }
-}
-
-#[test]
-fn on_a_long_lossy_path_bbr_comes_within_a_few_seconds() {
-    for (rtt, loss) in [(100, 0.05), (200, 0.05), (300, 0.05), (300, 0.1)] {
-        let after = bbr_after(&Link { rtt: ms(rtt), loss, ..Link::default() });
-        assert!(after.is_some_and(|after| after <= ms(20) * rtt as u32), "{rtt} ms, {loss}: {after:?}");
-    }
 }
 
 #[test]

@@ -12,6 +12,8 @@ pub(crate) struct Link {
     pub(crate) rtt: Duration,
     /// Share of the segments that are lost.
     pub(crate) loss: f64,
+    /// How often what is lost is lost, all at once; zero: evenly.
+    pub(crate) every: Duration,
     /// What stands in the bottleneck's queue.
     pub(crate) queue: Duration,
     /// Whether that loss is the queue's: then no congestion control gets more out of it.
@@ -31,6 +33,7 @@ impl Default for Link {
             rate: 12_500_000,
             rtt: ms(40),
             loss: 0.0,
+            every: Duration::ZERO,
             queue: Duration::ZERO,
             is_full: false,
             overshoot: 0,
@@ -46,6 +49,8 @@ pub(crate) struct Course {
     pub(crate) at: Duration,
     segments: f64,
     lost: f64,
+    /// Segments that the next burst takes.
+    doomed: f64,
     /// Bytes that left the socket since it took some.
     left: u64,
     sampled: Duration,
@@ -90,7 +95,10 @@ impl Link {
             total += moved;
             let segments = moved as f64 / MSS;
             course.segments += segments;
-            course.lost += segments * self.loss;
+            course.doomed += segments * self.loss;
+            if self.every.is_zero() || course.at.as_millis().is_multiple_of(self.every.as_millis()) {
+                course.lost += std::mem::take(&mut course.doomed);
+            }
             if before < ms(1000) && course.at >= ms(1000) {
                 course.segments += self.overshoot as f64;
                 course.lost += self.overshoot as f64;
