@@ -47,6 +47,8 @@ pub struct Adaptive {
     estimate: Estimate,
     chooser: Option<Chooser>,
     cadence: Cadence,
+    /// What was lost without a queue under the host's congestion control.
+    hosts_loss: Option<f64>,
     plan: Plan,
     /// Observations in a row whose reads did not fill the step, and since when.
     slack: u32,
@@ -73,6 +75,7 @@ impl Adaptive {
             estimate: Estimate::new(settings.gain),
             chooser,
             cadence: Cadence::new(settings),
+            hosts_loss: None,
             plan: standard,
             slack: 0,
             filled_at: Duration::ZERO,
@@ -264,7 +267,10 @@ impl Controller for Adaptive {
         if seen.moved > 0 && self.settings.follows {
             self.resize(seen.filled);
         }
-        if seen.path.is_some() {
+        if let Some(path) = seen.path {
+            if ![self.plan.congestion, path.congestion].contains(&Some(Congestion::Bbr)) {
+                self.hosts_loss = self.estimate.unqueued_loss();
+            }
             self.rechoose();
             self.resize_buffers();
             if self.plan.sample_after.is_some() {
@@ -275,7 +281,7 @@ impl Controller for Adaptive {
     }
 
     fn snapshot(&self) -> Snapshot {
-        self.estimate.snapshot()
+        Snapshot { hosts_loss: self.hosts_loss, ..self.estimate.snapshot() }
     }
 
     fn decisions(&mut self) -> Vec<Decision> {

@@ -167,6 +167,7 @@ impl Estimate {
             jitter: last.filter(|_| self.samples >= SETTLED).map(|last| last.rtt_var),
             loss: self.loss(),
             unqueued_loss: self.unqueued_loss(),
+            hosts_loss: None,
             samples: self.samples,
             last,
         }

@@ -84,6 +84,10 @@ pub fn tells_rate(direction: Direction, bytes: u64, elapsed: Duration, min_rtt: 
     bytes >= TELLING_BYTES && elapsed >= least
 }
 
+/// One transfer in so many expects no loss. Who is known for losses begins with BBR, and what BBR loses may be its own
+/// doing: only the host's congestion control can show that it is no longer needed. Where it is, it comes within seconds.
+const ASKS_AGAIN: u32 = 25;
+
 /// One transfer that has ended, as a profile learns from it.
 #[derive(Clone, Copy, Debug)]
 pub struct Lesson {
@@ -121,7 +125,7 @@ pub struct Profile {
     pub min_rtt: Option<f64>,
     /// Variation of the round trip, seconds.
     pub jitter: Option<f64>,
-    /// Share of the segments that were lost while no queue stood on the path.
+    /// Share of the segments that were lost while no queue stood on the path, under the host's congestion control.
     pub loss: Option<f64>,
     /// Share of the transfers that broke off.
     pub breaks: f64,
@@ -154,8 +158,7 @@ impl Profile {
         }
         self.sort(lesson.guess, gain);
         blend(&mut self.jitter, seen.jitter.map(|jitter| jitter.as_secs_f64()), gain);
-        // What cubic loses by filling the path says nothing for BBR.
-        blend(&mut self.loss, seen.unqueued_loss, gain);
+        self.learn_loss(seen, gain);
         if let Some(rtt) = seen.min_rtt.map(|rtt| rtt.as_secs_f64()) {
             match self.min_rtt {
                 Some(known) if rtt > known => blend(&mut self.min_rtt, Some(rtt), gain),
@@ -165,6 +168,13 @@ impl Profile {
         if rate.is_some() && lesson.direction == Direction::Upload {
             self.step = u32::try_from(lesson.plan.step).ok();
         }
+    }
+
+    /// What cubic loses by filling the path says nothing for BBR, nor does what BBR loses: that can only show that less is
+    /// lost than was known.
+    fn learn_loss(&mut self, seen: &Snapshot, gain: f64) {
+        let under_bbr = seen.unqueued_loss.filter(|&loss| self.loss.is_some_and(|known| loss < known));
+        blend(&mut self.loss, seen.hosts_loss.or(under_bbr), gain);
     }
 
     /// A guess that is repeated grows surer, and one that is contradicted must give way to a surer one.
@@ -191,7 +201,7 @@ impl Profile {
         Expected {
             rate: self.rate(direction).map(|rate| rate as u64),
             min_rtt: self.min_rtt.and_then(|rtt| Duration::try_from_secs_f64(rtt).ok()),
-            loss: self.loss,
+            loss: self.loss.filter(|_| !self.transfers.is_multiple_of(ASKS_AGAIN)),
             is_bbr_better,
             step: self.step.filter(|_| direction == Direction::Upload).and_then(|step| usize::try_from(step).ok()),
             ceiling: None,

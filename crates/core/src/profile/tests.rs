@@ -29,6 +29,7 @@ fn seen(rtt: Duration, rate: u64) -> Snapshot {
         samples: 9,
         loss: Some(0.0),
         unqueued_loss: Some(0.0),
+        hosts_loss: Some(0.0),
     }
 }
 

@@ -14,6 +14,8 @@ pub(crate) struct Link {
     pub(crate) loss: f64,
     /// How often what is lost is lost, all at once; zero: evenly.
     pub(crate) every: Duration,
+    /// Share of the segments that BBR loses besides, because it overruns the queue.
+    pub(crate) overrun: f64,
     /// What stands in the bottleneck's queue.
     pub(crate) queue: Duration,
     /// Whether that loss is the queue's: then no congestion control gets more out of it.
@@ -34,6 +36,7 @@ impl Default for Link {
             rtt: ms(40),
             loss: 0.0,
             every: Duration::ZERO,
+            overrun: 0.0,
             queue: Duration::ZERO,
             is_full: false,
             overshoot: 0,
@@ -95,7 +98,8 @@ impl Link {
             total += moved;
             let segments = moved as f64 / MSS;
             course.segments += segments;
-            course.doomed += segments * self.loss;
+            let overrun = if plan.congestion == Some(Congestion::Bbr) { self.overrun } else { 0.0 };
+            course.doomed += segments * (self.loss + overrun);
             if self.every.is_zero() || course.at.as_millis().is_multiple_of(self.every.as_millis()) {
                 course.lost += std::mem::take(&mut course.doomed);
             }

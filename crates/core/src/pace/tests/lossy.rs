@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::link::{Course, Link, ms};
 use super::{congestion_changes, controller, download, settings};
-use crate::pace::{Arm, Expected, Start};
+use crate::Timestamp;
+use crate::pace::{Arm, Congestion, Direction, Expected, Start};
+use crate::profile::{Guess, Lesson, Profile};
 
 /// What a socket takes at once: half of the unsent bytes that it is allowed.
 const GULP: u64 = 64 << 10;
@@ -46,5 +48,42 @@ fn a_pause_between_two_bursts_of_losses_is_no_healing() {
         bursty.run(&mut *adaptive, ms(300_000));
         let changes = congestion_changes(&mut *adaptive);
         assert!(changes.is_empty(), "{rate} B/s, each {every:?}: {changes:?}");
+    }
+}
+
+/// What each of so many downloads of half a minute begins and ends with, each by what those before it taught.
+fn each_of(count: u32, link: &Link, profile: &mut Profile) -> Vec<[Option<Congestion>; 2]> {
+    let mut download = || {
+        let expected = profile.expected(Direction::Download);
+        let mut adaptive = controller(Arm::Adaptive, &settings(), &Start { expected, ..download(1 << 30) });
+        let (first, elapsed) = (adaptive.plan().congestion, ms(30_000));
+        let bytes = link.run(&mut *adaptive, elapsed);
+        let (snapshot, plan) = (adaptive.snapshot(), adaptive.plan());
+        let (direction, guess) = (Direction::Download, Guess::default());
+        let lesson = Lesson { snapshot, plan, direction, elapsed, bytes, is_whole: true, guess };
+        profile.learn(&lesson, 0.2, Timestamp::from_unix(1));
+        [first, plan.congestion]
+    };
+    (0..count).map(|_| download()).collect()
+}
+
+#[test]
+fn what_bbr_loses_itself_does_not_keep_it_for_ever() {
+    let mut profile = Profile { loss: Some(0.001), min_rtt: Some(0.3), ..Profile::default() };
+    profile.transfers = 1;
+    let clean = Link { rtt: ms(300), overrun: 0.06, ..Link::default() };
+    let downloads = each_of(40, &clean, &mut profile);
+    assert_eq!(downloads[0], [Some(Congestion::Bbr); 2], "what was known");
+    assert!(downloads[25..].iter().all(|download| *download == [None; 2]), "{downloads:?}");
+}
+
+#[test]
+fn a_client_whose_path_stays_lossy_begins_with_bbr_nearly_always() {
+    for (rtt, loss) in [(40, 0.002), (300, 0.02)] {
+        let mut profile = Profile::default();
+        let downloads = each_of(100, &Link { rtt: ms(rtt), loss, ..Link::default() }, &mut profile);
+        let otherwise = downloads.iter().filter(|[first, _]| first.is_none()).count();
+        assert!((1..=4).contains(&otherwise), "{rtt} ms, {loss}: {otherwise} of 100");
+        assert!(downloads.iter().all(|[_, last]| *last == Some(Congestion::Bbr)), "{rtt} ms, {loss}");
     }
 }
