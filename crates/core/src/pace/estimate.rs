@@ -21,6 +21,9 @@ pub(super) struct Estimate {
     last_moved: Duration,
     longest_gap: Duration,
     rate: Rate,
+    /// What the connection received, and when that was last seen.
+    received: Rate,
+    sampled: Duration,
     shortest: Shortest,
     losses: Losses,
     samples: u32,
@@ -34,6 +37,8 @@ impl Estimate {
             last_moved: Duration::ZERO,
             longest_gap: Duration::ZERO,
             rate: Rate::new(gain),
+            received: Rate::new(gain),
+            sampled: Duration::ZERO,
             shortest: Shortest::default(),
             losses: Losses::default(),
             samples: 0,
@@ -51,11 +56,11 @@ impl Estimate {
         }
         self.rate.observe(seen.moved, elapsed, seen.is_app_limited);
         if let Some(path) = seen.path {
-            self.note_path(path);
+            self.note_path(path, seen.is_app_limited);
         }
     }
 
-    fn note_path(&mut self, path: PathSample) {
+    fn note_path(&mut self, path: PathSample, is_app_limited: bool) {
         self.samples = self.samples.saturating_add(1);
         self.shortest.observe(self.now, &path);
         // Counters run from the start of the connection; what another transfer did on it is not ours to judge, so the
@@ -63,7 +68,12 @@ impl Estimate {
         if let Some(before) = self.last {
             let is_queued = self.is_queued(&before) || self.is_queued(&path);
             self.losses.observe(self.now, &before, &path, is_queued);
+            if let Some((before, now)) = before.bytes_in.zip(path.bytes_in) {
+                let elapsed = self.now.saturating_sub(self.sampled);
+                self.received.observe(now.saturating_sub(before), elapsed, is_app_limited);
+            }
         }
+        self.sampled = self.now;
         self.last = Some(path);
     }
 
@@ -168,6 +178,7 @@ impl Estimate {
             loss: self.loss(),
             unqueued_loss: self.unqueued_loss(),
             hosts_loss: None,
+            received_rate: self.received.value(),
             samples: self.samples,
             last,
         }
@@ -223,6 +234,23 @@ mod tests {
         }
         let value = rate.value().unwrap();
         assert!((100_000..200_000).contains(&value), "{value}: 100 KB/s for three seconds");
+    }
+
+    #[test]
+    fn what_a_connection_receives_is_more_than_one_transfer_of_it() {
+        let mut estimate = Estimate::new(0.2);
+        for n in 1..=20u64 {
+            let path = PathSample { bytes_in: Some(n * 100_000), ..PathSample::default() };
+            estimate.observe(&Observation {
+                now: Duration::from_millis(250 * n),
+                moved: 25_000,
+                filled: true,
+                is_app_limited: false,
+                path: Some(path),
+            });
+        }
+        let seen = estimate.snapshot();
+        assert_eq!((seen.rate, seen.received_rate), (Some(100_000), Some(400_000)));
     }
 
     #[test]

@@ -194,6 +194,8 @@ pub struct Snapshot {
     /// The same, as it was when the host's own congestion control was last in force: what is lost under BBR may be its
     /// own doing. `None` where that was not for long enough to say.
     pub hosts_loss: Option<f64>,
+    /// Bytes per second that the connection received, recent: of all the transfers on it together.
+    pub received_rate: Option<u64>,
     /// Path samples taken.
     pub samples: u32,
     /// The last path sample.

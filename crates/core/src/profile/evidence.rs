@@ -75,11 +75,12 @@ impl Evidence {
 }
 
 /// Share of the client's segments that were lost, as far as their receiver can tell: all that arrives until a hole is
-/// filled is out of order, which is what a round trip carries.
+/// filled is out of order, which is what a round trip carries. Both counts are of the connection, so what it carries is,
+/// too: of several uploads over HTTP/2 each has only a part of it.
 fn received_loss(seen: &Snapshot) -> Option<f64> {
     let last = seen.last?;
     let (out_of_order, segments) = last.out_of_order.zip(last.segments_in)?;
     let rtt = last.receive_rtt.or(seen.min_rtt)?.as_secs_f64();
-    let round_trip = seen.rate? as f64 * rtt / f64::from(last.receive_mss.max(1));
+    let round_trip = seen.received_rate.or(seen.rate)? as f64 * rtt / f64::from(last.receive_mss.max(1));
     (segments >= ENOUGH_SEGMENTS).then(|| f64::from(out_of_order) / round_trip.max(1.0) / segments as f64)
 }

@@ -30,6 +30,7 @@ fn seen(rtt: Duration, rate: u64) -> Snapshot {
         loss: Some(0.0),
         unqueued_loss: Some(0.0),
         hosts_loss: Some(0.0),
+        received_rate: None,
     }
 }
 
@@ -147,6 +148,22 @@ fn an_upload_shows_neither_jitter_nor_radio_loss_by_figures_that_stand_still() {
     assert_eq!(Evidence::of(&upload).names().collect::<Vec<_>>(), ["lossy-not-congested"], "without a queue it does");
     upload.last = Some(PathSample { receive_rtt: Some(ms(11)), ..holes(30) });
     assert_eq!(Evidence::of(&upload), Evidence::default(), "four losses, with all that came before they were mended");
+}
+
+#[test]
+fn uploads_that_share_a_connection_share_its_losses() {
+    // Eight of them; 50 segments arrive behind each hole, and one in a thousand is lost.
+    let mut upload = seen(ms(100), 1 << 20);
+    let last = upload.last.unwrap();
+    let segments = 50_000;
+    let holes = PathSample { out_of_order: Some(50 * 50), segments_in: Some(segments), receive_mss: 1448, ..last };
+    upload.last = Some(holes);
+    upload.received_rate = Some(50 * 1448 * 10);
+    upload.rate = upload.received_rate.map(|rate| rate / 8);
+    assert_eq!(Evidence::of(&upload), Evidence::default());
+    let all = PathSample { out_of_order: Some(10 * 50 * 50), ..holes };
+    upload.last = Some(all);
+    assert_eq!(Evidence::of(&upload).names().collect::<Vec<_>>(), ["lossy-not-congested"], "one in a hundred");
 }
 
 #[test]
