@@ -81,7 +81,7 @@ pub(super) async fn upload(
     let report = Report {
         request: context.id().to_string(),
         direction: Direction::Upload,
-        arm: context.arm(),
+        arm: context.arm(app.engine(), Direction::Upload),
         bytes,
         elapsed,
         cpu: clock::cpu().saturating_sub(cpu),

@@ -1,11 +1,13 @@
 //! The path of one GET or HEAD over memory, from the request to the last byte.
 
 use hfs_core::ByteSize;
+use hfs_core::auth::Dialect;
 use http::header::{ETAG, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RANGE};
 use http::{HeaderName, Method, Request};
 
+use crate::config::Config;
 use crate::http::exchange::{Incoming, Outgoing};
-use crate::http::testing::{Answer, Rig, ask, get, listen, put};
+use crate::http::testing::{Answer, Rig, ask, get, listen, path, proven, put, slot_of};
 use crate::storage::faulty::{Fault, Operation};
 use crate::storage::{BlobStore, Place, Scratch};
 
@@ -136,6 +138,30 @@ async fn a_store_or_a_database_that_fails_is_a_retry() {
         assert_eq!((answer.status, answer.header("retry-after")), (503, "0"), "{}", answer.text());
     }
     assert_eq!(rig.send(get("a/b")).await.body, BYTES);
+}
+
+#[tokio::test]
+async fn a_download_that_fails_before_it_begins_counts_in_the_arm_that_it_would_have_taken() {
+    let standard = |config: &mut Config| config.pace.enabled = false;
+    for (rig, target, adaptive) in [
+        (Rig::new(), "a/b.txt", 1.0),
+        (Rig::with(standard), "a/b.txt", 0.0),
+        (Rig::with(standard), "download/adaptive/a/b.txt", 0.0),
+        (Rig::new(), "download/adaptive/a/b.txt", 1.0),
+        (Rig::new(), "download/a/b.txt", 0.0),
+    ] {
+        rig.fill("a/b.txt", BYTES, |_| {}).await;
+        let mut request = get(target);
+        // The proof that those routes want, and others ignore.
+        *request.uri_mut() = proven(Dialect::V1, &slot_of(&path(target), 0)).body(()).unwrap().uri().clone();
+        // `/download/...` might be a slot, which is asked for first.
+        rig.meta.fail_read(1 + u64::from(target.starts_with("download")));
+        assert_eq!(rig.send(request).await.status, 503, "{target}");
+        let failed = |arm| rig.metric(&format!("hfs_transfers_total{{outcome=\"failed\",arm=\"{arm}\"}}"));
+        assert_eq!((failed("adaptive"), failed("standard")), (adaptive, 1.0 - adaptive), "{target}");
+        let errors = (rig.metric("download_errors_total"), rig.metric("adaptive_download_errors_total"));
+        assert_eq!(errors, (1.0, adaptive), "{target}");
+    }
 }
 
 #[tokio::test]

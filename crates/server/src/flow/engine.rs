@@ -96,6 +96,13 @@ impl Engine {
         );
     }
 
+    /// The arm that a flow of theirs would take now.
+    #[must_use]
+    pub fn arm(&self, direction: Direction, whose: &Whose, forced: Option<Arm>) -> Arm {
+        let key = ProfileKey::new(whose.owner.clone(), whose.address);
+        assign(&self.config.load(), direction, &key, forced)
+    }
+
     /// Begins a flow; waits while other flows hold all the memory that there may be.
     pub async fn begin(self: &Arc<Self>, begin: Begin) -> Flow {
         let config = self.config.load_full();

@@ -30,7 +30,7 @@ pub struct Context {
     forced: Option<Arm>,
     is_direct: bool,
     is_benchmark: bool,
-    arm: Arm,
+    arm: Option<Arm>,
     watch: Stopwatch,
     proof: &'static str,
     owner: Option<Owner>,
@@ -52,7 +52,7 @@ impl Context {
             forced: None,
             is_direct: false,
             is_benchmark: false,
-            arm: Arm::Standard,
+            arm: None,
             wire: peer.wire,
             watch: Stopwatch::start(),
             proof: "none",
@@ -112,7 +112,21 @@ impl Context {
 
     /// Begins the flow of this request's body.
     pub async fn begin_flow(&mut self, engine: &Arc<Engine>, direction: Direction, size: Option<u64>) -> Flow {
-        let whose = Whose {
+        let begin = Begin {
+            direction,
+            size,
+            wire: self.wire.clone(),
+            whose: self.whose(),
+            forced: self.forced,
+            is_benchmark: self.is_benchmark,
+        };
+        let flow = engine.begin(begin).await;
+        self.arm = Some(flow.arm());
+        flow
+    }
+
+    fn whose(&self) -> Whose {
+        Whose {
             owner: self.owner().map(str::to_owned),
             address: match self.client {
                 Client::Address(address) => Some(address),
@@ -120,18 +134,7 @@ impl Context {
             },
             agent: self.agent.clone(),
             is_proxied: self.is_proxied,
-        };
-        let begin = Begin {
-            direction,
-            size,
-            wire: self.wire.clone(),
-            whose,
-            forced: self.forced,
-            is_benchmark: self.is_benchmark,
-        };
-        let flow = engine.begin(begin).await;
-        self.arm = flow.arm();
-        flow
+        }
     }
 
     /// Notes the proof and the owner that it named.
@@ -140,10 +143,10 @@ impl Context {
         self.owner = owner.cloned();
     }
 
-    /// The arm of its transfer; standard when nothing was transferred.
+    /// The arm of its transfer; of one that failed before it began, the arm that it would have taken.
     #[must_use]
-    pub fn arm(&self) -> Arm {
-        self.arm
+    pub fn arm(&self, engine: &Engine, direction: Direction) -> Arm {
+        self.arm.unwrap_or_else(|| engine.arm(direction, &self.whose(), self.forced))
     }
 
     /// Notes how much of the body came, and over how good a path.
@@ -164,7 +167,7 @@ impl Context {
             request = %self.id, slot, client = %self.client, proof = self.proof, owner = self.owner(),
             bytes = self.received,
             elapsed_ms = self.elapsed_ms(), outcome = if fresh { "stored" } else { "repeated" }, status,
-            arm = self.arm.as_str(), quality = self.quality.as_str(),
+            arm = self.arm.map(Arm::as_str), quality = self.quality.as_str(),
             "Upload finished"
         );
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hfs_core::SlotPath;
 use hfs_core::auth::encode_path;
+use hfs_core::pace::Direction;
 use hfs_core::range::Delivery;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
@@ -73,7 +74,7 @@ pub(super) fn post(
 
 /// Counts and logs an upload that is stored.
 fn note_stored(app: &App, context: &Context, slot: &str, stored: Stored, status: StatusCode) {
-    tally::upload(app.metrics(), Ok(()), context);
+    tally::upload(app, Ok(()), context);
     context.log_stored(slot, stored.fresh, status.as_u16());
     if stored.fresh {
         app.note_storing(true);
@@ -82,7 +83,7 @@ fn note_stored(app: &App, context: &Context, slot: &str, stored: Stored, status:
 
 /// Counts and logs one that is not.
 fn note_failed(app: &App, context: &Context, slot: &str, failure: &PutError) -> Told {
-    tally::upload(app.metrics(), Err(failure), context);
+    tally::upload(app, Err(failure), context);
     if matches!(
         failure,
         PutError::Store(StoreError::Io { .. } | StoreError::Slow { .. })
@@ -108,7 +109,8 @@ pub(super) fn get(
         Err(failure) => {
             let told = of_get(&failure);
             if told.status.is_server_error() {
-                app.metrics().download_finished(context.arm(), TransferOutcome::Failed, 0, context.elapsed());
+                let arm = context.arm(app.engine(), Direction::Download);
+                app.metrics().download_finished(arm, TransferOutcome::Failed, 0, context.elapsed());
             }
             context.log_unserved(slot.as_str(), told.status.as_u16(), told.code, &failure);
             return without_body(method, finish_as(context, &told));

@@ -1,9 +1,11 @@
 //! Which outcome counts as what: the map from handlers and connections to metrics. Exhaustive, as `respond` is.
 
 use hfs_core::auth::{Denied, NotAdministrator, Proof};
+use hfs_core::pace::Direction;
 use http::StatusCode;
 
 use super::context::Context;
+use crate::app::App;
 use crate::meta::MetaError;
 use crate::net::ConnectionEvents;
 use crate::storage::StoreError;
@@ -13,8 +15,12 @@ use crate::telemetry::metrics::Metrics;
 use crate::upload::PutError;
 
 /// Counts one PUT of `context`.
-pub(super) fn upload(metrics: &Metrics, outcome: Result<(), &PutError>, context: &Context) {
-    let finished = |outcome| metrics.upload_finished(context.arm(), outcome, context.received(), context.elapsed());
+pub(super) fn upload(app: &App, outcome: Result<(), &PutError>, context: &Context) {
+    let metrics = app.metrics();
+    let finished = |outcome| {
+        let arm = context.arm(app.engine(), Direction::Upload);
+        metrics.upload_finished(arm, outcome, context.received(), context.elapsed());
+    };
     let Err(failure) = outcome else {
         return finished(TransferOutcome::Complete);
     };

@@ -15,18 +15,12 @@ impl TestServer {
         fs::write(self.config(), text.replace(old, new)).expect("configuration");
     }
 
-    /// Value of a metric, the sum over the labels that are not named; 0 as long as it has none.
+    /// Value of a metric, the sum over the labels that are not named. Every series is there from the first scrape: one
+    /// that is not has another name.
     #[track_caller]
     pub(crate) fn metric(&self, name: &str) -> u64 {
         let text = self.request("GET", "/metrics", &[], None).text();
-        let (family, labels) = name.trim_end_matches('}').split_once('{').unwrap_or((name, ""));
-        let value = |line: &str| {
-            let (series, value) = line.rsplit_once(' ')?;
-            let (named, has) = series.split_once('{').unwrap_or((series, ""));
-            let is_meant = named == family && labels.split(',').all(|label| has.contains(label));
-            is_meant.then(|| value.parse::<u64>().expect("a whole number"))
-        };
-        text.lines().filter_map(value).sum()
+        value_of(name, &text).unwrap_or_else(|| panic!("no {name} in\n{text}"))
     }
 
     /// Transfers that ended in this arm.
@@ -43,6 +37,27 @@ impl TestServer {
         self.reload();
         wait_until(&format!("configuration {outcome}"), Duration::from_secs(10), || self.metric(&series) > before);
     }
+}
+
+fn value_of(name: &str, text: &str) -> Option<u64> {
+    let (family, labels) = name.trim_end_matches('}').split_once('{').unwrap_or((name, ""));
+    let value = |line: &str| {
+        let (series, value) = line.rsplit_once(' ')?;
+        let (named, has) = series.split_once('{').unwrap_or((series, ""));
+        let is_meant = named == family && labels.split(',').all(|label| has.contains(label));
+        is_meant.then(|| value.parse::<u64>().expect("a whole number"))
+    };
+    text.lines().filter_map(value).fold(None, |sum, value| Some(sum.unwrap_or(0) + value))
+}
+
+#[test]
+fn a_metric_that_is_not_there_has_no_value() {
+    let text =
+        "# TYPE a counter\na_total{arm=\"x\",size=\"small\"} 1\na_total{arm=\"x\",size=\"large\"} 2\nb 0\n# EOF\n";
+    let value = |name| value_of(name, text);
+    assert_eq!(value("a_total"), Some(3));
+    assert_eq!(value("a_total{arm=\"x\",size=\"large\"}"), Some(2));
+    assert_eq!((value("b"), value("a"), value("a_total{arm=\"y\"}")), (Some(0), None, None));
 }
 
 /// What `cargo xtask test` runs again in the standard arm would show nothing if it took the other one.
