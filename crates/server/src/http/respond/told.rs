@@ -124,6 +124,7 @@ pub(super) fn of_delete(failure: &DeleteError) -> Told {
         DeleteError::Missing => told(StatusCode::NOT_FOUND, "not-found", "No such file"),
         DeleteError::Meta(failure) | DeleteError::Bury(BuryError::Meta(failure)) => of_meta(failure),
         DeleteError::Bury(BuryError::Store(failure)) => of_store(failure),
+        DeleteError::Aborted => told(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Could not remove the file"),
     }
 }
 

@@ -5,7 +5,7 @@ use http::{Method, Request};
 
 use super::{BYTES, OTHER};
 use crate::http::exchange::Incoming;
-use crate::http::testing::{Rig, ask, get, listen, path, proven, put, slot_of};
+use crate::http::testing::{Rig, ask, get, listen, path, proven, put, slot_of, until};
 use crate::meta::faulty::Fault as RowFault;
 use crate::meta::{Entry, Farewell};
 use crate::storage::BlobStore as _;
@@ -70,6 +70,21 @@ async fn a_full_disk_gives_up_its_reserve_for_a_deletion() {
     assert_eq!(rig.send(delete("a/b")).await.status, 204);
     assert!(rig.store.places().is_empty());
     assert!(rig.store.give_up_reserve().await.unwrap(), "it is held again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_a_deletion_on_a_full_disk_does_not_keep_the_reserve_in_use() {
+    let rig = Rig::new();
+    rig.send(put("a/b", BYTES)).await;
+    rig.meta.fail_write(1, RowFault::Full);
+    rig.meta.fail_write(2, RowFault::Stuck);
+    let deletion = rig.start(delete("a/b"));
+    until("the reserve is in use", async || rig.meta.failures_left() == 0).await;
+    deletion.abort();
+    assert!(deletion.await.unwrap_err().is_cancelled());
+    assert!(!rig.store.give_up_reserve().await.unwrap(), "the removal goes on");
+    tokio::time::sleep(rig.app.config().storage.io_deadline * 2).await;
+    assert!(rig.store.give_up_reserve().await.unwrap(), "it has ended, and the reserve is held again");
 }
 
 #[tokio::test]
