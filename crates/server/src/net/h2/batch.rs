@@ -3,13 +3,14 @@
 //! The `h2` crate flushes after each frame, so each record of 16 KiB was a system call of its own. Here they gather
 //! until the connection has nothing more to write in its turn.
 
-use std::io::{self, IoSlice, Write as _};
+use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::net::socket::Socket;
 use crate::net::tls;
 
 /// Bytes that gather at most: enough that a system call is nothing beside the encryption, and all that a reader that
@@ -23,7 +24,7 @@ pub(in crate::net) struct Batch(Arc<Mutex<Inner>>);
 #[derive(Debug)]
 struct Inner {
     stream: tls::Stream,
-    /// Bytes that rustls took since it was last emptied.
+    /// Bytes that rustls took and the socket did not, give or take what encryption adds.
     queued: usize,
     /// Whether flushing waits for [`Batch::poll_release`].
     is_deferred: bool,
@@ -50,7 +51,7 @@ impl Batch {
 
     /// Whether something that was written has not left yet. The `h2` crate counts it as sent.
     pub(super) fn is_holding(&self) -> bool {
-        self.lock().queued > 0
+        self.lock().stream.get_ref().1.wants_write()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -63,8 +64,9 @@ impl Batch {
         take: impl FnOnce(&mut rustls::Writer<'_>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         let mut inner = self.lock();
-        if inner.queued >= MOST {
-            ready!(inner.poll_empty(cx))?;
+        // Not all of it: a slow reader's progress shows by what is taken, and must not come in steps of a minute.
+        while inner.queued >= MOST {
+            ready!(inner.poll_some(cx))?;
         }
         let taken = take(&mut inner.stream.get_mut().1.writer())?;
         inner.queued += taken;
@@ -74,11 +76,52 @@ impl Batch {
 
 impl Inner {
     fn poll_empty(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.queued > 0 {
-            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-            self.queued = 0;
+        while self.stream.get_ref().1.wants_write() {
+            ready!(self.poll_some(cx))?;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Gives the socket what it takes at once.
+    fn poll_some(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let (socket, session) = self.stream.get_mut();
+        let written = match session.write_tls(&mut Exit { socket, cx }) {
+            Ok(0) if session.wants_write() => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        self.queued = if session.wants_write() { self.queued.saturating_sub(written) } else { 0 };
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A socket as rustls writes to it; who waits for it is woken.
+struct Exit<'a, 'b> {
+    socket: &'a mut Socket,
+    cx: &'a mut Context<'b>,
+}
+
+impl Exit<'_, '_> {
+    fn now(written: Poll<io::Result<usize>>) -> io::Result<usize> {
+        match written {
+            Poll::Ready(written) => written,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+}
+
+impl Write for Exit<'_, '_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        Self::now(Pin::new(&mut *self.socket).poll_write(self.cx, data))
+    }
+
+    fn write_vectored(&mut self, data: &[IoSlice<'_>]) -> io::Result<usize> {
+        Self::now(Pin::new(&mut *self.socket).poll_write_vectored(self.cx, data))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

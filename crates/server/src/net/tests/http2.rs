@@ -9,13 +9,16 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use hfs_core::progress::StallLimits;
 use http::{Request, Response};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::peers::connect_tls;
 use super::{TestServer, describe, noise, test_tls};
 use crate::flow::Ending;
+use crate::net::TlsAcceptor;
+use crate::net::h2::Batch;
 
 pub(super) type Driver = JoinHandle<Result<(), h2::Error>>;
 
@@ -198,7 +201,7 @@ async fn an_unread_body_fills_one_window_and_no_more() {
     let mut sent = 0;
     stream.reserve_capacity(8 << 20);
     while let Ok(Some(Ok(room))) =
-        tokio::time::timeout(Duration::from_millis(500), poll_fn(|cx| stream.poll_capacity(cx))).await
+        timeout(Duration::from_millis(500), poll_fn(|cx| stream.poll_capacity(cx))).await
     {
         stream.send_data(vec![0; room].into(), false).unwrap();
         sent += room;
@@ -267,4 +270,41 @@ async fn a_drain_finishes_the_streams_that_run() {
     assert_eq!(body(waiting.await.unwrap()).await.unwrap(), b"waited");
     driver.await.unwrap().unwrap();
     server.running.await.unwrap();
+}
+
+/// What is taken is how a response sees its reader move: in steps of a whole batch, one that reads 2 KB/s seemed to stand
+/// still for a minute.
+#[tokio::test]
+async fn a_batch_takes_more_as_soon_as_its_reader_took_some() {
+    let keys = tempfile::tempdir().unwrap();
+    let [listening, connecting] = [8 << 10, 16 << 10].map(|buffer| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_send_buffer_size(buffer).unwrap();
+        socket.set_recv_buffer_size(buffer).unwrap();
+        socket
+    });
+    listening.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = listening.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let acceptor = TlsAcceptor::load(&test_tls(keys.path(), "")).unwrap();
+    let accept = async { acceptor.accept(listener.accept().await.unwrap().0.into()).await.unwrap() };
+    let connect = async { connect_tls(connecting.connect(address).await.unwrap(), "", &["h2"], b"").await };
+    let (server, client) = tokio::join!(accept, connect);
+    let (mut batch, (mut client, _)) = (Batch::from(server), client.into_inner());
+
+    const FRAME: &[u8] = &[7; 16 << 10];
+    let mut taken = 0;
+    while let Ok(written) = timeout(Duration::from_secs(1), batch.write(FRAME)).await {
+        taken += written.unwrap();
+    }
+    assert!(taken >= 128 << 10, "{taken}");
+    let (mut read, mut piece) = (0, [0; 4 << 10]);
+    loop {
+        tokio::select! {
+            biased;
+            written = batch.write(FRAME) => break assert!(written.unwrap() > 0),
+            count = client.read(&mut piece) => read += count.unwrap(),
+        }
+    }
+    assert!(read <= 64 << 10, "nothing was taken until {read} of {taken} bytes had left");
 }
