@@ -286,6 +286,12 @@ impl Engine {
         self.tuning.recall(text);
     }
 
+    /// Bytes that no flow holds.
+    #[cfg(test)]
+    pub(crate) fn free_memory(&self) -> usize {
+        self.memory.free()
+    }
+
     #[cfg(test)]
     pub(crate) fn expected_of(&self, address: &str) -> Expected {
         let key = ProfileKey::new(None, address.parse().ok());

@@ -1,7 +1,8 @@
 //! [`WindowClaim`]: how far the receive window of one connection may grow, by its flows' plans and by the memory.
 //!
 //! A window is a promise to take that many bytes, so what it has grown by is claimed from the budget of all flows. A
-//! client may use what it was promised at any time, so the claim lasts as long as the connection.
+//! client may use what it was promised at any time, so the claim lasts until the window is small again: it shrinks when
+//! the connection rests.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -47,6 +48,12 @@ impl WindowClaim {
         let mut share = self.share.lock().unwrap_or_else(PoisonError::into_inner);
         share.as_mut().is_some_and(|share| share.resize(grown) == grown)
     }
+
+    /// Gives the memory back, since the window is what it was at first. The next flow may let it grow again.
+    pub(crate) fn release(&self) {
+        self.most.send_replace(Window::FIRST);
+        self.share.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
 }
 
 #[cfg(test)]
@@ -89,5 +96,11 @@ mod tests {
         assert_eq!(grown.await, 3 * Window::FIRST);
         claim.allow(Window::FIRST, || memory.unclaimed());
         assert_eq!(claim.above(2 * Window::FIRST).await, 3 * Window::FIRST, "the next flow does not take it back");
+        assert!(claim.claim(3 * Window::FIRST) && memory.free() < 64 << 20);
+        claim.release();
+        assert_eq!(memory.free(), 64 << 20);
+        assert!(!claim.claim(2 * Window::FIRST), "a flow has to ask for it again");
+        claim.allow(3 * Window::FIRST, || memory.unclaimed());
+        assert!(claim.claim(2 * Window::FIRST));
     }
 }

@@ -27,7 +27,7 @@ use tracing::{debug, info};
 pub(super) use batch::Batch;
 pub use body::Body;
 
-use self::inflow::{Arrived, Inflow};
+use self::inflow::{Arrived, Inflow, REST};
 
 use super::accept::{HttpService, Link};
 use super::drain::Phase;
@@ -99,6 +99,7 @@ where
     let mut told = false;
     let mut idle_since = Instant::now();
     let mut quiet_since = idle_since;
+    let mut rested = idle_since;
     loop {
         let patience = if told { FAREWELL } else { link.config.idle_timeout };
         tokio::select! {
@@ -118,6 +119,10 @@ where
                 quiet_since = idle_since;
             }
             (size, round) = inflow.growth(), if !streams.is_empty() => inflow.grow(connection, size, &round),
+            () = tokio::time::sleep_until(idle_since.max(rested) + REST), if streams.is_empty() && inflow.has_grown() => {
+                rested = Instant::now();
+                inflow.shrink(connection);
+            }
             () = phases.reach(Phase::Draining), if !told => {
                 told = true;
                 idle_since = Instant::now();

@@ -25,6 +25,10 @@ const OTHERS: u32 = 1 << 20;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(10);
 
+/// A connection without a request for this long gets its first window again, and gives the memory of a larger one back:
+/// longer than a client takes from one file to the next.
+pub(super) const REST: Duration = Duration::from_secs(5);
+
 /// Body bytes of all streams of a connection, counted as they are dealt with.
 pub(super) type Arrived = Arc<AtomicU64>;
 
@@ -101,6 +105,26 @@ impl Inflow {
         connection.set_target_window_size(size + OTHERS);
         debug!(from = self.window.size(), to = size, arrived = round.bytes, within = ?round.took, "Window grew");
         self.window.grow(size, round);
+    }
+
+    /// Whether the window is larger than at first.
+    pub(super) fn has_grown(&self) -> bool {
+        self.window.size() > Window::FIRST
+    }
+
+    /// Makes the window what it was at first, as far as the client allows. It may use what the connection as a whole was
+    /// promised once more, but no stream of it may.
+    pub(super) fn shrink<T: AsyncRead + AsyncWrite + Unpin>(&mut self, connection: &mut Connection<T, Bytes>) {
+        // As for growing.
+        if connection.set_initial_window_size(FIRST.0).is_err() {
+            return;
+        }
+        connection.set_target_window_size(FIRST.1);
+        debug!(from = self.window.size(), "Window of an idle connection shrank");
+        self.window = Window::default();
+        if let Some(claimed) = self.measured.as_ref().and_then(|measured| measured.wire.window()) {
+            claimed.release();
+        }
     }
 }
 

@@ -200,9 +200,7 @@ async fn an_unread_body_fills_one_window_and_no_more() {
     server.service.0.entered.notified().await;
     let mut sent = 0;
     stream.reserve_capacity(8 << 20);
-    while let Ok(Some(Ok(room))) =
-        timeout(Duration::from_millis(500), poll_fn(|cx| stream.poll_capacity(cx))).await
-    {
+    while let Ok(Some(Ok(room))) = timeout(Duration::from_millis(500), poll_fn(|cx| stream.poll_capacity(cx))).await {
         stream.send_data(vec![0; room].into(), false).unwrap();
         sent += room;
     }

@@ -6,18 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use h2::client::SendRequest;
 use hfs_core::ByteSize;
 use hfs_core::pace::Carrier;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::http2::{handshake, put, send};
 use super::{Echo, PaceConfig, State, engine, test_config};
-use crate::flow::Wire;
+use crate::flow::{Engine, Wire};
 use crate::http::exchange::Peer;
 use crate::net::accept::Link;
-use crate::net::{Shutdown, h2};
+use crate::net::{self, Shutdown};
 
 /// 100 Mbit/s, in bytes per second.
 const RATE: f64 = 12.5e6;
@@ -27,18 +28,21 @@ const LENGTH: u64 = 60_000_000;
 
 /// How long an upload takes over a path of [`RATE`] and twice [`DELAY`].
 async fn upload(config: PaceConfig) -> Duration {
-    let client = serve(config);
-    let (client, _driver) = handshake(client).await;
+    let (client, _driver) = handshake(serve(engine(config))).await;
+    upload_by(&client).await
+}
+
+async fn upload_by(client: &SendRequest<Bytes>) -> Duration {
     let start = Instant::now();
     let body = Bytes::from(vec![7; LENGTH as usize]);
-    let response = send(&client, put("http://a.example/flow"), Some(body)).await;
+    let response = send(client, put("http://a.example/flow"), Some(body)).await;
     assert_eq!(response.await.unwrap().status(), 201);
     start.elapsed()
 }
 
 /// The client's end of a long path to a server.
-fn serve(config: PaceConfig) -> DuplexStream {
-    let state = State { engine: engine(config), ..State::in_directory("".as_ref()) };
+fn serve(engine: Arc<Engine>) -> DuplexStream {
+    let state = State { engine, ..State::in_directory("".as_ref()) };
     // Plans need a connection; what the kernel says of this one is nothing.
     let socket = OwnedFd::from(UnixStream::pair().unwrap().0);
     let link = Link {
@@ -53,7 +57,7 @@ fn serve(config: PaceConfig) -> DuplexStream {
     let ((near_out, near_in), (far_out, far_in)) = (split(near), split(far));
     carry(near_out, far_in);
     carry(far_out, near_in);
-    tokio::spawn(h2::serve(server, None, Box::new(link)));
+    tokio::spawn(net::h2::serve(server, None, Box::new(link)));
     client
 }
 
@@ -92,6 +96,20 @@ async fn an_upload_over_a_long_fast_path_is_not_held_by_its_window() {
     // One window of 1 MiB per round trip of 300 ms.
     assert!(standard > 3 * at_best, "{standard:?}: the standard arm keeps the original's window");
     assert!(adaptive < at_best.mul_f64(1.6), "{adaptive:?} where {at_best:?} is possible");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_rests_gives_its_window_back_and_grows_again() {
+    let engine = engine(PaceConfig::default());
+    let all = engine.free_memory();
+    let (client, _driver) = handshake(serve(Arc::clone(&engine))).await;
+    let first = upload_by(&client).await;
+    assert!(engine.free_memory() < all, "a larger window is claimed");
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(engine.free_memory(), all);
+    let second = upload_by(&client).await;
+    assert!(engine.free_memory() < all, "it has grown again");
+    assert!(second < first.mul_f64(1.2), "{second:?} after {first:?}");
 }
 
 #[tokio::test(start_paused = true)]
