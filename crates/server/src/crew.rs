@@ -5,7 +5,8 @@
 //! woke three times as many threads, each with its stack and its part of the allocator. Used by the store's lanes and the
 //! readers of rows, which say how long to wait.
 
-use std::collections::VecDeque;
+mod line;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,8 +14,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// Longer than this, work waits for no thread that may be stuck.
-const SOON: Duration = Duration::from_millis(5);
+pub(crate) use self::line::Line;
 
 /// A number of threads. Clones are the same ones.
 #[derive(Clone)]
@@ -23,6 +23,7 @@ pub(crate) struct Crew(Arc<Inner>);
 struct Inner {
     size: usize,
     patience: usize,
+    soon: Duration,
     state: Mutex<State>,
 }
 
@@ -30,30 +31,10 @@ struct Inner {
 struct State {
     /// Threads at work.
     busy: usize,
-    waiting: VecDeque<Arc<Job>>,
+    waiting: Line<Work>,
 }
 
-/// Work, until somebody takes it: the thread that does it, or its caller, who has given up.
-struct Job(Mutex<Option<Box<dyn FnOnce() + Send>>>);
-
-impl Job {
-    fn take(&self) -> Option<Box<dyn FnOnce() + Send>> {
-        lock(&self.0).take()
-    }
-
-    fn is_taken(&self) -> bool {
-        lock(&self.0).is_none()
-    }
-}
-
-/// Takes back work that has not begun: what it owns must not wait for a disk that hangs.
-struct Caller<'a>(&'a Job);
-
-impl Drop for Caller<'_> {
-    fn drop(&mut self) {
-        drop(self.0.take());
-    }
-}
+type Work = Box<dyn FnOnce() + Send>;
 
 /// The work panicked, or the runtime ended before it began.
 #[derive(Debug, thiserror::Error)]
@@ -63,13 +44,14 @@ pub(crate) struct GivenUp;
 impl Crew {
     /// At most `size` threads, each as soon as there is work for it.
     pub(crate) fn new(size: usize) -> Self {
-        Self::patient(size, 0)
+        Self::patient(size, 0, Duration::ZERO)
     }
 
-    /// Another thread wakes only when more than `patience` jobs wait for each that is at work, or one has waited for
-    /// some milliseconds: for work that takes less time than waking a thread.
-    pub(crate) fn patient(size: usize, patience: usize) -> Self {
-        Self(Arc::new(Inner { size, patience, state: Mutex::default() }))
+    /// Another thread wakes only when more than `patience` jobs wait for each that is at work, or one has waited longer
+    /// than `soon`, for a thread that may be stuck: for work that takes less time than waking a thread, or has to be
+    /// done by few.
+    pub(crate) fn patient(size: usize, patience: usize, soon: Duration) -> Self {
+        Self(Arc::new(Inner { size, patience, soon, state: Mutex::default() }))
     }
 
     /// Runs `work` where it may block. Work whose caller gives up before it begins is dropped at once; from then on the
@@ -80,11 +62,9 @@ impl Crew {
             // Fails when the caller gave up meanwhile.
             let _ = tell.send(work());
         };
-        let job = Arc::new(Job(Mutex::new(Some(Box::new(work)))));
-        let _caller = Caller(&job);
-        self.put(Arc::clone(&job));
+        let _waiter = self.put(Box::new(work));
         if self.0.patience > 0 {
-            match timeout(SOON, &mut told).await {
+            match timeout(self.0.soon, &mut told).await {
                 Ok(told) => return told.map_err(|_| GivenUp),
                 Err(_) => self.hurry(),
             }
@@ -92,22 +72,19 @@ impl Crew {
         told.await.map_err(|_| GivenUp)
     }
 
-    fn put(&self, job: Arc<Job>) {
+    fn put(&self, work: Work) -> line::Waiter<Work> {
         let mut state = self.0.lock();
-        // What was given up leaves nothing but its place, and those who wait longest give up first.
-        while state.waiting.front().is_some_and(|first| first.is_taken()) {
-            state.waiting.pop_front();
-        }
-        state.waiting.push_back(job);
-        if state.waiting.len() > state.busy * self.0.patience {
+        let waiter = state.waiting.push(work);
+        if state.waiting.len() > state.busy.saturating_mul(self.0.patience) {
             self.wake(&mut state);
         }
+        waiter
     }
 
     /// Those at work may be stuck.
     fn hurry(&self) {
         let mut state = self.0.lock();
-        if !state.waiting.is_empty() {
+        if state.waiting.len() > 0 {
             self.wake(&mut state);
         }
     }
@@ -136,29 +113,23 @@ impl Crew {
 
 impl Inner {
     fn work(&self) {
-        while let Some(job) = self.next() {
-            if let Some(work) = job.take() {
-                // Whoever waits for it learns by the loss of its sender; the panic itself is on the log by then.
-                let _ = catch_unwind(AssertUnwindSafe(work));
-            }
+        while let Some(work) = self.next() {
+            // Whoever waits for it learns by the loss of its sender; the panic itself is on the log by then.
+            let _ = catch_unwind(AssertUnwindSafe(work));
         }
     }
 
-    fn next(&self) -> Option<Arc<Job>> {
+    fn next(&self) -> Option<Work> {
         let mut state = self.lock();
-        let job = state.waiting.pop_front();
-        state.busy -= usize::from(job.is_none());
-        job
+        let work = state.waiting.pop();
+        state.busy -= usize::from(work.is_none());
+        work
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+        // Changed by single assignments: no panic leaves it half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What is locked here is changed by single assignments: no panic leaves it half changed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl std::fmt::Debug for Crew {
@@ -240,7 +211,7 @@ mod tests {
 
     #[tokio::test]
     async fn patience_ends_where_a_thread_is_stuck() {
-        let crew = Crew::patient(2, 8);
+        let crew = Crew::patient(2, 8, Duration::from_millis(5));
         let (release, first) = stuck(&crew).await;
         assert_eq!(crew.run(|| 1).await.unwrap(), 1);
         drop(release);
@@ -249,7 +220,7 @@ mod tests {
 
     #[tokio::test]
     async fn another_thread_wakes_when_those_at_work_have_enough_to_do() {
-        let crew = Crew::patient(2, 2);
+        let crew = Crew::patient(2, 2, Duration::from_secs(60));
         let (release, stuck) = mpsc::channel::<()>();
         let stuck = Arc::new(Mutex::new(stuck));
         let mut waiting = JoinSet::new();
@@ -261,7 +232,7 @@ mod tests {
                 std::future::poll_fn(|context| std::task::Poll::Ready(job.as_mut().poll(context).is_pending()));
             assert!(handed.await);
             if jobs == 1 {
-                while !crew.0.lock().waiting.is_empty() {
+                while crew.0.lock().waiting.len() > 0 {
                     tokio::task::yield_now().await;
                 }
             }

@@ -25,7 +25,9 @@ mod pump;
 mod reserve;
 #[cfg_attr(test, path = "local/seam_armed.rs")]
 mod seam;
+mod syncfs;
 mod temporary;
+mod together;
 mod tree;
 mod upkeep;
 mod walk;
@@ -53,12 +55,15 @@ pub use self::open::OpenError;
 pub(super) use self::upkeep::{Dead, Lease};
 pub(super) use self::walk::{FileStatus, Found, Step};
 use super::{Blob, BlobStore, BlobWriter, Claim, Hints, Place, StoreError};
+use crate::crew::Crew;
 use claim::Claims;
 use lane::Lane;
 use layout::REMOVAL;
 use reserve::Reserve;
 use seam::Seam;
+use syncfs::Syncfs;
 use temporary::Reaper;
+use together::Together;
 use tree::Tree;
 
 /// How long [`BlobStore::free`] trusts its last answer.
@@ -80,6 +85,10 @@ struct Inner {
     reads: Lane,
     /// The beginning of uploads, and the small writes of those that are slow anyway.
     trickles: Lane,
+    /// Short uploads that are published together, by few threads.
+    together: Together,
+    groups: Crew,
+    syncfs: Syncfs,
     reaper: Arc<Reaper>,
     /// Uploads that have a thread to themselves, and the pipes that they use.
     pumps: Arc<Semaphore>,

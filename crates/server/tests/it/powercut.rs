@@ -47,6 +47,32 @@ fn without_the_syncs_of_folders_power_cuts_lose_uploads() {
     must_lose(&PowerCutDisk::without_journal(128), &Dropped::calls("fsync", folder.path()).wrapper());
 }
 
+/// Many short uploads at once share a sync of the whole file system.
+#[test]
+fn power_cuts_lose_nothing_of_a_crowd() {
+    let mut acknowledged = 0;
+    for cut in 0..soak_or(3, 100) {
+        let (count, broken) = cut_during(&PowerCutDisk::new(128), &[], CROWD, 200);
+        assert_eq!(broken, Vec::<String>::new(), "cut {cut}");
+        acknowledged += count;
+    }
+    println!("{acknowledged} uploads acknowledged before the cuts, all there");
+}
+
+#[test]
+fn without_the_syncs_of_a_crowd_power_cuts_lose_uploads() {
+    let folder = tempfile::tempdir().expect("folder");
+    let wrapper = Dropped::calls("syncfs", folder.path());
+    // While much is dirty, which other tests may see to, each upload syncs for itself.
+    let lost = (0..20).any(|_| {
+        rustix::fs::sync();
+        let (acknowledged, broken) = cut_during(&PowerCutDisk::new(128), &wrapper.wrapper(), CROWD, 200);
+        println!("{acknowledged} uploads acknowledged before the cut, {} of them gone", broken.len());
+        !broken.is_empty()
+    });
+    assert!(lost, "nothing was lost without these syncs");
+}
+
 #[track_caller]
 fn must_lose(disk: &PowerCutDisk, wrapper: &[&str]) {
     let (acknowledged, broken) = cut_during_uploads(disk, wrapper, 20);
@@ -57,13 +83,26 @@ fn must_lose(disk: &PowerCutDisk, wrapper: &[&str]) {
 /// Uploads until `count` are acknowledged, cuts the power, boots from what the disk holds. Returns how many uploads
 /// were acknowledged in the end, and what is wrong with them.
 fn cut_during_uploads(disk: &PowerCutDisk, wrapper: &[&str], count: usize) -> (usize, Vec<String>) {
+    cut_during(disk, wrapper, Load { writers: 4, largest: 200_000 }, count)
+}
+
+/// Who uploads what.
+#[derive(Clone, Copy)]
+struct Load {
+    writers: usize,
+    largest: u64,
+}
+
+const CROWD: Load = Load { writers: 24, largest: 8_000 };
+
+fn cut_during(disk: &PowerCutDisk, wrapper: &[&str], load: Load, count: usize) -> (usize, Vec<String>) {
     let storage = |path: &std::path::Path| path.join("storage");
     let mut server = TestServer::builder()
         .storage(&storage(disk.path()))
         .set("server.min_free_bytes", "\"1KB\"")
         .wrapper(wrapper)
         .start();
-    let writers = Writers::start(server.address(), 4, 200_000);
+    let writers = Writers::start(server.address(), load.writers, load.largest);
     wait_until("acknowledged uploads", Duration::from_secs(60), || writers.acknowledged() >= count);
 
     let cut = disk.cut();

@@ -19,6 +19,8 @@ use crate::meta::MetaError;
 const READERS: usize = 4;
 /// A row takes some microseconds to read: a thread that is awake reads a few more sooner than another wakes.
 const PATIENCE: usize = 8;
+/// Longer than this no look-up waits for a thread that may be stuck.
+const SOON: Duration = Duration::from_millis(5);
 
 /// A hung disk must not pile up requests that wait for rows.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -39,7 +41,7 @@ struct Idle {
 impl Readers {
     pub(super) fn new(path: &Path) -> Self {
         let idle = Idle { path: path.to_owned(), connections: Mutex::default() };
-        Self { crew: Crew::patient(READERS, PATIENCE), idle: Arc::new(idle) }
+        Self { crew: Crew::patient(READERS, PATIENCE, SOON), idle: Arc::new(idle) }
     }
 
     /// Runs `query` on a connection of its own for that time; [`MetaError::Busy`] when the disk does not answer.

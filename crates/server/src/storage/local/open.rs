@@ -18,7 +18,9 @@ use super::layout::{ADOPTION_DUE, CLAIMS, OURS, TEMPORARIES};
 use super::pump;
 use super::reserve::Reserve;
 use super::seam::Seam;
+use super::syncfs::Syncfs;
 use super::temporary::Reaper;
+use super::together::{self, Together};
 use super::tree::{DIRECTORY, Tree};
 use super::{Inner, LocalStore, probe};
 use crate::storage::StorageConfig;
@@ -108,6 +110,7 @@ impl LocalStore {
         let temporaries = Arc::new(temporaries);
         let reaper =
             Reaper::start(Arc::clone(&temporaries)).map_err(|source| io_error(path, "start a thread", source))?;
+        let syncfs = Syncfs::new(Arc::clone(&temporaries));
         Ok(Self(Arc::new(Inner {
             root: path.clone(),
             tree: Tree::new(root),
@@ -117,6 +120,9 @@ impl LocalStore {
             writes: Lane::new(config.io_deadline),
             reads: Lane::new(config.io_deadline),
             trickles: Lane::narrow(config.io_deadline),
+            together: Together::default(),
+            groups: together::crew(),
+            syncfs,
             reaper,
             pumps: Arc::new(Semaphore::new(pump::WIDTH)),
             pipes: Mutex::default(),

@@ -1,6 +1,6 @@
 //! From a whole temporary to a durable name: fdatasync, link, fsync of every directory that gained an entry.
 //!
-//! One blocking job on a lane. Invariant: an error means that no name was given, or that the temporary's own name
+//! Blocking: by itself as one job on a lane, or with others ([`super::together`]). Invariant: an error means that no name was given, or that the temporary's own name
 //! stays for the sweep, because it could not be taken back.
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tracing::warn;
 use super::layout::{self, SECOND_NAME, split};
 use super::seam::Call;
 use super::temporary::Temporary;
-use super::tree::is_replaceable;
+use super::tree::{Way, is_replaceable};
 use super::writer::{hash, write_all};
 use super::{Inner, Place, StoreError, failed};
 use crate::storage::digest::Hasher;
@@ -43,29 +43,31 @@ pub(super) struct Landing {
     pub(super) apart: bool,
     /// Over what is in the file.
     pub(super) hasher: Option<Hasher>,
+    /// Until the end, also when the caller has left.
+    #[expect(dead_code, reason = "owned, for its drop")]
+    pub(super) hold: Arc<dyn Send + Sync>,
+}
+
+/// A name that was given and may not be durable.
+pub(super) struct Named {
+    pub(super) place: Place,
+    pub(super) way: Way,
 }
 
 impl Landing {
-    pub(super) fn land(mut self, abandoned: &AtomicBool) -> Result<Landed, StoreError> {
-        self.make_durable()?;
-        if abandoned.load(Ordering::Acquire) {
-            return Err(failed(PUBLISH)(std::io::Error::other("the request has ended")));
+    /// Publishes one upload by itself.
+    pub(super) fn land(self, abandoned: &AtomicBool) -> Result<Landed, StoreError> {
+        self.write()?;
+        self.sync()?;
+        let named = self.name_unless(abandoned)?;
+        match self.inner.tree.sync(&named.way, &self.inner.seam) {
+            Ok(()) => Ok(self.landed(named)),
+            Err(error) => Err(self.take_back(&named, error)),
         }
-        let by_name = layout::by_name(&self.slot).filter(|_| self.inner.exact_names && !self.apart);
-        let place = match by_name {
-            Some(place) => match self.name(&place) {
-                Ok(()) => place,
-                Err(error) if is_no_file_name(&error) => self.name_by_id()?,
-                Err(error) => return Err(failed(PUBLISH)(error)),
-            },
-            None => self.name_by_id()?,
-        };
-        hash(&mut self.hasher, &self.rest);
-        let digest = self.hasher.map(Hasher::finish);
-        Ok(Landed { inner: self.inner, temporary: self.temporary, place, digest })
     }
 
-    fn make_durable(&self) -> Result<(), StoreError> {
+    /// The last of the bytes.
+    pub(super) fn write(&self) -> Result<(), StoreError> {
         let file = self.temporary.file();
         if !self.rest.is_empty() {
             self.inner.seam.pass(Call::Write).map_err(failed("write"))?;
@@ -74,18 +76,30 @@ impl Landing {
         if self.shrink {
             ftruncate(file, self.length).map_err(failed("write"))?;
         }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
         // Never again on the same file if it fails: the kernel reports an error once, and forgets the pages.
         self.inner.seam.pass(Call::Sync).map_err(failed(SYNC))?;
-        fdatasync(file).map_err(failed(SYNC))
+        fdatasync(self.temporary.file()).map_err(failed(SYNC))
     }
 
-    fn name_by_id(&self) -> Result<Place, StoreError> {
-        let place = layout::by_id(self.temporary.id());
-        self.name(&place).map_err(failed(PUBLISH))?;
-        Ok(place)
+    /// Gives the bytes, which are durable, their name, which is not yet; not for a caller who has left.
+    pub(super) fn name_unless(&self, abandoned: &AtomicBool) -> Result<Named, StoreError> {
+        if abandoned.load(Ordering::Acquire) {
+            return Err(failed(PUBLISH)(std::io::Error::other("the request has ended")));
+        }
+        let by_name = layout::by_name(&self.slot).filter(|_| self.inner.exact_names && !self.apart);
+        let named = match by_name.map(|place| self.name(place)) {
+            Some(Err(error)) if !is_no_file_name(&error) => Err(error),
+            Some(Ok(named)) => Ok(named),
+            Some(Err(_)) | None => self.name(layout::by_id(self.temporary.id())),
+        };
+        named.map_err(failed(PUBLISH))
     }
 
-    fn name(&self, place: &Place) -> std::io::Result<()> {
+    fn name(&self, place: Place) -> std::io::Result<Named> {
         let mut tries = 1;
         loop {
             match self.name_once(place.as_str()) {
@@ -95,12 +109,12 @@ impl Landing {
                     self.inner.tree.prune(split(place.as_str()).0);
                     return Err(error);
                 }
-                Ok(()) => return Ok(()),
+                Ok(way) => return Ok(Named { place, way }),
             }
         }
     }
 
-    fn name_once(&self, path: &str) -> std::io::Result<()> {
+    fn name_once(&self, path: &str) -> std::io::Result<Way> {
         let (directory, name) = split(path);
         let way = self.inner.tree.way(directory, &self.inner.seam)?;
         self.inner.seam.pass(Call::Link)?;
@@ -109,12 +123,23 @@ impl Landing {
             self.temporary.set_unresolved(false);
             return Err(error.into());
         }
-        let Err(error) = self.inner.tree.sync(&way, &self.inner.seam) else { return Ok(()) };
-        match self.inner.tree.remove_same(path, self.temporary.file()) {
+        Ok(way)
+    }
+
+    /// Takes back a name that could not be made durable. Returns why.
+    pub(super) fn take_back(self, named: &Named, why: std::io::Error) -> StoreError {
+        match self.inner.tree.remove_same(named.place.as_str(), self.temporary.file()) {
             Ok(_) => self.temporary.set_unresolved(false),
             Err(error) => warn!(slot = %self.slot, %error, "Could not take back a publication; the next sweep will"),
         }
-        Err(error)
+        failed(PUBLISH)(why)
+    }
+
+    /// What a name that is durable ends in.
+    pub(super) fn landed(mut self, named: Named) -> Landed {
+        hash(&mut self.hasher, &self.rest);
+        let digest = self.hasher.map(Hasher::finish);
+        Landed { inner: self.inner, temporary: self.temporary, place: named.place, digest }
     }
 
     /// Gives the name. What already has it is the leftover of a crash: the caller holds the claim and saw no row.

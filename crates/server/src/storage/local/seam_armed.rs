@@ -12,6 +12,7 @@ pub(super) enum Call {
     MakeDirectory,
     Link,
     SyncDirectory,
+    SyncAll,
 }
 
 pub(super) struct Seam {

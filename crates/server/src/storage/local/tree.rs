@@ -127,13 +127,18 @@ impl Tree {
                 Err(error) => return Err(error.into()),
             }
         }
+        self.synced(way);
+        Ok(())
+    }
+
+    /// Remembers what was made durable.
+    pub(super) fn synced(&self, way: &Way) {
         // The new name keeps them from being pruned, so these still are the directories that were synced.
         for Unsynced { path, directory, .. } in &way.unsynced {
             if let Some(identity) = directory {
                 lock(&self.durable).insert(path.clone(), *identity);
             }
         }
-        Ok(())
     }
 
     /// Removes a file and the directories that it leaves empty; nothing there is success.

@@ -194,15 +194,18 @@ impl LocalWriter {
         let (inner, slot, temporary) = (Arc::clone(&self.inner), claim.slot().clone(), self.temporary());
         let (rest, rest_at, shrink) = (self.gather.take(), self.flushed, self.allocated > length);
         let hasher = self.hasher.take();
-        let abandoned = Abandoned::default();
-        let (flag, hold) = (abandoned.flag(), claim.hold());
-        let run = move || {
-            let _hold = hold;
-            let landing =
-                Landing { inner, temporary: temporary()?, slot, rest, rest_at, length, shrink, apart, hasher };
-            landing.land(&flag)
+        let hold = claim.hold();
+        let begin = move || {
+            let temporary = temporary()?;
+            Ok(Landing { inner, temporary, slot, rest, rest_at, length, shrink, apart, hasher, hold })
         };
-        let landed = self.inner.writes.run("publish the upload", run).await?;
+        let abandoned = Abandoned::default();
+        let flag = abandoned.flag();
+        let landed = if self.temporary.is_none() && self.inner.syncfs.is_time() {
+            self.inner.land_together(flag, begin).await?
+        } else {
+            self.inner.writes.run("publish the upload", move || begin()?.land(&flag)).await?
+        };
         abandoned.not();
         Ok(landed.into_published())
     }
