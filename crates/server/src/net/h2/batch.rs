@@ -7,8 +7,10 @@ use std::io::{self, IoSlice, Write};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 use crate::net::socket::Socket;
 use crate::net::tls;
@@ -17,6 +19,10 @@ use crate::net::tls;
 /// does not keep up holds here.
 const MOST: usize = 128 << 10;
 
+/// A reader that needs longer than this for a batch is slow: its progress shows by what is taken, which must not come in
+/// steps of a minute. Others get whole batches, which cost less: 0.39 CPU-s/GiB where 0.42 came of taking always at once.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 /// One connection. Clones are the same connection: the `h2` crate gives no way back to what it took.
 #[derive(Clone, Debug)]
 pub(in crate::net) struct Batch(Arc<Mutex<Inner>>);
@@ -24,8 +30,11 @@ pub(in crate::net) struct Batch(Arc<Mutex<Inner>>);
 #[derive(Debug)]
 struct Inner {
     stream: tls::Stream,
-    /// Bytes that rustls took and the socket did not, give or take what encryption adds.
+    /// Bytes that rustls took since it was last empty, and those that have left, give or take what encryption adds.
     queued: usize,
+    left: usize,
+    /// When it was first found full since then.
+    full_since: Option<Instant>,
     /// Whether flushing waits for [`Batch::poll_release`].
     is_deferred: bool,
 }
@@ -34,7 +43,7 @@ impl From<tls::Stream> for Batch {
     fn from(mut stream: tls::Stream) -> Self {
         // A frame more than the batch, so that a write always takes something.
         stream.get_mut().1.set_buffer_limit(Some(2 * MOST));
-        Self(Arc::new(Mutex::new(Inner { stream, queued: 0, is_deferred: false })))
+        Self(Arc::new(Mutex::new(Inner { stream, queued: 0, left: 0, full_since: None, is_deferred: false })))
     }
 }
 
@@ -64,8 +73,7 @@ impl Batch {
         take: impl FnOnce(&mut rustls::Writer<'_>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         let mut inner = self.lock();
-        // Not all of it: a slow reader's progress shows by what is taken, and must not come in steps of a minute.
-        while inner.queued >= MOST {
+        while inner.is_full() {
             ready!(inner.poll_some(cx))?;
         }
         let taken = take(&mut inner.stream.get_mut().1.writer())?;
@@ -75,6 +83,15 @@ impl Batch {
 }
 
 impl Inner {
+    /// Whether it takes nothing until more has left.
+    fn is_full(&mut self) -> bool {
+        if self.queued < MOST {
+            return false;
+        }
+        let is_slow = self.full_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE;
+        !(is_slow && self.queued.saturating_sub(self.left) < MOST)
+    }
+
     fn poll_empty(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.stream.get_ref().1.wants_write() {
             ready!(self.poll_some(cx))?;
@@ -91,7 +108,10 @@ impl Inner {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
             Err(error) => return Poll::Ready(Err(error)),
         };
-        self.queued = if session.wants_write() { self.queued.saturating_sub(written) } else { 0 };
+        self.left += written;
+        if !session.wants_write() {
+            (self.queued, self.left, self.full_since) = (0, 0, None);
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -273,7 +273,7 @@ async fn a_drain_finishes_the_streams_that_run() {
 /// What is taken is how a response sees its reader move: in steps of a whole batch, one that reads 2 KB/s seemed to stand
 /// still for a minute.
 #[tokio::test]
-async fn a_batch_takes_more_as_soon_as_its_reader_took_some() {
+async fn a_batch_takes_more_as_soon_as_a_slow_reader_took_some() {
     let keys = tempfile::tempdir().unwrap();
     let [listening, connecting] = [8 << 10, 16 << 10].map(|buffer| {
         let socket = TcpSocket::new_v4().unwrap();
