@@ -38,7 +38,6 @@ const WAITING: Duration = Duration::from_millis(5);
 const COMPLAINT: Duration = Duration::from_secs(10);
 /// What an HTTP/2 client sends first.
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const READ: usize = 4 << 10;
 
 /// What answers requests: any tower service over the exchange types.
 pub trait HttpService:
@@ -352,7 +351,7 @@ async fn first_bytes<S>(socket: &mut Socket, link: &mut Link<S>) -> Option<(Byte
             return Some((buffer, true));
         }
         let read = tokio::select! {
-            read = timeout_at(deadline, socket.read(&mut buffer, READ)) => read,
+            read = timeout_at(deadline, socket.read(&mut buffer, h1::READ)) => read,
             () = link.phases.reach(Phase::Closing) => return None,
         };
         match read {

@@ -73,7 +73,12 @@ pub(super) struct Phases(watch::Receiver<Phase>);
 impl Phases {
     /// Whether answers must say that the connection ends.
     pub(super) fn draining(&self) -> bool {
-        *self.0.borrow() > Phase::Running
+        self.have_reached(Phase::Draining)
+    }
+
+    /// Whether the shutdown has come to `phase`.
+    pub(super) fn have_reached(&self, phase: Phase) -> bool {
+        *self.0.borrow() >= phase
     }
 
     /// Waits until the shutdown has come to `phase`. Never ends when the handle is gone: nobody can begin it then.

@@ -12,10 +12,13 @@ mod send;
 use bytes::{Buf, Bytes, BytesMut};
 use hfs_core::http1::{self, BodyDecoder, Head, HeadLimits, HeadScan, ResponseHead};
 use hfs_core::pace::Carrier;
+use hfs_core::progress::StallLimits;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info};
 
@@ -31,8 +34,9 @@ use super::drain::Phase;
 use crate::flow::Wire;
 use crate::http::exchange::{Incoming, Outgoing};
 
-/// A request head is mostly below 2 KiB; whatever follows it comes along.
-const READ: usize = 4 << 10;
+/// A request head is mostly below 2 KiB. What follows it comes along, and is held until the handler wants it: of hundreds
+/// of uploads that begin together, more than this would tear holes into the heap.
+pub(super) const READ: usize = 1 << 10;
 /// Headers in one request.
 const MAX_HEADERS: usize = 100;
 /// A body that was not read and is known to be at most this long is read in vain to keep the connection. For a longer
@@ -95,9 +99,8 @@ struct Begun<F> {
     keep_alive: bool,
 }
 
-/// Where the rest of a request's body is when the answer begins.
+/// Where the rest of a request's body is when the answer begins, if there is any.
 enum Unread {
-    Nothing,
     Rest(Rest),
     /// Somebody still reads it.
     OnLoan(Loan),
@@ -139,12 +142,17 @@ impl<S: HttpService> Connection<S> {
 
     /// Waits for a request; false when none comes.
     async fn first_bytes(&mut self) -> bool {
-        let config = &self.link.config;
-        let patience = if self.fresh { config.header_timeout } else { config.idle_timeout };
-        tokio::select! {
-            read = timeout(patience, self.io.read(&mut self.buffer, READ)) => matches!(read, Ok(Ok(read)) if read > 0),
-            () = self.link.phases.reach(Phase::Closing) => false,
-        }
+        let Self { io, buffer, link, fresh } = self;
+        let patience = if *fresh { link.config.header_timeout } else { link.config.idle_timeout };
+        let mut read = pin!(timeout(patience, io.read(buffer, READ)));
+        // Every phase wakes this task, because `accept::connection` waits for the last one: to wait here, too, would make
+        // each connection larger by 180 bytes.
+        std::future::poll_fn(|cx| match read.as_mut().poll(cx) {
+            Poll::Ready(read) => Poll::Ready(matches!(read, Ok(Ok(read)) if read > 0)),
+            Poll::Pending if link.phases.have_reached(Phase::Closing) => Poll::Ready(false),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
     }
 
     /// Answers a request that never reaches the service.
@@ -172,10 +180,10 @@ impl<S: HttpService> Connection<S> {
     async fn exchange(&mut self, head: Box<Head>) -> After {
         let Ok(()) = std::future::poll_fn(|cx| self.link.service.poll_ready(cx)).await;
         let Begun { answering, mut loan, shape, keep_alive } = self.begin(head);
-        let response = self.answer(answering, loan.as_mut()).await;
+        let response = self.answer(answering, loan.as_mut().and_then(|loan| loan.asked.take())).await;
 
         let unread = self.settle(loan);
-        let goes_on = keep_alive && !self.link.phases.draining() && unread.is_cheap();
+        let goes_on = keep_alive && !self.link.phases.draining() && unread.as_ref().is_none_or(Unread::is_cheap);
         // Boxed: else all that sending needs would lie idle beside each upload.
         if let Err(error) = Box::pin(self.respond(response, shape, goes_on)).await {
             debug!(client = %self.link.peer, %error, "Response cut");
@@ -185,7 +193,12 @@ impl<S: HttpService> Connection<S> {
             }
             return After::Gone;
         }
-        self.finish(unread, goes_on).await
+        match unread {
+            None if goes_on => After::Next,
+            None => After::Close(Bound::short()),
+            // Boxed for the same reason.
+            Some(unread) => Box::pin(self.finish(unread, goes_on)).await,
+        }
     }
 
     /// Hands a request to the service, and lets go of its head.
@@ -206,15 +219,14 @@ impl<S: HttpService> Connection<S> {
     }
 
     /// Awaits the service, and lets the client send its body when the service first wants it.
-    async fn answer(&mut self, answering: S::Future, loan: Option<&mut Loan>) -> Response<Outgoing> {
+    async fn answer(&mut self, answering: S::Future, asked: Option<oneshot::Receiver<()>>) -> Response<Outgoing> {
         let mut answering = pin!(answering);
-        if let Some(loan) = loan {
+        if let Some(mut asked) = asked {
             tokio::select! {
                 biased;
                 Ok(response) = &mut answering => return response,
-                Ok(()) = &mut loan.asked => {
-                    // A client that is gone shows when the body is read.
-                    let _ = Box::pin(Sender::new(&self.io, self.link.config.stall).interim(http1::CONTINUE)).await;
+                Ok(()) = &mut asked => {
+                    Box::pin(invite(&self.io, self.link.config.stall)).await;
                 }
                 else => {}
             }
@@ -224,15 +236,15 @@ impl<S: HttpService> Connection<S> {
     }
 
     /// Takes the reading side back, if the handler is through with it.
-    fn settle(&mut self, loan: Option<Loan>) -> Unread {
-        let Some(mut loan) = loan else { return Unread::Nothing };
+    fn settle(&mut self, loan: Option<Loan>) -> Option<Unread> {
+        let mut loan = loan?;
         match loan.home.try_recv() {
             Ok(rest) if rest.decoder.is_done() => {
                 self.buffer = rest.buffer;
-                Unread::Nothing
+                None
             }
-            Ok(rest) => Unread::Rest(rest),
-            Err(_) => Unread::OnLoan(loan),
+            Ok(rest) => Some(Unread::Rest(rest)),
+            Err(_) => Some(Unread::OnLoan(loan)),
         }
     }
 
@@ -247,11 +259,9 @@ impl<S: HttpService> Connection<S> {
         Sender::new(&self.io, self.link.config.stall).response(head, body).await
     }
 
-    /// What becomes of the connection once the answer is out.
+    /// What becomes of the connection once the answer is out, and something of the request was not read.
     async fn finish(&mut self, unread: Unread, goes_on: bool) -> After {
         match unread {
-            Unread::Nothing if goes_on => After::Next,
-            Unread::Nothing => After::Close(Bound::short()),
             Unread::Rest(mut rest) if goes_on => {
                 if Box::pin(discard::drain(&self.io, &mut rest, Bound::generous())).await {
                     self.buffer = rest.buffer;
@@ -271,6 +281,12 @@ impl<S: HttpService> Connection<S> {
     }
 }
 
+/// Lets the client send the body that it withholds.
+async fn invite(io: &Io, stall: StallLimits) {
+    // A client that is gone shows when the body is read.
+    let _ = Sender::new(io, stall).interim(http1::CONTINUE).await;
+}
+
 /// What of a request shapes its response.
 #[derive(Clone, Copy)]
 struct Shape {
@@ -282,7 +298,6 @@ impl Unread {
     /// Whether the next request is worth reading this for.
     fn is_cheap(&self) -> bool {
         match self {
-            Self::Nothing => true,
             Self::Rest(rest) => !rest.broken && !rest.withheld && rest.decoder.remaining().is_some_and(|n| n <= CHEAP),
             Self::OnLoan(_) => false,
         }

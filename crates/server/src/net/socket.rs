@@ -8,7 +8,7 @@ use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -56,23 +56,36 @@ impl Socket {
     /// Reads what is there, in steps of about `size` bytes, appended to `buffer`; 0 is the end. Cancel-safe, and holds
     /// no memory while nothing comes: an empty buffer is given back before it waits.
     pub(super) async fn read(&self, buffer: &mut BytesMut, size: usize) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_fill(cx, buffer, size)).await
+    }
+
+    /// [`Socket::read`] for a future that is to be small: each future around it holds a nested one's room again.
+    pub(super) fn poll_fill(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+        size: usize,
+    ) -> Poll<io::Result<usize>> {
         loop {
             match self.try_read(buffer, size) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => release(buffer),
-                read => return read,
+                read => return Poll::Ready(read),
             }
-            self.readable().await?;
+            ready!(self.poll_readable(cx))?;
         }
     }
 
     /// Waits until there seems to be something to read, or the end. Of several tasks only the last one that waits is told:
     /// a list of them would make each wait, and each future around it, larger by 150 bytes.
     pub(super) async fn readable(&self) -> io::Result<()> {
-        poll_fn(|cx| match &self.kind {
+        poll_fn(|cx| self.poll_readable(cx)).await
+    }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.kind {
             Kind::Tcp(stream) => stream.poll_read_ready(cx),
             Kind::Unix(stream) => stream.poll_read_ready(cx),
-        })
-        .await
+        }
     }
 
     /// Reads what is there. A read that did not fill its room has emptied the socket, so the runtime is told to wait for
@@ -82,11 +95,11 @@ impl Socket {
         let mut last = None;
         let mut read = || {
             let (read, is_full) = if size <= SCRATCH {
-                SCRATCHES.with_borrow_mut(|scratch| receive_by(scratch, self.as_fd(), buffer))?
+                SCRATCHES.with_borrow_mut(|scratch| receive_by(scratch, size, self.as_fd(), buffer))?
             } else {
                 make_room(buffer, size);
                 let room = buffer.capacity() - buffer.len();
-                let read = hfs_sock::receive(self.as_fd(), buffer)?;
+                let read = hfs_sock::receive(self.as_fd(), buffer, room)?;
                 (read, read == room)
             };
             if read == 0 || is_full {
@@ -146,13 +159,18 @@ thread_local! {
     static SCRATCHES: RefCell<BytesMut> = RefCell::default();
 }
 
-/// Reads by way of `scratch`; returns how much, and whether that was all that fits.
-fn receive_by(scratch: &mut BytesMut, socket: BorrowedFd<'_>, buffer: &mut BytesMut) -> io::Result<(usize, bool)> {
+/// Reads at most `size` bytes by way of `scratch`; returns how many, and whether there may be more.
+fn receive_by(
+    scratch: &mut BytesMut,
+    size: usize,
+    socket: BorrowedFd<'_>,
+    buffer: &mut BytesMut,
+) -> io::Result<(usize, bool)> {
     scratch.clear();
     scratch.reserve(SCRATCH);
-    let read = hfs_sock::receive(socket, scratch)?;
+    let read = hfs_sock::receive(socket, scratch, size)?;
     buffer.extend_from_slice(scratch);
-    Ok((read, read == scratch.capacity()))
+    Ok((read, read == size))
 }
 
 /// Makes room for a read. A quarter of a step is room enough: growing a buffer that has some costs more.

@@ -50,18 +50,18 @@ pub(super) struct Rest {
 /// The connection's side of the loan.
 #[derive(Debug)]
 pub(super) struct Loan {
-    /// Resolves when the handler first wants bytes that the client holds back.
-    pub(super) asked: oneshot::Receiver<()>,
+    /// Resolves when the handler first wants bytes, where the client holds them back.
+    pub(super) asked: Option<oneshot::Receiver<()>>,
     /// Resolves when the handler is through with the body.
     pub(super) home: oneshot::Receiver<Rest>,
 }
 
 /// Lends the reading side out.
 pub(super) fn lend(io: Io, buffer: BytesMut, decoder: BodyDecoder, expects_continue: bool) -> (Body, Loan) {
-    let (ask, asked) = oneshot::channel();
+    let (ask, asked) = expects_continue.then(oneshot::channel).unzip();
     let (home, back) = oneshot::channel();
     let rest = Rest { buffer, decoder, broken: false, withheld: false };
-    let body = Body { io, rest, size: MIN_READ, ask: expects_continue.then_some(ask), home: Some(home) };
+    let body = Body { io, rest, size: MIN_READ, ask, home: Some(home) };
     (body, Loan { asked, home: back })
 }
 

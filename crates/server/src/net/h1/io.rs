@@ -42,20 +42,18 @@ impl From<TlsStream<Socket>> for Io {
 impl Io {
     /// See [`Socket::read`].
     pub(super) async fn read(&self, buffer: &mut BytesMut, size: usize) -> io::Result<usize> {
-        match &*self.0 {
-            Inner::Plain(socket) => socket.read(buffer, size).await,
+        poll_fn(|cx| match &*self.0 {
+            Inner::Plain(socket) => socket.poll_fill(cx, buffer, size),
             Inner::Tls(stream) => {
-                poll_fn(|cx| {
-                    make_room(buffer, size);
-                    let read = pin!(lock(stream).read_buf(buffer)).poll(cx);
-                    if read.is_pending() {
-                        release(buffer);
-                    }
-                    read
-                })
-                .await
+                make_room(buffer, size);
+                let read = pin!(lock(stream).read_buf(buffer)).poll(cx);
+                if read.is_pending() {
+                    release(buffer);
+                }
+                read
             }
-        }
+        })
+        .await
     }
 
     /// The socket, where its bytes are ours to write: without TLS.
