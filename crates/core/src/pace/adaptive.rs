@@ -42,8 +42,10 @@ const MOST_DECISIONS: usize = 16;
 #[derive(Debug)]
 pub struct Adaptive {
     settings: Settings,
-    start: Start,
-    standard: Plan,
+    direction: Direction,
+    is_shared: bool,
+    /// Of what is known of the client, what outlasts the first plan.
+    granted: Granted,
     estimate: Estimate,
     chooser: Option<Chooser>,
     cadence: Cadence,
@@ -61,6 +63,13 @@ pub struct Adaptive {
     decisions: Vec<Decision>,
 }
 
+/// Bounds of a client's own; see [`Expected`].
+#[derive(Debug)]
+struct Granted {
+    ceiling: Option<usize>,
+    patience: Option<f64>,
+}
+
 impl Adaptive {
     /// For a transfer that begins.
     #[must_use]
@@ -70,8 +79,9 @@ impl Adaptive {
         let chooser = settings.may_bbr(start).then(|| Chooser::new(&expected));
         let mut adaptive = Self {
             settings: *settings,
-            start: *start,
-            standard,
+            direction: start.direction,
+            is_shared: start.is_shared,
+            granted: Granted { ceiling: start.expected.ceiling, patience: start.expected.patience },
             estimate: Estimate::new(settings.gain),
             chooser,
             cadence: Cadence::new(settings),
@@ -84,19 +94,19 @@ impl Adaptive {
             has_shrunk: false,
             decisions: Vec::new(),
         };
-        adaptive.plan = adaptive.first();
+        adaptive.plan = adaptive.first(start);
         let (from, to) = (name(standard.congestion), name(adaptive.plan.congestion));
         adaptive.decide("congestion control", from, to, || Chooser::why_first(&expected));
         adaptive
     }
 
-    fn first(&self) -> Plan {
-        let (settings, start) = (&self.settings, &self.start);
-        let levers = settings.levers;
-        let mut plan = self.standard;
+    /// The first plan; until then there is the standard one.
+    fn first(&self, start: &Start) -> Plan {
+        let (settings, levers) = (&self.settings, self.settings.levers);
+        let mut plan = self.plan;
         let is_large = start.size.is_some_and(|size| size >= LARGE);
         if levers.lane {
-            plan.lane = self.lane(is_large);
+            plan.lane = lane(start, is_large);
             plan.step = self.within(start.expected.step.unwrap_or(settings.first_step));
         }
         if levers.write_back && start.direction == Direction::Upload {
@@ -125,14 +135,6 @@ impl Adaptive {
         plan
     }
 
-    fn lane(&self, is_large: bool) -> Lane {
-        match (self.start.direction, self.start.carrier) {
-            (Direction::Download, _) => Lane::ZeroCopy,
-            (Direction::Upload, Carrier::Plain) if is_large => Lane::ZeroCopy,
-            (Direction::Upload, _) => Lane::Buffered,
-        }
-    }
-
     fn within(&self, step: usize) -> usize {
         step.clamp(self.settings.min_step.max(1), self.ceiling())
     }
@@ -140,7 +142,7 @@ impl Adaptive {
     /// The largest step: the configuration's, or less where more is not worth it.
     fn ceiling(&self) -> usize {
         let (min, max) = (self.settings.min_step.max(1), self.settings.max_step);
-        self.start.expected.ceiling.unwrap_or(max).min(max).max(min)
+        self.granted.ceiling.unwrap_or(max).min(max).max(min)
     }
 
     /// Grows at once at first, shrinks only when a smaller step has been enough for a while, and is slow to do either
@@ -203,7 +205,7 @@ impl Adaptive {
     }
 
     fn moves_unsent(&self) -> bool {
-        self.settings.levers.unsent && self.start.direction == Direction::Download && !self.start.is_shared
+        self.settings.levers.unsent && self.direction == Direction::Download && !self.is_shared
     }
 
     /// What the path has shown to need.
@@ -221,7 +223,7 @@ impl Adaptive {
         let Some(longest) = self.settings.longest_stall.filter(|_| self.settings.levers.stall) else {
             return configured;
         };
-        let granted = scaled(configured.idle, self.start.expected.patience.unwrap_or(1.0));
+        let granted = scaled(configured.idle, self.granted.patience.unwrap_or(1.0));
         let wanted = scaled(need, self.settings.stall_factor).max(granted).min(longest);
         let idle = wanted.max(self.settings.shortest_stall).max(configured.idle);
         StallLimits { idle, window: configured.window.max(idle), ..configured }
@@ -237,6 +239,14 @@ impl Adaptive {
         if self.settings.explain && from != to && self.decisions.len() < MOST_DECISIONS {
             self.decisions.push(Decision { lever, from: from.to_string(), to: to.to_string(), because: because() });
         }
+    }
+}
+
+fn lane(start: &Start, is_large: bool) -> Lane {
+    match (start.direction, start.carrier) {
+        (Direction::Download, _) => Lane::ZeroCopy,
+        (Direction::Upload, Carrier::Plain) if is_large => Lane::ZeroCopy,
+        (Direction::Upload, _) => Lane::Buffered,
     }
 }
 
@@ -262,7 +272,7 @@ impl Controller for Adaptive {
 
     fn observe(&mut self, seen: &Observation) {
         // What a proxy's socket says is not about the client.
-        let seen = Observation { path: seen.path.filter(|_| !self.start.is_shared), ..*seen };
+        let seen = Observation { path: seen.path.filter(|_| !self.is_shared), ..*seen };
         self.estimate.observe(&seen);
         if seen.moved > 0 && self.settings.follows {
             self.resize(seen.filled);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Settings;
 use super::estimate::Estimate;
+use super::losses::Losses;
 
 /// The first sample comes this soon: a short transfer teaches something, too.
 pub(super) const FIRST: Duration = Duration::from_millis(10);
@@ -40,7 +41,7 @@ impl Cadence {
     /// Time until the next sample, when one has just been taken.
     pub(super) fn next(&mut self, settings: &Settings, estimate: &Estimate) -> Duration {
         let now = estimate.now();
-        if now < EARLY || estimate.losses().is_suspicious() {
+        if now < EARLY || estimate.losses().is_some_and(Losses::is_suspicious) {
             self.keep(estimate);
             return now.clamp(FIRST, CLOSE).min(settings.sample_every);
         }

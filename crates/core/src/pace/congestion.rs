@@ -114,7 +114,7 @@ impl Chooser {
         let bounds = Bounds::of(estimate);
         let (loss, inflation) = (estimate.unqueued_loss()?, estimate.inflation()?);
         let is_lossy = loss > bounds.lossy && estimate.is_clear() || loss > VERY_LOSSY && inflation < QUEUED;
-        let losses = estimate.losses();
+        let losses = estimate.losses()?;
         let is_known = losses.is_steady() || bounds.is_long && losses.is_repeated();
         if !is_lossy || !is_known || estimate.now() < self.rests_until {
             return None;

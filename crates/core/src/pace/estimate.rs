@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::kept::KeptSample;
 use super::losses::Losses;
 use super::shortest::Shortest;
 use super::{Observation, PathSample, Snapshot};
@@ -25,9 +26,10 @@ pub(super) struct Estimate {
     received: Rate,
     sampled: Duration,
     shortest: Shortest,
-    losses: Losses,
+    /// Where something was sent that may be lost: there may be thousands of uploads.
+    losses: Option<Box<Losses>>,
     samples: u32,
-    last: Option<PathSample>,
+    last: Option<KeptSample>,
 }
 
 impl Estimate {
@@ -40,7 +42,7 @@ impl Estimate {
             received: Rate::new(gain),
             sampled: Duration::ZERO,
             shortest: Shortest::default(),
-            losses: Losses::default(),
+            losses: None,
             samples: 0,
             last: None,
         }
@@ -65,16 +67,22 @@ impl Estimate {
         self.shortest.observe(self.now, &path);
         // Counters run from the start of the connection; what another transfer did on it is not ours to judge, so the
         // first sample is only a base.
-        if let Some(before) = self.last {
+        if let Some(before) = self.last() {
             let is_queued = self.is_queued(&before) || self.is_queued(&path);
-            self.losses.observe(self.now, &before, &path, is_queued);
+            if self.losses.is_some() || Losses::are_possible(&before, &path) {
+                self.losses.get_or_insert_default().observe(self.now, &before, &path, is_queued);
+            }
             if let Some((before, now)) = before.bytes_in.zip(path.bytes_in) {
                 let elapsed = self.now.saturating_sub(self.sampled);
                 self.received.observe(now.saturating_sub(before), elapsed, is_app_limited);
             }
         }
         self.sampled = self.now;
-        self.last = Some(path);
+        self.last = Some(KeptSample::of(&path));
+    }
+
+    fn last(&self) -> Option<PathSample> {
+        self.last.as_ref().map(KeptSample::sample)
     }
 
     /// Whether a queue stood that losses may come from. Over the shortest round trip of the last half minute: the
@@ -97,43 +105,43 @@ impl Estimate {
 
     /// Shortest round trip that the kernel remembers, which is minutes.
     pub(super) fn floor(&self) -> Option<Duration> {
-        self.last.and_then(|last| last.min_rtt).or(self.min_rtt())
+        self.last().and_then(|last| last.min_rtt).or(self.min_rtt())
     }
 
     /// Smoothed round trip.
     pub(super) fn rtt(&self) -> Option<Duration> {
-        self.last.map(|last| last.rtt)
+        self.last().map(|last| last.rtt)
     }
 
     /// Share of the segments that were lost, the first burst apart, once there are enough of them.
     pub(super) fn loss(&self) -> Option<f64> {
-        self.losses.share()
+        self.losses.as_ref()?.share()
     }
 
     /// The same of the segments that were sent while no queue stood: what is lost then is no congestion.
     pub(super) fn unqueued_loss(&self) -> Option<f64> {
-        self.losses.unqueued_share()
+        self.losses.as_ref()?.unqueued_share()
     }
 
     /// The same of the last half minute or so, however much was sent.
     pub(super) fn lasting_loss(&self) -> Option<f64> {
-        self.losses.lasting_share()
+        self.losses.as_ref()?.lasting_share()
     }
 
     /// The counts behind these shares.
-    pub(super) fn losses(&self) -> &Losses {
-        &self.losses
+    pub(super) fn losses(&self) -> Option<&Losses> {
+        self.losses.as_deref()
     }
 
     /// Smoothed round trip over the shortest one: above 1.5 a queue stands on the path.
     pub(super) fn inflation(&self) -> Option<f64> {
-        let (last, shortest) = (self.last?, self.min_rtt()?);
+        let (last, shortest) = (self.last()?, self.min_rtt()?);
         (!shortest.is_zero()).then(|| last.rtt.as_secs_f64() / shortest.as_secs_f64())
     }
 
     /// What stands in queues on the way: the smoothed round trip beyond the shortest that the kernel remembers.
     pub(super) fn queue(&self) -> Option<Duration> {
-        Some(self.last?.rtt.saturating_sub(self.floor()?))
+        Some(self.last()?.rtt.saturating_sub(self.floor()?))
     }
 
     /// Whether the path is certainly not full: a queue of a quarter of the round trip would be one, within bounds.
@@ -144,7 +152,7 @@ impl Estimate {
 
     /// Bytes per second that the path carries: what the kernel saw delivered, where nothing held it back.
     pub(super) fn carried(&self) -> Option<u64> {
-        self.last.and_then(|last| last.delivery_rate.filter(|_| !last.is_rate_app_limited)).max(self.rate())
+        self.last().and_then(|last| last.delivery_rate.filter(|_| !last.is_rate_app_limited)).max(self.rate())
     }
 
     /// Bytes that are under way when the path is full.
@@ -155,7 +163,7 @@ impl Estimate {
 
     /// The kernel's retransmission time-out (RFC 6298), as far as its parts are known.
     pub(super) fn retransmission_timeout(&self) -> Option<Duration> {
-        let last = self.last?;
+        let last = self.last()?;
         Some((last.rtt.saturating_add(last.rtt_var.saturating_mul(4))).max(Duration::from_millis(200)))
     }
 
@@ -169,7 +177,7 @@ impl Estimate {
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
-        let last = self.last;
+        let last = self.last();
         Snapshot {
             rate: self.rate(),
             min_rtt: self.min_rtt(),

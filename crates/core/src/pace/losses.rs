@@ -41,6 +41,11 @@ pub(super) struct Losses {
 }
 
 impl Losses {
+    /// Whether anything was sent between two samples that could be lost.
+    pub(super) fn are_possible(before: &PathSample, path: &PathSample) -> bool {
+        since(before.segments_out, path.segments_out) > 0.0
+    }
+
     /// Takes note of two samples in a row; `is_queued` says that one of them showed a queue.
     pub(super) fn observe(&mut self, now: Duration, before: &PathSample, path: &PathSample, is_queued: bool) {
         let (apart, sent) = (now.saturating_sub(self.at), since(before.segments_out, path.segments_out));

@@ -10,6 +10,7 @@ mod adaptive;
 mod cadence;
 mod congestion;
 mod estimate;
+mod kept;
 mod losses;
 mod path;
 mod settings;

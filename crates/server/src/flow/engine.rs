@@ -105,6 +105,15 @@ impl Engine {
 
     /// Begins a flow; waits while other flows hold all the memory that there may be.
     pub async fn begin(self: &Arc<Self>, begin: Begin) -> Flow {
+        let mut flow = self.prepare(begin);
+        flow.share = self.memory.share(flow.least).await;
+        flow.watch = Stopwatch::start();
+        flow.begin();
+        flow
+    }
+
+    /// A flow that has no memory yet.
+    fn prepare(self: &Arc<Self>, begin: Begin) -> Flow {
         let config = self.config.load_full();
         let Begin { direction, size, wire, whose, forced, is_benchmark } = begin;
         let key = ProfileKey::new(whose.owner, whose.address);
@@ -127,8 +136,7 @@ impl Engine {
             Arm::Standard => plan.step.max(plan.write),
             Arm::Adaptive => config.settings.min_step,
         };
-        let share = self.memory.share(least).await;
-        let mut flow = Flow {
+        Flow {
             arm,
             direction,
             controller,
@@ -145,7 +153,7 @@ impl Engine {
             last_moved: Duration::ZERO,
             held: Duration::ZERO,
             wanted: None,
-            share,
+            share: self.memory.unclaimed(),
             least,
             key,
             agent: whose.agent.filter(|_| config.agents),
@@ -154,9 +162,7 @@ impl Engine {
             is_benchmark,
             is_whole: false,
             is_telling: None,
-        };
-        flow.begin();
-        flow
+        }
     }
 
     /// What is known of the client of an adaptive transfer.

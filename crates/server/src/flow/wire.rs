@@ -25,6 +25,9 @@ struct Inner {
     carrier: Carrier,
     /// The congestion control that the connection began with: its listener's, which need not be the host's.
     origin: OnceLock<Option<String>>,
+    /// Whether some transfer has looked at the path.
+    was_sampled: AtomicBool,
+    /// What a transfer that ended showed, for those that end soon after it.
     seen: Mutex<Option<Box<Look>>>,
     /// When a transfer last taught something.
     taught: Mutex<Option<Stopwatch>>,
@@ -59,6 +62,7 @@ impl Wire {
             socket: Box::new(socket),
             carrier,
             origin: OnceLock::new(),
+            was_sampled: AtomicBool::new(false),
             seen: Mutex::default(),
             taught: Mutex::default(),
             set: Mutex::default(),
@@ -89,23 +93,27 @@ impl Wire {
 
     /// Whether some transfer of this connection has looked at its path.
     pub(super) fn was_sampled(&self) -> bool {
-        self.seen().is_some()
+        self.0.was_sampled.load(Relaxed)
     }
 
-    /// What the kernel says of the path; `None` where it says nothing (a Unix socket).
+    /// What the kernel says of the path now; `None` where it says nothing (a Unix socket).
     #[must_use]
     pub fn sample(&self) -> Option<PathSample> {
         let answers = self.look(|fd| (hfs_sock::tcp_info(fd).ok(), hfs_sock::congestion(fd).ok()));
-        let shown = answers.and_then(|(info, congestion)| Some(of_kernel(&info?, congestion.as_deref())));
-        *self.seen() = Some(Box::new(Look { at: Stopwatch::start(), shown }));
-        shown
+        self.0.was_sampled.store(true, Relaxed);
+        answers.and_then(|(info, congestion)| Some(of_kernel(&info?, congestion.as_deref())))
     }
 
-    /// [`Wire::sample`], or what another look has shown a moment ago: small transfers follow each other by the thousand
-    /// on one connection, and the path is the same for all of them.
+    /// [`Wire::sample`] for a transfer that has ended, or what one showed that ended a moment ago: small transfers follow
+    /// each other by the thousand on one connection, and the path is the same for all of them. Those that go on need not
+    /// keep what they saw: it is old when they end.
     pub(super) fn recent_sample(&self) -> Option<PathSample> {
         let recent = self.seen().as_ref().filter(|look| look.at.elapsed() < RECENT).map(|look| look.shown);
-        recent.unwrap_or_else(|| self.sample())
+        recent.unwrap_or_else(|| {
+            let shown = self.sample();
+            *self.seen() = Some(Box::new(Look { at: Stopwatch::start(), shown }));
+            shown
+        })
     }
 
     /// Whether one more small transfer teaches anything: of those that follow each other closely, one in a while does.
@@ -295,7 +303,7 @@ mod tests {
         assert_eq!(hfs_sock::notsent_lowat(ours.as_fd()).unwrap(), untouched);
         ours.write_all(&[1; 10_000]).unwrap();
         theirs.read_exact(&mut [0; 10_000]).unwrap();
-        let sample = wire.sample().unwrap();
+        let sample = wire.recent_sample().unwrap();
         assert!(sample.bytes_out.is_none_or(|bytes| bytes >= 10_000) && sample.mss > 500, "{sample:?}");
         ours.write_all(&[1; 10_000]).unwrap();
         assert_eq!(wire.recent_sample(), Some(sample), "looked at a moment ago");
