@@ -109,7 +109,8 @@ async fn route(
         }
         (&Method::GET | &Method::HEAD, Target::Download { way, slot: Ok(slot), .. }) => {
             context.note_direct(way.forced(&config.pace));
-            let found = download::get_direct(app, context, &method, &slot, request.uri(), request.headers()).await;
+            let found = download::get_direct(app, context, &method, &slot, request.uri(), request.headers());
+            let found = Box::pin(found).await;
             respond::get(app, context, &method, &slot, found)
         }
         (&Method::POST, Target::Upload(way)) => {

@@ -68,23 +68,23 @@ async fn store(
     {
         return Ok(stored);
     }
-    match admit(app, config, grant, wanted.announced).await {
-        Ok((_try, admission)) => ingest::ingest(app, admission, body).await,
+    let (_try, admission) = match admit(app, config, grant, wanted.announced).await {
+        Ok(admitted) => admitted,
         // What is there already takes no space, and is refused by no limit.
-        Err(refused) if wanted.is_prompt => earlier(app, wanted, body).await?.ok_or(refused),
-        Err(refused) => Err(refused),
-    }
+        Err(refused) if wanted.is_prompt => return Box::pin(earlier(app, wanted, body)).await?.ok_or(refused),
+        Err(refused) => return Err(refused),
+    };
+    ingest::ingest(app, admission, body).await
 }
 
 /// What an earlier upload has made of the slot; `None` when this one may fill it.
 async fn earlier(app: &App, wanted: Wanted<'_>, body: &mut Receiver) -> Result<Option<Stored>, PutError> {
     let Some(entry) = app.meta().lookup(wanted.slot).await? else { return Ok(None) };
-    match entry {
-        Entry::Live(record) if !record.expired(clock::now()) => {
-            Box::pin(ingest::repeat_of(app, &record, wanted.announced, body)).await
-        }
-        Entry::Live(_) | Entry::Gone(_) => Err(PutError::Gone),
-    }
+    let record = match entry {
+        Entry::Live(record) if !record.expired(clock::now()) => Box::new(record),
+        Entry::Live(_) | Entry::Gone(_) => return Err(PutError::Gone),
+    };
+    Box::pin(ingest::repeat_of(app, &record, wanted.announced, body)).await
 }
 
 async fn admit(

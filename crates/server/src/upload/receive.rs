@@ -27,8 +27,11 @@ const WORTH_A_THREAD: u64 = 1 << 20;
 const SEEN: usize = 1 << 20;
 /// A read this long that was filled shows a client that is faster than we are.
 const PRESSING: usize = 64 << 10;
-/// A client that lets us wait this long for less than that is slow.
+/// A client that lets us wait this long for less than that is slow ...
 const SLOW: Duration = Duration::from_millis(20);
+/// ... until this much has come without such a wait: where hundreds begin together, it is we who are late, and a piece or
+/// two of each waits for us.
+const NO_LONGER_SLOW: u64 = 64 << 10;
 /// A first piece shorter than this shows a client that sends as it can.
 const PROMPT: usize = 16 << 10;
 /// What is held of a slow upload at most: there may be thousands, and a write costs little beside their time.
@@ -49,6 +52,8 @@ pub(super) struct Receiver {
     /// Whether the client sends faster than it was read last.
     is_pressed: bool,
     is_slow: bool,
+    /// Bytes that came since it was slow.
+    hurried: u64,
     /// Whether it is worth writing what has come before the rest has.
     is_long: bool,
     turns: Turns,
@@ -69,6 +74,7 @@ impl Receiver {
             given: watch.elapsed(),
             is_pressed: false,
             is_slow: false,
+            hurried: 0,
             is_long: announced.is_none_or(|size| size > SHORT),
             turns: turns.clone(),
             turn: None,
@@ -195,7 +201,9 @@ impl Receiver {
             self.is_pressed = filled && bytes.len() >= PRESSING;
             // Hundreds of uploads may begin at once: what all of them had gathered would tear holes into the heap.
             let seems_slow = is_first && self.is_long && bytes.len() < PROMPT;
-            self.is_slow = !self.is_pressed && (seems_slow || came.saturating_sub(asked) >= SLOW);
+            let is_slow = seems_slow || came.saturating_sub(asked) >= SLOW;
+            self.hurried = if is_slow { 0 } else { self.hurried + bytes.len() as u64 };
+            self.is_slow = !self.is_pressed && (is_slow || self.is_slow && self.hurried < NO_LONGER_SLOW);
             self.note(bytes.len() as u64, filled);
         }
         Ok(piece)
