@@ -8,6 +8,8 @@ use anyhow::Result;
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
+use crate::journal;
+
 const PREFIX: &str = "bench-";
 
 /// A folder that goes with the value; a run that is killed leaves it to the next one.
@@ -43,7 +45,10 @@ impl Folder {
 
 fn remove_if_dead(folder: &Path) -> Result<()> {
     let removed = File::open(folder).and_then(|lock| match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => fs::remove_dir_all(folder),
+        Ok(()) => {
+            journal::unmount_in(folder);
+            fs::remove_dir_all(folder)
+        }
         Err(_) => Ok(()),
     });
     match removed {

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::client::Client;
 use crate::http::BYTES;
+use crate::journal::Journaled;
 use crate::peers::{Peer, Proof};
 use crate::report::Bound::{AtLeast, AtMost};
 use crate::report::{Goal, Measured, Row, Table, What};
@@ -26,6 +27,8 @@ pub(crate) struct Load {
     size: u64,
     requests: u64,
     connections: u64,
+    /// Whether it needs a file system with a journal.
+    is_journaled: bool,
     /// Who does it.
     peers: &'static [&'static str],
     pub(crate) goals: &'static [Goal],
@@ -44,7 +47,7 @@ enum Kind {
 const GIB: u64 = 1 << 30;
 
 /// Everything that is measured, in the order of the table. Memory comes first: a server that has worked has holes.
-const LOADS: [Load; 7] = {
+const LOADS: [Load; 8] = {
     const GET: Load = Load {
         id: "get-large",
         name: "GET 1 GiB",
@@ -52,6 +55,7 @@ const LOADS: [Load; 7] = {
         size: GIB,
         requests: 2,
         connections: 1,
+        is_journaled: false,
         peers: &["adaptive", "standard", "pinned", "nginx", "caddy", "prosody"],
         goals: &[
             Goal::ratio("adaptive", What::Cpu, "nginx", AtMost(0.95)),
@@ -62,6 +66,20 @@ const LOADS: [Load; 7] = {
     const MEMORY: Load =
         Load { kind: Kind::Idle, size: 1 << 20, connections: 900, peers: &["adaptive", "nginx-default"], ..GET };
     const SMALL: Load = Load { size: 64 << 10, ..GET };
+    const PUT_SMALL: Load = Load {
+        id: "put-small",
+        name: "PUT 64 KiB, 32 clients",
+        kind: Kind::Put,
+        requests: 1600,
+        connections: 32,
+        peers: &["adaptive", "standard", "pinned", "unsynced", "nginx"],
+        goals: &[
+            Goal::ratio("adaptive", What::Cpu, "nginx", AtMost(1.8)),
+            Goal::ratio("adaptive", What::Throughput, "unsynced", AtLeast(0.6)),
+            Goal::ratio("pinned", What::Cpu, "standard", AtMost(1.02)),
+        ],
+        ..SMALL
+    };
     [
         Load {
             id: "idle",
@@ -112,20 +130,9 @@ const LOADS: [Load; 7] = {
             ],
             ..GET
         },
-        Load {
-            id: "put-small",
-            name: "PUT 64 KiB, 32 clients",
-            kind: Kind::Put,
-            requests: 1600,
-            connections: 32,
-            peers: &["adaptive", "standard", "pinned", "unsynced", "nginx"],
-            goals: &[
-                Goal::ratio("adaptive", What::Cpu, "nginx", AtMost(1.8)),
-                Goal::ratio("adaptive", What::Throughput, "unsynced", AtLeast(0.6)),
-                Goal::ratio("pinned", What::Cpu, "standard", AtMost(1.02)),
-            ],
-            ..SMALL
-        },
+        PUT_SMALL,
+        // Where small uploads share their syncs.
+        Load { id: "put-small-journal", name: "PUT 64 KiB, 32 clients, journal", is_journaled: true, ..PUT_SMALL },
     ]
 };
 
@@ -169,6 +176,8 @@ pub(crate) fn measure(asked: &Asked, binary: &Path, folder: &Path, command: Stri
     for id in &asked.only {
         ensure!(LOADS.iter().any(|load| load.id == id), "there is no load `{id}`: {}", Load::ids());
     }
+    // Dropped after the servers that use it.
+    let mut journaled: Option<Journaled> = None;
     let mut running = BTreeMap::new();
     let mut table = Table { machine: machine::describe()?, command, rows: Vec::new() };
     for load in LOADS.iter().filter(|load| asked.only.is_empty() || asked.only.iter().any(|id| id == load.id)) {
@@ -178,6 +187,11 @@ pub(crate) fn measure(asked: &Asked, binary: &Path, folder: &Path, command: Stri
         let row = match load.kind {
             Kind::Slow | Kind::Idle => load.hold(&names, asked, binary, folder)?,
             Kind::Get | Kind::Put => {
+                let folder = match &mut journaled {
+                    _ if !load.is_journaled => folder,
+                    Some(mounted) => mounted.path(),
+                    none => none.insert(Journaled::mount(folder)?).path(),
+                };
                 let folder = folder.join(load.kind.folder());
                 for name in &names {
                     let place = folder.join(name);

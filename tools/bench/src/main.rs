@@ -9,6 +9,7 @@ mod asked;
 mod client;
 mod folder;
 mod http;
+mod journal;
 mod links;
 mod load;
 mod machine;

@@ -166,7 +166,8 @@ impl fmt::Display for Table {
              they are answered, but for `unsynced`, whose syncs do nothing; those of the others are not. `pinned` is the\n\
              adaptive arm that moves no lever; `nginx` has body buffers of 1 MiB, `nginx-default` its own. All downloads are\n\
              of one file on disk, whose pages lie in memory for everybody alike, but for Prosody's; their load shares the\n\
-             server's core, so their rate is that of both. Prosody gets a 32nd of each load.\n"
+             server's core, so their rate is that of both. Prosody gets a 32nd of each load. *journal*: on an ext4 with a\n\
+             journal, as installers make it, in a file; the others are on what the machine has.\n"
         )?;
         writeln!(f, "| work | server | server CPU or memory | rate | last byte to 201 |")?;
         writeln!(f, "|---|---|---|---|---|")?;

@@ -54,7 +54,7 @@ fn every_work_of_the_bench_is_measured_at_our_own_server() {
     let memory: Vec<f64> = memory.iter().map(|row| figure(&row["servers"]["adaptive"], "kib_each")).collect();
     // So few idle connections may fit into what the server holds already; what uploads bring must be held.
     assert!(memory[0] >= 0.0 && memory[1] > 0.0, "{memory:?}");
-    assert_eq!(works.len(), 5, "{report}");
+    assert_eq!(works.len(), 6, "{report}");
     works.iter().for_each(|row| assert_work_is_measured(row, &["adaptive"]));
 }
 
