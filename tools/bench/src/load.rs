@@ -56,7 +56,7 @@ const LOADS: [Load; 8] = {
         requests: 2,
         connections: 1,
         is_journaled: false,
-        peers: &["adaptive", "standard", "pinned", "nginx", "caddy", "prosody"],
+        peers: &["adaptive", "standard", "pinned", "nginx", "caddy", "dufs", "prosody"],
         goals: &[
             Goal::ratio("adaptive", What::Cpu, "nginx", AtMost(0.95)),
             Goal::ratio("adaptive", What::Cpu, "standard", AtMost(1.02)),
@@ -119,7 +119,7 @@ const LOADS: [Load; 8] = {
             name: "PUT 1 GiB",
             kind: Kind::Put,
             requests: 1,
-            peers: &["adaptive", "standard", "pinned", "hashing", "nginx", "nginx-default", "prosody"],
+            peers: &["adaptive", "standard", "pinned", "hashing", "nginx", "nginx-default", "dufs", "prosody"],
             goals: &[
                 Goal::ratio("hashing", What::Cpu, "nginx", AtMost(1.6)),
                 Goal::ratio("adaptive", What::Cpu, "nginx", AtMost(1.0)),

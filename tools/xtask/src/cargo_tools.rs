@@ -1,4 +1,4 @@
-//! cargo-deny and cargo-audit: built once from their published source, in pinned versions. Called by `lint`.
+//! cargo-deny, cargo-audit, dufs: built once from their published source, in pinned versions. Called by `lint`, `bench`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,10 +11,16 @@ use crate::run::{output, run};
 pub(crate) struct Tool {
     name: &'static str,
     version: &'static str,
+    /// How it is built. A debug build is made four times quicker, and each run of a checker takes seconds anyway.
+    options: &'static [&'static str],
 }
 
-pub(crate) const DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2" };
-pub(crate) const AUDIT: Tool = Tool { name: "cargo-audit", version: "0.22.2" };
+const CHECKER: &[&str] = &["--debug"];
+
+pub(crate) const DENY: Tool = Tool { name: "cargo-deny", version: "0.20.2", options: CHECKER };
+pub(crate) const AUDIT: Tool = Tool { name: "cargo-audit", version: "0.22.2", options: CHECKER };
+/// A server that the bench compares with.
+pub(crate) const DUFS: Tool = Tool { name: "dufs", version: "0.47.0", options: &["--no-default-features"] };
 
 impl Tool {
     /// Path of the built tool; builds it where the cache has none of this version (a few minutes).
@@ -26,9 +32,11 @@ impl Tool {
             return Ok(program);
         }
         println!("Building {} {}", self.name, self.version);
-        // A debug build: four times quicker to make, and each run takes seconds anyway. The two share dependencies.
+        // They share dependencies.
         run(Command::new("cargo")
-            .args(["install", "--locked", "--debug", "--force", "--version", self.version, self.name, "--root"])
+            .args(["install", "--locked", "--force", "--version", self.version, self.name])
+            .args(self.options)
+            .arg("--root")
             .arg(&root)
             .env("CARGO_TARGET_DIR", cache.join("tools-build")))
         .with_context(|| format!("{} {} cannot be built", self.name, self.version))?;

@@ -41,6 +41,8 @@ pub(super) struct State {
     rests_until: Option<Instant>,
     /// When the machine was last asked, and whether little was dirty.
     looked: Option<(Instant, bool)>,
+    /// When the syncs that still run began.
+    running: Vec<Instant>,
 }
 
 /// Uploads that share their syncs, which tell of every error since it began.
@@ -70,7 +72,8 @@ impl Syncfs {
     pub(super) fn is_time(&self) -> bool {
         let mut state = lock(&self.state);
         let now = Instant::now();
-        if !state.is_able || state.rests_until.is_some_and(|until| now < until) {
+        let is_resting = state.rests_until.is_some_and(|until| now < until);
+        if !state.is_able || is_resting || state.running.iter().any(|&begin| now - begin > SLOW) {
             return false;
         }
         match state.looked {
@@ -88,12 +91,18 @@ impl Syncfs {
     /// # Errors
     /// Something was not written since the round began, perhaps of other programs: nobody can tell what.
     pub(super) fn sync(&self, round: &Round) -> Result<(), Errno> {
-        let (begin, root) = (Instant::now(), &round.root);
-        let synced = retry_on_intr(|| syncfs(root));
+        let begin = Instant::now();
+        lock(&self.state).running.push(begin);
+        let synced = retry_on_intr(|| syncfs(&round.root));
         let took = begin.elapsed();
         let is_slow = took > SLOW.max(SLOW_EACH * round.uploads);
-        if synced.is_err() || is_slow {
-            lock(&self.state).rests_until = Some(Instant::now() + REST);
+        {
+            let mut state = lock(&self.state);
+            let ended = state.running.iter().position(|&since| since == begin);
+            ended.map(|index| state.running.swap_remove(index));
+            if synced.is_err() || is_slow {
+                state.rests_until = Some(begin + took + REST);
+            }
         }
         match synced {
             Ok(()) if is_slow => debug!(?took, "Syncing the file system was slow: uploads are synced one by one"),
@@ -108,7 +117,8 @@ impl Syncfs {
 impl Syncfs {
     /// Whatever the machine and its file system are like.
     pub(super) fn always(&self) -> State {
-        let calm = State { is_able: true, rests_until: None, looked: Some((Instant::now() + REST, true)) };
+        let looked = Some((Instant::now() + REST, true));
+        let calm = State { is_able: true, looked, ..State::default() };
         (*lock(&self.state)).clone_from(&calm);
         calm
     }
@@ -183,6 +193,8 @@ mod tests {
             (State { looked: Some((Instant::now() + REST, false)), ..syncfs.always() }, false),
             (State { rests_until: Some(Instant::now() + REST), ..syncfs.always() }, false),
             (State { rests_until: Some(Instant::now()), ..syncfs.always() }, true),
+            (State { running: vec![Instant::now()], ..syncfs.always() }, true),
+            (State { running: vec![Instant::now() - 2 * SLOW], ..syncfs.always() }, false),
             (State { is_able: false, ..syncfs.always() }, false),
         ] {
             *lock(&syncfs.state) = change;
