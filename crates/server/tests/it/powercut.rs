@@ -64,7 +64,7 @@ fn without_the_syncs_of_a_crowd_power_cuts_lose_uploads() {
     let folder = tempfile::tempdir().expect("folder");
     let wrapper = Dropped::calls("syncfs", folder.path());
     // While much is dirty, which other tests may see to, each upload syncs for itself.
-    let lost = (0..20).any(|_| {
+    let lost = (0..60).any(|_| {
         rustix::fs::sync();
         let (acknowledged, broken) = cut_during(&PowerCutDisk::new(128), &wrapper.wrapper(), CROWD, 200);
         println!("{acknowledged} uploads acknowledged before the cut, {} of them gone", broken.len());
