@@ -145,6 +145,7 @@ pub(crate) struct Held(Crew);
 impl Drop for Held {
     fn drop(&mut self) {
         self.0.0.lock().busy -= self.0.0.size;
+        self.0.hurry();
     }
 }
 

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 /// Sparse: takes what the servers store.
 const SIZE: u64 = 16 << 30;
 const MOUNTED: &str = "journaled";
+const IMAGE: &str = "journaled.img";
 
 /// An ext4 with a journal in a file, mounted. Unmounted when dropped.
 #[derive(Debug)]
@@ -17,16 +18,16 @@ pub(crate) struct Journaled(PathBuf);
 impl Journaled {
     /// Makes it in `folder`. Needs root.
     pub(crate) fn mount(folder: &Path) -> Result<Self> {
-        let (image, mounted) = (folder.join("journaled.img"), folder.join(MOUNTED));
+        let (image, mounted) = (folder.join(IMAGE), folder.join(MOUNTED));
         fs::create_dir(&mounted)?;
         File::create(&image)?.set_len(SIZE)?;
         run(Command::new("mkfs.ext4").args(["-q", "-F", "-O", "has_journal"]).arg(&image))?;
         // By losetup: `mount -o loop` first looks at every loop device, also at one whose disk hangs.
         let device = run(Command::new("losetup").args(["--find", "--show"]).arg(&image))?;
-        let outcome = run(Command::new("mount").arg(device.trim()).arg(&mounted));
+        let outcome = run(Command::new("mount").arg(device.trim()).arg(&mounted)).map(|_| Self(mounted));
         // The device goes with its last user.
         run(Command::new("losetup").args(["--detach", device.trim()]))?;
-        outcome.map(|_| Self(mounted))
+        outcome
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -43,8 +44,15 @@ impl Drop for Journaled {
 /// Unmounts what a run that was killed has left in its folder.
 pub(crate) fn unmount_in(folder: &Path) {
     let mounted = folder.join(MOUNTED);
-    if mounted.exists() {
-        unmount(&mounted);
+    if !mounted.exists() {
+        return;
+    }
+    unmount(&mounted);
+    // Killed before it was mounted.
+    let devices =
+        run(Command::new("losetup").args(["--noheadings", "--output", "NAME", "--associated"]).arg(folder.join(IMAGE)));
+    for device in devices.iter().flat_map(|names| names.split_whitespace()) {
+        let _ = run(Command::new("losetup").args(["--detach", device]));
     }
 }
 

@@ -259,8 +259,10 @@ pub(super) fn connection<S: HttpService>(
             }
         };
         tokio::select! {
-            () = served => {}
+            // First: whoever looks at the phase inside relies on this to be told of the next one.
+            biased;
             () = phases.reach(Phase::Cut) => {}
+            () = served => {}
         }
         drop(open);
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::rig::command::{curl, curl_text};
 use crate::rig::disk::{Mounted, PowerCutDisk};
 use crate::rig::health::HealthProbe;
-use crate::rig::load::{Upload, Writers};
+use crate::rig::load::{Upload, Writers, broken_promises};
 use crate::rig::server::{SECRET, TestServer};
 use crate::rig::tls::{self, Certificate};
 use crate::rig::{sign, wait_until};
@@ -30,6 +30,21 @@ fn write_back_errors_are_5xx_and_lose_nothing() {
             assert_ne!(answer.status, 200, "{upload:?} was refused with {status}, and is there");
         }
     }
+}
+
+/// R6: the same for a crowd of short uploads, which share their syncs.
+#[test]
+fn write_back_errors_in_a_crowd_lose_nothing() {
+    let (disk, _below) = Mounted::thin(256, 24);
+    let server =
+        TestServer::builder().storage(&disk.path().join("storage")).set("server.min_free_bytes", "\"1KB\"").start();
+    let writers = Writers::start(server.address(), 24, 60_000);
+    wait_until("the first failure", Duration::from_secs(120), || !writers.ledger().open.is_empty());
+    let ledger = writers.stop();
+    assert!(ledger.odd.iter().all(|answer| answer.contains(" 507 ")), "{:?}", ledger.odd);
+    assert!(ledger.acknowledged.len() > 100, "{}", ledger.acknowledged.len());
+    assert_eq!(broken_promises(server.address(), &ledger), Vec::<String>::new());
+    assert!(server.is_healthy());
 }
 
 /// R6: the kernel turns the file system read-only while the server runs, as it does after an error of its journal.

@@ -23,6 +23,10 @@ const MOST: usize = 128 << 10;
 /// steps of a minute. Others get whole batches, which cost less: 0.39 CPU-s/GiB where 0.42 came of taking always at once.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// What rustls holds at most, with what encryption adds. Of a slow reader's batch nobody knows how full it is: what has
+/// left is counted encrypted, and it is never empty.
+const LIMIT: usize = MOST + (32 << 10);
+
 /// One connection. Clones are the same connection: the `h2` crate gives no way back to what it took.
 #[derive(Clone, Debug)]
 pub(in crate::net) struct Batch(Arc<Mutex<Inner>>);
@@ -41,8 +45,7 @@ struct Inner {
 
 impl From<tls::Stream> for Batch {
     fn from(mut stream: tls::Stream) -> Self {
-        // A frame more than the batch, so that a write always takes something.
-        stream.get_mut().1.set_buffer_limit(Some(2 * MOST));
+        stream.get_mut().1.set_buffer_limit(Some(LIMIT));
         Self(Arc::new(Mutex::new(Inner { stream, queued: 0, left: 0, full_since: None, is_deferred: false })))
     }
 }
@@ -70,15 +73,22 @@ impl Batch {
     fn poll_take(
         &self,
         cx: &mut Context<'_>,
-        take: impl FnOnce(&mut rustls::Writer<'_>) -> io::Result<usize>,
+        mut take: impl FnMut(&mut rustls::Writer<'_>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         let mut inner = self.lock();
-        while inner.is_full() {
+        loop {
+            while inner.is_full() {
+                ready!(inner.poll_some(cx))?;
+            }
+            let session = &mut inner.stream.get_mut().1;
+            let taken = take(&mut session.writer())?;
+            // Nothing, although it holds something: the limit. To the caller it would be the end.
+            if taken > 0 || !session.wants_write() {
+                inner.queued += taken;
+                return Poll::Ready(Ok(taken));
+            }
             ready!(inner.poll_some(cx))?;
         }
-        let taken = take(&mut inner.stream.get_mut().1.writer())?;
-        inner.queued += taken;
-        Poll::Ready(Ok(taken))
     }
 }
 

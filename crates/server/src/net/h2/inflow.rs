@@ -113,7 +113,7 @@ impl Inflow {
     }
 
     /// Makes the window what it was at first, as far as the client allows. It may use what the connection as a whole was
-    /// promised once more, but no stream of it may.
+    /// promised once more; once it has acknowledged the new one, no single stream of it may.
     pub(super) fn shrink<T: AsyncRead + AsyncWrite + Unpin>(&mut self, connection: &mut Connection<T, Bytes>) {
         // As for growing.
         if connection.set_initial_window_size(FIRST.0).is_err() {

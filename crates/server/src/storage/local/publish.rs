@@ -58,6 +58,11 @@ impl Landing {
     /// Publishes one upload by itself.
     pub(super) fn land(self, abandoned: &AtomicBool) -> Result<Landed, StoreError> {
         self.write()?;
+        self.land_written(abandoned)
+    }
+
+    /// The same from where its bytes are written.
+    pub(super) fn land_written(self, abandoned: &AtomicBool) -> Result<Landed, StoreError> {
         self.sync()?;
         let named = self.name_unless(abandoned)?;
         match self.inner.tree.sync(&named.way, &self.inner.seam) {
@@ -79,6 +84,15 @@ impl Landing {
         Ok(())
     }
 
+    /// Sends what was written on its way to the disk, and waits for nothing.
+    pub(super) fn start_write_back(&self) -> Result<(), StoreError> {
+        // Nothing would mean everything.
+        if self.length == 0 {
+            return Ok(());
+        }
+        hfs_sock::start_write_back(self.temporary.file(), 0, self.length).map_err(failed("write"))
+    }
+
     fn sync(&self) -> Result<(), StoreError> {
         // Never again on the same file if it fails: the kernel reports an error once, and forgets the pages.
         self.inner.seam.pass(Call::Sync).map_err(failed(SYNC))?;
@@ -87,9 +101,7 @@ impl Landing {
 
     /// Gives the bytes, which are durable, their name, which is not yet; not for a caller who has left.
     pub(super) fn name_unless(&self, abandoned: &AtomicBool) -> Result<Named, StoreError> {
-        if abandoned.load(Ordering::Acquire) {
-            return Err(failed(PUBLISH)(std::io::Error::other("the request has ended")));
-        }
+        unless(abandoned)?;
         let by_name = layout::by_name(&self.slot).filter(|_| self.inner.exact_names && !self.apart);
         let named = match by_name.map(|place| self.name(place)) {
             Some(Err(error)) if !is_no_file_name(&error) => Err(error),
@@ -164,6 +176,14 @@ impl Landing {
             Err(error) => Err(error),
         }
     }
+}
+
+/// An error when the caller has left.
+pub(super) fn unless(abandoned: &AtomicBool) -> Result<(), StoreError> {
+    if abandoned.load(Ordering::Acquire) {
+        return Err(failed(PUBLISH)(std::io::Error::other("the request has ended")));
+    }
+    Ok(())
 }
 
 /// Whether the file system can hold no file there: its name, or what others have put in its way.

@@ -9,15 +9,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{Mode, OFlags, fstat, major, minor, openat, syncfs};
+use rustix::fs::{Mode, OFlags, StatVfsMountFlags, fstat, fstatvfs, major, minor, openat, syncfs};
 use rustix::io::{Errno, retry_on_intr};
 use tracing::{debug, warn};
 
 use super::lock;
 use super::tree::DIRECTORY;
 
-/// Since Linux 5.8 it tells of errors, to every descriptor that was opened before them.
-const HONEST: (u32, u32) = (5, 8);
+/// Since Linux 5.8 it tells of errors in writing, and since 5.17 of the file system's own.
+const HONEST: (u32, u32) = (5, 17);
 /// From this many uploads on it is cheaper than the syncs of each.
 const CROWD: usize = 3;
 /// Dirty memory of the whole machine, in KiB, that a slow disk writes in about a second.
@@ -45,7 +45,7 @@ pub(super) struct State {
     running: Vec<Instant>,
 }
 
-/// Uploads that share their syncs, which tell of every error since it began.
+/// Uploads that share their syncs.
 pub(super) struct Round {
     root: OwnedFd,
     uploads: u32,
@@ -63,7 +63,7 @@ impl Syncfs {
         if uploads < CROWD || !self.is_time() {
             return None;
         }
-        // A description of its own: each hears of errors since it was opened, and only once.
+        // A description of its own: each hears of an error once, also of one before it that nobody has heard of.
         let root = openat(&*self.temporaries, ".", DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
         Some(Round { root, uploads: u32::try_from(uploads).unwrap_or(u32::MAX) })
     }
@@ -89,11 +89,12 @@ impl Syncfs {
     /// Makes durable whatever was written or named before. Blocking.
     ///
     /// # Errors
-    /// Something was not written since the round began, perhaps of other programs: nobody can tell what.
+    /// Something was not written, perhaps of other programs or before the round began: nobody can tell what. Where the
+    /// kernel could not allocate blocks it does not say so: [`super::publish::Landing::start_write_back`] does.
     pub(super) fn sync(&self, round: &Round) -> Result<(), Errno> {
         let begin = Instant::now();
         lock(&self.state).running.push(begin);
-        let synced = retry_on_intr(|| syncfs(&round.root));
+        let synced = retry_on_intr(|| syncfs(&round.root)).and_then(|()| is_writable(&round.root));
         let took = begin.elapsed();
         let is_slow = took > SLOW.max(SLOW_EACH * round.uploads);
         {
@@ -111,6 +112,11 @@ impl Syncfs {
         }
         synced
     }
+}
+
+/// After an error of the disk, an ext4 is mounted read-only, and syncing it does nothing.
+fn is_writable(root: &OwnedFd) -> Result<(), Errno> {
+    if fstatvfs(root)?.f_flag.contains(StatVfsMountFlags::RDONLY) { Err(Errno::ROFS) } else { Ok(()) }
 }
 
 #[cfg(test)]
