@@ -7,6 +7,8 @@
 
 mod file;
 mod lock;
+mod mptcp;
+mod option;
 mod receive;
 mod seccomp;
 mod tap;
@@ -16,6 +18,7 @@ mod tun;
 
 pub use file::{preallocate, read_cached, start_write_back, wait_write_back};
 pub use lock::try_lock_byte;
+pub use mptcp::{MptcpInfo, mptcp_info};
 pub use receive::receive;
 pub use seccomp::ignore_syncs;
 pub use tap::Tap;

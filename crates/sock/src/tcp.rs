@@ -5,9 +5,11 @@
 
 use std::io;
 use std::mem::offset_of;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use libc::tcp_info as Raw;
+
+use crate::option;
 
 /// One reading of `TCP_INFO` (tcp(7), Linux `uapi/linux/tcp.h`). Microseconds, bytes, segments; counters since the
 /// connection began. `None`: this kernel is too old for the field.
@@ -43,7 +45,8 @@ pub struct TcpInfo {
 /// The bit field behind the window scales, which the C structure of the `libc` crate leaves out.
 const APP_LIMITED: usize = 7;
 
-/// Asks the kernel about a connection. About a microsecond.
+/// Asks the kernel about a connection. About a microsecond. Of a multipath connection it tells about the first subflow
+/// only.
 ///
 /// # Errors
 /// `fd` is no TCP socket, or the kernel says otherwise.
@@ -129,26 +132,12 @@ pub fn notsent_lowat(fd: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(u32::from_ne_bytes(bytes))
 }
 
-/// Reads an option of level TCP into `value`; returns how long it is.
 fn get(fd: BorrowedFd<'_>, option: libc::c_int, value: &mut [u8]) -> io::Result<usize> {
-    let mut length = libc::socklen_t::try_from(value.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let place = value.as_mut_ptr().cast();
-    // SAFETY: getsockopt(2) writes at most `length` bytes to `place`, which is `value` and that long, and the length
-    // back; the descriptor is open because it is borrowed. Any bytes are valid for `[u8]`.
-    let result = unsafe { libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, option, place, &raw mut length) };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(length as usize)
+    option::get(fd, libc::IPPROTO_TCP, option, value)
 }
 
 fn set(fd: BorrowedFd<'_>, option: libc::c_int, value: &[u8]) -> io::Result<()> {
-    let length = libc::socklen_t::try_from(value.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let place = value.as_ptr().cast();
-    // SAFETY: setsockopt(2) reads `length` bytes from `place`, which is `value` and that long; the descriptor is open
-    // because it is borrowed.
-    let result = unsafe { libc::setsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, option, place, length) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    option::set(fd, libc::IPPROTO_TCP, option, value)
 }
 
 #[cfg(test)]

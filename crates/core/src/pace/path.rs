@@ -54,7 +54,7 @@ pub struct PathSample {
     pub unsent: Option<u32>,
     /// The connection's congestion control.
     pub congestion: Option<Congestion>,
-    /// Paths of a multipath connection; 1 for plain TCP.
+    /// TCP connections that carry a multipath connection now, of which all other figures know the first; 1 for plain TCP.
     pub subflows: u8,
 }
 

@@ -96,5 +96,6 @@ fn sample(sample: &PathSample) -> Value {
         "retransmits": sample.retransmits,
         "bytes_retransmitted": sample.bytes_retransmitted,
         "congestion": sample.congestion.map(Congestion::as_str),
+        "subflows": sample.subflows,
     })
 }

@@ -99,9 +99,12 @@ impl Wire {
     /// What the kernel says of the path now; `None` where it says nothing (a Unix socket).
     #[must_use]
     pub fn sample(&self) -> Option<PathSample> {
-        let answers = self.look(|fd| (hfs_sock::tcp_info(fd).ok(), hfs_sock::congestion(fd).ok()));
+        let sample = self.look(|fd| {
+            let sample = of_kernel(&hfs_sock::tcp_info(fd).ok()?, hfs_sock::congestion(fd).ok().as_deref());
+            Some(PathSample { subflows: hfs_sock::mptcp_info(fd).map_or(1, |info| info.subflows), ..sample })
+        });
         self.0.was_sampled.store(true, Relaxed);
-        answers.and_then(|(info, congestion)| Some(of_kernel(&info?, congestion.as_deref())))
+        sample.flatten()
     }
 
     /// [`Wire::sample`] for a transfer that has ended, or what one showed that ended a moment ago: small transfers follow

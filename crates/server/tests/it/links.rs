@@ -4,11 +4,15 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use netlab::{Lab, SERVER, Setup, Shape, connect};
+use netlab::{Lab, Namespace, SERVER, Setup, Shape, connect};
+use serde_json::Value;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::rig::http::{Response, exchange};
 use crate::rig::server::{SECRET, TestServer};
 use crate::rig::{free_port, sign};
+
+const TOKEN: &str = "0b7d1c93e5f24a6880cf9e2d4b6a8c1e";
 
 /// A laboratory whose hosts are on cubic, as most are, and this thread in its server's network.
 #[track_caller]
@@ -25,6 +29,7 @@ fn lab(shape: &str) -> Lab {
 fn server(adaptive: bool) -> (TestServer, SocketAddr) {
     let port = free_port();
     let server = TestServer::builder()
+        .set("admin.token", &format!("\"{TOKEN}\""))
         .port(port)
         .set("server.listen_address", &format!("\"0.0.0.0:{port}\""))
         .set("performance.adaptive_buffers", &adaptive.to_string())
@@ -109,4 +114,41 @@ fn transfers_survive_an_outage_in_their_middle() {
     println!("both took {:?}", begin.elapsed());
     assert!(server.get("s/up.bin").body == body, "other bytes were stored");
     server.assert_whole();
+}
+
+/// What a phone with two networks does.
+#[test]
+fn a_connection_of_two_subflows_is_seen_as_such() {
+    let lab = lab("rate=20mbit delay=15ms");
+    let set = |network: &Namespace, words: &str| {
+        let output = network.command("ip").args(words.split(' ')).output().expect("ip");
+        assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    for network in [&lab.server, &lab.client] {
+        set(network, "mptcp limits set subflow 2");
+    }
+    set(&lab.client, "mptcp endpoint add 10.79.2.2 subflow");
+    let (server, at) = server(true);
+    let bearer = format!("Authorization: Bearer {TOKEN}");
+    let get = || -> anyhow::Result<()> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP));
+        let socket =
+            socket.expect("multipath TCP, which this kernel lacks or `sysctl net.mptcp.enabled` has switched off");
+        socket.bind(&SocketAddr::from((Lab::client_address(1), 0)).into())?;
+        socket.connect(&at.into())?;
+        let mut stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        write!(
+            stream,
+            "GET /benchmark/download/adaptive?size=2MB HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{bearer}\r\n\r\n"
+        )?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        assert!(answer.len() > 2_000_000, "{}", String::from_utf8_lossy(&answer));
+        Ok(())
+    };
+    lab.client.run(get).expect("a download");
+    let results = server.request("GET", "/benchmark/results", &[("Authorization", &format!("Bearer {TOKEN}"))], None);
+    let results: Value = serde_json::from_slice(&results.body).expect("results");
+    assert_eq!(results["results"][0]["path"]["last"]["subflows"], 2, "{results}");
 }

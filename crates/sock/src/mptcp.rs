@@ -1,0 +1,104 @@
+//! What a multipath TCP connection knows of itself.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use crate::option;
+
+/// Level and option, and a flag of what it tells (Linux `uapi/linux/mptcp.h`).
+const SOL_MPTCP: libc::c_int = 284;
+const MPTCP_INFO: libc::c_int = 1;
+const FALLBACK: u32 = 1;
+
+/// Offsets in `struct mptcp_info`, which each kernel fills as far as it knows it.
+const SUBFLOWS: usize = 0;
+const FLAGS: usize = 8;
+const ACKNOWLEDGED: usize = 24;
+const SUBFLOWS_TOTAL: usize = 80;
+
+/// One reading of `MPTCP_INFO`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MptcpInfo {
+    /// TCP connections that carry it now; 0 when none is left.
+    pub subflows: u8,
+    /// The first byte that the other end has not acknowledged, counted from somewhere, over all of them.
+    pub acknowledged: u64,
+}
+
+/// Asks the kernel about a multipath connection; `None` where it is plain TCP, or became that because something on the
+/// way does not know multipath. Half a microsecond.
+#[must_use]
+pub fn mptcp_info(fd: BorrowedFd<'_>) -> Option<MptcpInfo> {
+    read(fd).ok().flatten()
+}
+
+fn read(fd: BorrowedFd<'_>) -> io::Result<Option<MptcpInfo>> {
+    let mut bytes = [0; SUBFLOWS_TOTAL + 1];
+    let length = option::get(fd, SOL_MPTCP, MPTCP_INFO, &mut bytes)?;
+    Ok(of(&bytes[..length.min(bytes.len())]))
+}
+
+fn of(filled: &[u8]) -> Option<MptcpInfo> {
+    let flags = u32::from_ne_bytes(filled.get(FLAGS..FLAGS + 4)?.try_into().ok()?);
+    let acknowledged = u64::from_ne_bytes(filled.get(ACKNOWLEDGED..ACKNOWLEDGED + 8)?.try_into().ok()?);
+    // Older kernels count those besides the first only, and do not say whether that one still lives.
+    let subflows = filled.get(SUBFLOWS_TOTAL).copied().unwrap_or(filled[SUBFLOWS].saturating_add(1));
+    (flags & FALLBACK == 0).then_some(MptcpInfo { subflows, acknowledged })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
+    use std::os::fd::AsFd as _;
+
+    use rustix::net::{AddressFamily, SocketType, ipproto, socket};
+
+    use super::*;
+
+    /// A connection whose client speaks `ours`, to a listener for both.
+    fn pair(ours: rustix::net::Protocol) -> (TcpStream, TcpStream) {
+        let open = |protocol| {
+            let socket = socket(AddressFamily::INET, SocketType::STREAM, Some(protocol));
+            socket.expect("multipath TCP, which this kernel lacks or `sysctl net.mptcp.enabled` has switched off")
+        };
+        let (listener, client) = (open(ipproto::MPTCP), open(ours));
+        rustix::net::bind(&listener, &std::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        rustix::net::listen(&listener, 1).unwrap();
+        let listener = std::net::TcpListener::from(listener);
+        rustix::net::connect(&client, &listener.local_addr().unwrap()).unwrap();
+        (client.into(), listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn a_multipath_connection_says_what_carries_it_and_what_arrived() {
+        let (mut client, mut server) = pair(ipproto::MPTCP);
+        let before = mptcp_info(server.as_fd()).expect("a multipath connection");
+        assert_eq!(before.subflows, 1);
+        server.write_all(&[7; 10_000]).unwrap();
+        client.read_exact(&mut [0; 10_000]).unwrap();
+        // What answers has acknowledged.
+        client.write_all(b"x").unwrap();
+        server.read_exact(&mut [0]).unwrap();
+        let after = mptcp_info(server.as_fd()).unwrap();
+        assert_eq!(after.acknowledged.wrapping_sub(before.acknowledged), 10_000);
+    }
+
+    #[test]
+    fn a_connection_without_multipath_says_nothing() {
+        let (_client, server) = pair(ipproto::TCP);
+        assert_eq!(mptcp_info(server.as_fd()), None);
+    }
+
+    #[test]
+    fn older_kernels_count_all_but_the_first() {
+        let mut bytes = [0; 96];
+        bytes[SUBFLOWS] = 2;
+        assert_eq!(of(&bytes[..48]).unwrap().subflows, 3);
+        bytes[SUBFLOWS_TOTAL] = 2;
+        assert_eq!(of(&bytes).unwrap().subflows, 2, "the first has ended");
+        bytes[FLAGS..FLAGS + 4].copy_from_slice(&FALLBACK.to_ne_bytes());
+        assert_eq!(of(&bytes), None);
+        assert_eq!(of(&bytes[..16]), None);
+    }
+}
