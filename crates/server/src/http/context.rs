@@ -28,6 +28,8 @@ pub struct Context {
     wire: Option<Wire>,
     agent: Option<String>,
     forced: Option<Arm>,
+    /// The arm that a route demands which the URL may name, where nobody could tell.
+    likely: Option<Arm>,
     is_direct: bool,
     is_benchmark: bool,
     arm: Option<Arm>,
@@ -50,6 +52,7 @@ impl Context {
             is_proxied: client::is_proxied(&peer, &config.net.trusted_proxies, config.net.trust_unix),
             agent: request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok()).map(str::to_owned),
             forced: None,
+            likely: None,
             is_direct: false,
             is_benchmark: false,
             arm: None,
@@ -92,13 +95,18 @@ impl Context {
         self.is_direct = true;
     }
 
+    /// Notes that one of those may be meant, and not a slot: when the transfer begins, it is a slot.
+    pub fn note_likely(&mut self, forced: Option<Arm>) {
+        self.likely = forced;
+    }
+
     /// Notes a benchmark of the administrator's, which is like one of those and teaches nothing about anybody.
     pub fn note_benchmark(&mut self, arm: Arm) {
         self.note_direct(Some(arm));
         self.is_benchmark = true;
     }
 
-    /// Whether it is one of those.
+    /// Whether it is a route of the original server beside the slots.
     #[must_use]
     pub fn is_direct(&self) -> bool {
         self.is_direct
@@ -146,7 +154,7 @@ impl Context {
     /// The arm of its transfer; of one that failed before it began, the arm that it would have taken.
     #[must_use]
     pub fn arm(&self, engine: &Engine, direction: Direction) -> Arm {
-        self.arm.unwrap_or_else(|| engine.arm(direction, &self.whose(), self.forced))
+        self.arm.unwrap_or_else(|| engine.arm(direction, &self.whose(), self.forced.or(self.likely)))
     }
 
     /// Notes how much of the body came, and over how good a path.

@@ -93,7 +93,7 @@ async fn route(
 ) -> Response<Outgoing> {
     let method = request.method().clone();
     let target = target(&request, config, surface, context);
-    match (&method, target.or_slot(app).await) {
+    match (&method, target.or_slot(app, config, context).await) {
         (&Method::OPTIONS, _) => respond::preflight(request.headers()),
         (&Method::GET | &Method::HEAD, Target::Health) => respond::health(&method),
         (&Method::GET | &Method::HEAD, Target::Ready) => respond::ready(&method, app.is_ready()),
@@ -175,11 +175,16 @@ enum Target {
 impl Target {
     /// Anybody may read a slot that an XMPP server gave, whatever it called it: that one comes first. Also when its
     /// file is gone, and when nobody can tell.
-    async fn or_slot(self, app: &App) -> Self {
+    async fn or_slot(self, app: &App, config: &Config, context: &mut Context) -> Self {
         let (Self::Download { is_too: Some(slot), .. } | Self::Page { is_too: Some(slot), .. }) = &self else {
             return self;
         };
-        match app.meta().lookup(slot).await {
+        let found = app.meta().lookup(slot).await;
+        if let (Err(_), Self::Download { way, .. }) = (&found, &self) {
+            // If that goes on, what fails is counted in the arm of the route, which is what such a URL mostly means.
+            context.note_likely(way.forced(&config.pace));
+        }
+        match found {
             Ok(None) => self,
             Ok(Some(_)) | Err(_) => Self::Slot(Ok(slot.clone())),
         }
