@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::client::Client;
 use crate::http::BYTES;
 use crate::journal::Journaled;
+use crate::paired::{Paired, SPAN};
 use crate::peers::{Peer, Proof};
 use crate::report::Bound::{AtLeast, AtMost};
 use crate::report::{Goal, Measured, Row, Table, What};
@@ -27,6 +28,8 @@ pub(crate) struct Load {
     size: u64,
     requests: u64,
     connections: u64,
+    /// How many slices a round is cut into where two servers are compared closely.
+    slices: u64,
     /// Whether it needs a file system with a journal.
     is_journaled: bool,
     /// Who does it.
@@ -45,6 +48,7 @@ enum Kind {
 }
 
 const GIB: u64 = 1 << 30;
+const SMALL_SIZE: u64 = 64 << 10;
 
 /// Everything that is measured, in the order of the table. Memory comes first: a server that has worked has holes.
 const LOADS: [Load; 8] = {
@@ -55,28 +59,30 @@ const LOADS: [Load; 8] = {
         size: GIB,
         requests: 2,
         connections: 1,
+        slices: 2,
         is_journaled: false,
         peers: &["adaptive", "standard", "pinned", "nginx", "caddy", "dufs", "prosody"],
         goals: &[
             Goal::ratio("adaptive", What::Cpu, "nginx", AtMost(0.95)),
-            Goal::ratio("adaptive", What::Cpu, "standard", AtMost(1.02)),
-            Goal::ratio("pinned", What::Cpu, "standard", AtMost(1.02)),
+            Goal::close("adaptive", "standard", 1.02),
+            Goal::close("pinned", "standard", 1.02),
         ],
     };
     const MEMORY: Load =
         Load { kind: Kind::Idle, size: 1 << 20, connections: 900, peers: &["adaptive", "nginx-default"], ..GET };
-    const SMALL: Load = Load { size: 64 << 10, ..GET };
+    const SMALL: Load = Load { size: SMALL_SIZE, ..GET };
     const PUT_SMALL: Load = Load {
         id: "put-small",
         name: "PUT 64 KiB, 32 clients",
         kind: Kind::Put,
         requests: 1600,
         connections: 32,
+        slices: 4,
         peers: &["adaptive", "standard", "pinned", "unsynced", "nginx"],
         goals: &[
             Goal::ratio("adaptive", What::Cpu, "nginx", AtMost(1.8)),
             Goal::ratio("adaptive", What::Throughput, "unsynced", AtLeast(0.6)),
-            Goal::ratio("pinned", What::Cpu, "standard", AtMost(1.02)),
+            Goal::close("pinned", "standard", 1.02),
         ],
         ..SMALL
     };
@@ -101,9 +107,10 @@ const LOADS: [Load; 8] = {
             name: "GET 64 KiB, keep-alive",
             requests: 20_000,
             connections: 4,
+            slices: 8,
             goals: &[
                 Goal::ratio("adaptive", What::Cpu, "nginx", AtMost(0.95)),
-                Goal::ratio("pinned", What::Cpu, "standard", AtMost(1.02)),
+                Goal::close("pinned", "standard", 1.02),
             ],
             ..SMALL
         },
@@ -119,13 +126,14 @@ const LOADS: [Load; 8] = {
             name: "PUT 1 GiB",
             kind: Kind::Put,
             requests: 1,
+            slices: 8,
             peers: &["adaptive", "standard", "pinned", "hashing", "nginx", "nginx-default", "dufs", "prosody"],
             goals: &[
                 Goal::ratio("hashing", What::Cpu, "nginx", AtMost(1.6)),
                 Goal::ratio("adaptive", What::Cpu, "nginx", AtMost(1.0)),
                 Goal::ratio("adaptive", What::Cpu, "standard", AtMost(0.35)),
                 Goal::ratio("adaptive", What::Throughput, "standard", AtLeast(2.0)),
-                Goal::ratio("pinned", What::Cpu, "standard", AtMost(1.02)),
+                Goal::close("pinned", "standard", 1.02),
                 Goal::alone("adaptive", What::Tail, AtMost(0.05)),
             ],
             ..GET
@@ -203,7 +211,7 @@ pub(crate) fn measure(asked: &Asked, binary: &Path, folder: &Path, command: Stri
                     }
                 }
                 let peers: Vec<&Peer> = names.iter().map(|name| &running[&folder.join(name)]).collect();
-                load.compare(&peers, asked.rounds)?
+                load.compare(&peers, asked)?
             }
         };
         println!("{row}");
@@ -220,7 +228,22 @@ impl Load {
 
     /// What the CPU is divided by, and its name.
     pub(crate) fn unit(&self) -> (&'static str, f64) {
-        if self.size == GIB { ("CPU-s/GiB", 1.0) } else { ("CPU-us/request", 1e6) }
+        if self.is_large() { ("CPU-s/GiB", 1.0) } else { ("CPU-us/request", 1e6) }
+    }
+
+    /// Whether it is about bytes more than about requests.
+    fn is_large(&self) -> bool {
+        self.size > SMALL_SIZE
+    }
+
+    /// A slice of its round. Downloads keep their size: they fetch what is there.
+    fn slice(&self) -> Self {
+        let (size, requests) = if self.requests < self.slices {
+            (self.size / self.slices, 1)
+        } else {
+            (self.size, self.requests / self.slices)
+        };
+        Self { size, requests, ..*self }
     }
 
     /// Those that are wanted; others than usual where they are named.
@@ -235,12 +258,13 @@ impl Load {
     }
 
     /// Rounds in which each server has its turn, and each is the first once in a while. The first round is not counted.
-    fn compare(&self, peers: &[&Peer], rounds: usize) -> Result<Row> {
+    /// Then come the slices of those that are compared closely.
+    fn compare(&self, peers: &[&Peer], asked: &Asked) -> Result<Row> {
         let mut row = Row::new(self, peers.iter().map(|peer| peer.name.clone()).collect());
         if self.kind == Kind::Get {
             self.provide(peers)?;
         }
-        for round in 0..=rounds {
+        for round in 0..=asked.rounds {
             for turn in 0..peers.len() {
                 let index = (turn + round) % peers.len();
                 let measured = self.run(peers[index], round)?;
@@ -248,6 +272,15 @@ impl Load {
                     row.push(index, measured);
                 }
             }
+        }
+        let (slice, mut number) = (self.slice(), asked.rounds);
+        let find = |name| peers.iter().find(|peer| peer.name == name).copied();
+        for (of, over) in self.goals.iter().filter_map(|goal| goal.close_pair()) {
+            let (Some(first), Some(second)) = (find(of), find(over)) else { continue };
+            row.paired.push(Paired::measure(of, over, SPAN / u32::try_from(asked.part)?, |name| {
+                number += 1;
+                Ok(slice.run(if name == of { first } else { second }, number)?.cpu)
+            })?);
         }
         Ok(row)
     }
@@ -280,7 +313,7 @@ impl Load {
         let (cpu, begin) = (peer.cpu()?, Instant::now());
         let tail = self.transfer(peer, round).with_context(|| format!("{} at {}", self.name, peer.name))?;
         let (wall, cpu) = (begin.elapsed(), peer.cpu()? - cpu);
-        if self.kind == Kind::Put && self.size == GIB {
+        if self.kind == Kind::Put && self.is_large() {
             // Room on the disk.
             remove_large(&peer.files);
         }
@@ -297,13 +330,13 @@ impl Load {
     /// GiB or requests of one round at this server.
     fn amount(&self, peer: &Peer) -> f64 {
         let (size, requests) = self.share(peer);
-        if self.size == GIB { (size * requests) as f64 / GIB as f64 } else { requests as f64 }
+        if self.is_large() { (size * requests) as f64 / GIB as f64 } else { requests as f64 }
     }
 
     /// Size and number of its requests: a slow server gets smaller large files or fewer small ones.
     fn share(&self, peer: &Peer) -> (u64, u64) {
         let part = |whole: u64| (whole / peer.part).max(1);
-        if self.size == GIB { (part(self.size), self.requests) } else { (self.size, part(self.requests)) }
+        if self.is_large() { (part(self.size), self.requests) } else { (self.size, part(self.requests)) }
     }
 
     /// Puts there what downloads fetch: once for all servers, but for those that keep files in a way of their own.
@@ -367,15 +400,19 @@ fn pin_to(cpu: usize) -> Result<()> {
 }
 
 /// Touches as much memory as the page cache is about to need: in a virtual machine, the first touch of memory that was
-/// freed some time ago costs ten times as much, and would fall upon whoever comes first. By a file, since the kernel
-/// hands out other memory to programs than to the page cache.
+/// freed some time ago costs ten times as much, and would fall upon whoever comes first. By files, since the kernel hands
+/// out other memory to programs than to the page cache; by large writes and by small ones, since it keeps pieces of each
+/// size apart, and a server that writes in another size than what was touched paid up to five times as much.
 fn warm_memory(folder: &Path, bytes: u64) -> Result<()> {
     let path = folder.join(".warm");
-    let mut file = fs::File::create(&path)?;
-    for _ in 0..(bytes + bytes / 4).div_ceil(BYTES.len() as u64) {
-        file.write_all(&BYTES)?;
+    for piece in [BYTES.len(), 16 << 10] {
+        let mut file = fs::File::create(&path)?;
+        for _ in 0..(bytes + bytes / 4).div_ceil(piece as u64) {
+            file.write_all(&BYTES[..piece])?;
+        }
+        fs::remove_file(&path)?;
     }
-    Ok(fs::remove_file(&path)?)
+    Ok(())
 }
 
 /// Writes what the server before has left to the kernel: its successors would pay for it with their own syncs, a fifth of

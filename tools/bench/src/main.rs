@@ -16,6 +16,7 @@ mod machine;
 mod memory;
 mod numbers;
 mod ours;
+mod paired;
 mod peers;
 mod process;
 mod report;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::load::Load;
 use crate::numbers::median;
+use crate::paired::{Paired, SPAN};
 
 /// What one round at one server showed. What a load does not measure stays zero.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,6 +26,8 @@ pub(crate) struct Goal {
     what: What,
     over: Option<&'static str>,
     bound: Bound,
+    /// Whether both are compared by [`Paired`].
+    is_close: bool,
 }
 
 /// What a goal is about.
@@ -46,11 +49,39 @@ pub(crate) enum Bound {
 
 impl Goal {
     pub(crate) const fn ratio(of: &'static str, what: What, over: &'static str, bound: Bound) -> Self {
-        Self { of, what, over: Some(over), bound }
+        Self { of, what, over: Some(over), bound, is_close: false }
+    }
+
+    /// A bound on the CPU that is so near to 1 that medians of a few rounds cannot tell.
+    pub(crate) const fn close(of: &'static str, over: &'static str, at_most: f64) -> Self {
+        Self { is_close: true, ..Self::ratio(of, What::Cpu, over, Bound::AtMost(at_most)) }
     }
 
     pub(crate) const fn alone(of: &'static str, what: What, bound: Bound) -> Self {
-        Self { of, what, over: None, bound }
+        Self { of, what, over: None, bound, is_close: false }
+    }
+
+    /// Whom [`Paired`] shall compare for it.
+    pub(crate) fn close_pair(&self) -> Option<(&'static str, &'static str)> {
+        self.over.filter(|_| self.is_close).map(|over| (self.of, over))
+    }
+}
+
+impl Bound {
+    fn is_met_by(self, figure: f64) -> bool {
+        match self {
+            Self::AtMost(bound) => figure <= bound,
+            Self::AtLeast(bound) => figure >= bound,
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtMost(bound) => write!(f, "<= {bound}"),
+            Self::AtLeast(bound) => write!(f, ">= {bound}"),
+        }
     }
 }
 
@@ -74,6 +105,34 @@ impl What {
     }
 }
 
+/// What a goal is judged by.
+#[derive(Clone, Copy, Debug)]
+struct Reached {
+    figure: f64,
+    /// Where it lies with 95 % certainty, where that is known.
+    interval: Option<(f64, f64)>,
+}
+
+impl Reached {
+    /// By the figure; the interval says whether it might be otherwise.
+    fn verdict(&self, bound: Bound) -> &'static str {
+        let is_sure = |(low, high)| bound.is_met_by(low) == bound.is_met_by(high);
+        match (bound.is_met_by(self.figure), self.interval.is_none_or(is_sure)) {
+            (true, true) => "met",
+            (true, false) => "met, not certain",
+            (false, true) => "missed",
+            (false, false) => "missed, not certain",
+        }
+    }
+}
+
+impl fmt::Display for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3}", self.figure)?;
+        self.interval.map_or(Ok(()), |(low, high)| write!(f, " ({low:.3} to {high:.3})"))
+    }
+}
+
 /// The rounds of one load, server by server.
 #[derive(Debug)]
 pub(crate) struct Row {
@@ -81,12 +140,14 @@ pub(crate) struct Row {
     unit: (&'static str, f64),
     goals: &'static [Goal],
     servers: Vec<(String, Vec<Measured>)>,
+    /// Those that are compared closely.
+    pub(crate) paired: Vec<Paired>,
 }
 
 impl Row {
     pub(crate) fn new(load: &Load, servers: Vec<String>) -> Self {
         let servers = servers.into_iter().map(|name| (name, Vec::new())).collect();
-        Self { name: load.name, unit: load.unit(), goals: load.goals, servers }
+        Self { name: load.name, unit: load.unit(), goals: load.goals, servers, paired: Vec::new() }
     }
 
     pub(crate) fn push(&mut self, server: usize, measured: Measured) {
@@ -98,10 +159,15 @@ impl Row {
     }
 
     /// The median of what a goal is about; `None` where one of its servers was left out.
-    fn reached(&self, goal: &Goal) -> Option<f64> {
+    fn reached(&self, goal: &Goal) -> Option<Reached> {
+        if let Some(pair) = goal.close_pair() {
+            let paired = self.paired.iter().find(|paired| (paired.of, paired.over) == pair)?;
+            return Some(Reached { figure: paired.ratio(), interval: paired.interval() });
+        }
         let value = |server| Some(median(self.rounds(server)?.iter().map(|round| goal.what.of(round))));
         let of = value(goal.of)?;
-        goal.over.map_or(Some(of), |over| Some(of / value(over)?))
+        let figure = goal.over.map_or(Some(of), |over| Some(of / value(over)?))?;
+        Some(Reached { figure, interval: None })
     }
 
     fn json(&self) -> serde_json::Value {
@@ -114,7 +180,8 @@ impl Row {
             (name.clone(), rounds)
         });
         let servers: serde_json::Map<String, serde_json::Value> = servers.collect();
-        serde_json::json!({ "work": self.name, "per": self.unit.0, "servers": servers })
+        let paired: Vec<_> = self.paired.iter().map(Paired::json).collect();
+        serde_json::json!({ "work": self.name, "per": self.unit.0, "servers": servers, "paired": paired })
     }
 }
 
@@ -167,7 +234,10 @@ impl fmt::Display for Table {
              adaptive arm that moves no lever; `nginx` has body buffers of 1 MiB, `nginx-default` its own. All downloads are\n\
              of one file on disk, whose pages lie in memory for everybody alike, but for Prosody's; their load shares the\n\
              server's core, so their rate is that of both. Prosody gets a 32nd of each load. *journal*: on an ext4 with a\n\
-             journal, as installers make it, in a file; the others are on what the machine has.\n"
+             journal, as installers make it, in a file; the others are on what the machine has.\n\n\
+             Bounds near to 1 are judged by short slices of the load instead, A B B A, for {} s: the median of the blocks'\n\
+             ratios, and in parentheses where it lies with 95 % certainty. *Not certain*: the bound lies in there as well.\n",
+            SPAN.as_secs()
         )?;
         writeln!(f, "| work | server | server CPU or memory | rate | last byte to 201 |")?;
         writeln!(f, "|---|---|---|---|---|")?;
@@ -177,16 +247,35 @@ impl fmt::Display for Table {
         for row in &self.rows {
             for goal in row.goals {
                 let Some(reached) = row.reached(goal) else { continue };
-                let (sign, bound, is_met) = match goal.bound {
-                    Bound::AtMost(bound) => ("<=", bound, reached <= bound),
-                    Bound::AtLeast(bound) => (">=", bound, reached >= bound),
-                };
-                let verdict = if is_met { "met" } else { "missed" };
                 let over = goal.over.map(|over| format!(" over {over}")).unwrap_or_default();
-                let (name, what, of) = (row.name, goal.what.name(), goal.of);
-                writeln!(f, "| {name}: {what} of {of}{over} | {sign} {bound} | {reached:.3} | {verdict} |")?;
+                let (name, what, of, bound) = (row.name, goal.what.name(), goal.of, goal.bound);
+                let verdict = reached.verdict(bound);
+                writeln!(f, "| {name}: {what} of {of}{over} | {bound} | {reached} | {verdict} |")?;
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_is_certain_when_the_whole_interval_is_on_one_side_of_the_bound() {
+        let verdict = |bound, figure, interval| Reached { figure, interval }.verdict(bound);
+        let (most, least) = (Bound::AtMost(1.02), Bound::AtLeast(0.6));
+        assert_eq!(verdict(most, 1.0, Some((0.99, 1.02))), "met");
+        assert_eq!(verdict(most, 1.0, Some((0.97, 1.021))), "met, not certain");
+        assert_eq!(verdict(most, 1.03, Some((1.01, 1.05))), "missed, not certain");
+        assert_eq!(verdict(most, 1.03, Some((1.021, 1.05))), "missed");
+        assert_eq!(verdict(least, 0.7, Some((0.5, 0.8))), "met, not certain");
+        assert_eq!(verdict(least, 0.7, None), "met", "medians of rounds say nothing of how certain they are");
+    }
+
+    #[test]
+    fn an_interval_stands_beside_its_figure() {
+        assert_eq!(Reached { figure: 1.0, interval: Some((0.98, 1.0219)) }.to_string(), "1.000 (0.980 to 1.022)");
+        assert_eq!(Reached { figure: 0.5, interval: None }.to_string(), "0.500");
     }
 }

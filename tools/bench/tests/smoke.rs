@@ -64,7 +64,15 @@ fn every_variant_of_our_own_server_is_measured() {
     let works = "get-large,put-large,put-small";
     let report = bench(&["--part", "128", "--rounds", "1", "--only", works, "--peers", &ALL.join(",")]);
     assert_eq!(rows(&report).len(), 3, "{report}");
-    rows(&report).iter().for_each(|row| assert_work_is_measured(row, &ALL));
+    for row in rows(&report) {
+        assert_work_is_measured(row, &ALL);
+        let paired = row["paired"].as_array().unwrap_or_else(|| panic!("no pairs: {row}"));
+        assert_eq!(paired.len(), 1, "{row}");
+        assert_eq!((&paired[0]["of"], &paired[0]["over"]), (&"pinned".into(), &"standard".into()), "{row}");
+        let [low, ratio, high] = [&paired[0]["interval"][0], &paired[0]["ratio"], &paired[0]["interval"][1]]
+            .map(|figure| figure.as_f64().unwrap_or_else(|| panic!("no figures: {row}")));
+        assert!(0.0 < low && low <= ratio && ratio <= high, "{row}");
+    }
 }
 
 #[test]
