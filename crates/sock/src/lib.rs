@@ -2,9 +2,10 @@
 //!
 //! The only crate with `unsafe`; each call is small, says what it does where the kernel or the file system cannot,
 //! and returns plain `io::Result`s. It decides nothing. Called by the server's `storage` (locks, preallocation,
-//! write-back, reads from the page cache), `net` (reads) and `flow` (path figures, socket options), and by the
+//! write-back, blocks, reads from the page cache), `net` (reads) and `flow` (path figures, socket options), and by the
 //! tools that measure. Linux only, as the server is.
 
+mod extents;
 mod file;
 mod lock;
 mod mptcp;
@@ -16,6 +17,7 @@ mod tcp;
 mod time;
 mod tun;
 
+pub use extents::has_blocks;
 pub use file::{preallocate, read_cached, start_write_back, wait_write_back};
 pub use lock::try_lock_byte;
 pub use mptcp::{MptcpInfo, mptcp_info};

@@ -24,7 +24,9 @@ impl Journaled {
         run(Command::new("mkfs.ext4").args(["-q", "-F", "-O", "has_journal"]).arg(&image))?;
         // By losetup: `mount -o loop` first looks at every loop device, also at one whose disk hangs.
         let device = run(Command::new("losetup").args(["--find", "--show"]).arg(&image))?;
-        let outcome = run(Command::new("mount").arg(device.trim()).arg(&mounted)).map(|_| Self(mounted));
+        // An installed system has long filled its inode tables, which would make much dirty meanwhile.
+        let mount = &mut Command::new("mount");
+        let outcome = run(mount.args(["-o", "noinit_itable", device.trim()]).arg(&mounted)).map(|_| Self(mounted));
         // The device goes with its last user.
         run(Command::new("losetup").args(["--detach", device.trim()]))?;
         outcome

@@ -58,11 +58,6 @@ impl Landing {
     /// Publishes one upload by itself.
     pub(super) fn land(self, abandoned: &AtomicBool) -> Result<Landed, StoreError> {
         self.write()?;
-        self.land_written(abandoned)
-    }
-
-    /// The same from where its bytes are written.
-    pub(super) fn land_written(self, abandoned: &AtomicBool) -> Result<Landed, StoreError> {
         self.sync()?;
         let named = self.name_unless(abandoned)?;
         match self.inner.tree.sync(&named.way, &self.inner.seam) {
@@ -84,13 +79,10 @@ impl Landing {
         Ok(())
     }
 
-    /// Sends what was written on its way to the disk, and waits for nothing.
-    pub(super) fn start_write_back(&self) -> Result<(), StoreError> {
-        // Nothing would mean everything.
-        if self.length == 0 {
-            return Ok(());
-        }
-        hfs_sock::start_write_back(self.temporary.file(), 0, self.length).map_err(failed("write"))
+    /// Whether the file system says that all of it is in blocks on the disk. `false` where it does not say.
+    pub(super) fn has_blocks(&self) -> bool {
+        let asked = self.inner.seam.pass(Call::Extents);
+        asked.and_then(|()| hfs_sock::has_blocks(self.temporary.file(), self.length)).unwrap_or(false)
     }
 
     fn sync(&self) -> Result<(), StoreError> {

@@ -13,6 +13,7 @@ pub(super) enum Call {
     Link,
     SyncDirectory,
     SyncAll,
+    Extents,
 }
 
 pub(super) struct Seam {

@@ -89,8 +89,8 @@ impl Syncfs {
     /// Makes durable whatever was written or named before. Blocking.
     ///
     /// # Errors
-    /// Something was not written, perhaps of other programs or before the round began: nobody can tell what. Where the
-    /// kernel could not allocate blocks it does not say so: [`super::publish::Landing::start_write_back`] does.
+    /// Something was not written, perhaps of other programs or before the round began: nobody can tell what. That ext4
+    /// found no blocks for bytes, and lost them, is no error here: [`super::publish::Landing::has_blocks`] tells.
     pub(super) fn sync(&self, round: &Round) -> Result<(), Errno> {
         let begin = Instant::now();
         lock(&self.state).running.push(begin);

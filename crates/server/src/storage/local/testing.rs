@@ -16,6 +16,11 @@ impl Root {
         Self(tempfile::tempdir().unwrap())
     }
 
+    /// On a tmpfs.
+    pub(in crate::storage) fn in_memory() -> Self {
+        Self(tempfile::tempdir_in("/dev/shm").unwrap())
+    }
+
     pub(in crate::storage) fn path(&self) -> &Path {
         self.0.path()
     }

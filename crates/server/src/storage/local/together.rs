@@ -109,18 +109,27 @@ impl Inner {
             unless(&caller.abandoned)?;
             let landing = begin()?;
             landing.write()?;
-            // ext4 gives bytes their blocks only now. That this failed, syncfs would not tell.
-            landing.start_write_back()?;
             Ok(landing)
         });
-        if self.sync_all(round).is_err() {
-            // Perhaps others' bytes: each file tells of its own.
-            return finish(written, |landing, caller| landing.land_written(&caller.abandoned));
-        }
-        let named = each(written, |landing, caller| {
+        let synced = self.sync_all(round);
+        // ext4 gives bytes their blocks only when it writes them. That there were none, and the bytes are lost, it does
+        // not tell who syncs it as a whole.
+        let is_safe = |(landing, _): &(Landing, Caller)| synced.is_ok() && landing.has_blocks();
+        let (safe, unsure) = written.into_iter().partition(is_safe);
+        self.name_together(safe, round);
+        // Written anew: of bytes that are lost, nothing is left whose sync could fail.
+        finish(unsure, |landing, caller| landing.land(&caller.abandoned));
+    }
+
+    /// From where their bytes are durable.
+    fn name_together(&self, safe: Vec<(Landing, Caller)>, round: &Round) {
+        let named = each(safe, |landing, caller| {
             let named = landing.name_unless(&caller.abandoned)?;
             Ok((landing, named))
         });
+        if named.is_empty() {
+            return;
+        }
         let synced = self.sync_all(round);
         finish(named, |(landing, named), _| match synced {
             Ok(()) => {
@@ -159,12 +168,15 @@ fn finish<T>(members: Vec<(T, Caller)>, step: impl Fn(T, &Caller) -> Result<Land
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::io::Write as _;
+
     use bytes::Bytes;
     use hfs_core::ByteSize;
     use tokio::task::JoinSet;
 
     use super::super::LocalStore;
-    use super::super::seam::Call::{Create, Link, MakeDirectory, SyncAll, Write};
+    use super::super::seam::Call::{Create, Extents, Link, MakeDirectory, Sync, SyncAll, SyncDirectory, Write};
     use super::super::testing::{Root, files_below};
     use super::*;
     use crate::storage::conformance::{read, settle, slot};
@@ -172,6 +184,18 @@ mod tests {
 
     const CROWD: usize = 3;
     const ENOSPC: i32 = 28;
+    /// From where nobody knows whether an upload is on the disk, in a directory of its own.
+    const ALONE: [Call; 6] = [Write, Sync, MakeDirectory, Link, SyncDirectory, SyncDirectory];
+
+    /// Whether the file system tells what it has written.
+    fn tells(root: &Root) -> bool {
+        let path = root.path().join("told");
+        let mut file = File::create(&path).unwrap();
+        file.write_all(b"told").unwrap();
+        file.sync_all().unwrap();
+        std::fs::remove_file(path).unwrap();
+        hfs_sock::has_blocks(&file, 4).unwrap()
+    }
 
     async fn upload(store: LocalStore, name: String) -> Result<Published, StoreError> {
         let bytes = Bytes::from(name.clone());
@@ -205,18 +229,38 @@ mod tests {
             let place = settle(published.unwrap()).await;
             assert_eq!(read(&store, &place).await, place.as_str().as_bytes());
         }
-        let expected =
-            [&[Create, Write].repeat(CROWD)[..], &[SyncAll], &[MakeDirectory, Link].repeat(CROWD), &[SyncAll]];
-        assert_eq!(store.0.seam.seen(), expected.concat());
+        let bytes = [&[Create, Write].repeat(CROWD)[..], &[SyncAll], &[Extents; CROWD]].concat();
+        let names = if tells(&root) {
+            [&[MakeDirectory, Link].repeat(CROWD)[..], &[SyncAll]].concat()
+        } else {
+            ALONE.repeat(CROWD)
+        };
+        assert_eq!(store.0.seam.seen(), [bytes, names].concat());
         store.quiesce().await;
         assert_eq!(files_below(root.path()), [".hfs/claims", "0/x", "1/x", "2/x"]);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_surely_written_is_written_and_synced_by_itself() {
+        let root = Root::in_memory();
+        assert!(!tells(&root), "tmpfs tells of no blocks");
+        let store = root.open();
+        store.0.seam.arm(None);
+        let mut crowd = JoinSet::new();
+        drop(waiting(&store, &mut crowd).await);
+        for published in crowd.join_all().await {
+            let place = settle(published.unwrap()).await;
+            assert_eq!(read(&store, &place).await, place.as_str().as_bytes());
+        }
+        let calls = store.0.seam.seen();
+        assert_eq!(calls[calls.len() - CROWD * ALONE.len()..], ALONE.repeat(CROWD));
     }
 
     #[tokio::test]
     async fn what_fails_fails_alone_but_for_the_last_sync() {
         let root = Root::new();
         let store = root.open();
-        for nth in 0..=4 * CROWD + 1 {
+        for nth in 0..=5 * CROWD + 1 {
             store.0.seam.arm(Some((nth, ENOSPC)));
             let mut crowd = JoinSet::new();
             drop(waiting(&store, &mut crowd).await);
@@ -229,8 +273,8 @@ mod tests {
             }
             let failed = store.0.seam.seen()[nth];
             let is_first_sync = nth == 2 * CROWD;
-            // Whose bytes it was that could not be synced, each file tells.
-            let expected = if is_first_sync {
+            // Whose bytes it was that could not be synced, and whether all has its blocks, each file's own sync tells.
+            let expected = if is_first_sync || failed == Extents {
                 CROWD
             } else if failed == SyncAll {
                 0
