@@ -113,8 +113,10 @@ impl Default for Hints {
 /// How [`BlobWriter::pump`] moves bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Pump {
-    /// Inside the kernel.
+    /// Inside the kernel, in large writes.
     Splice,
+    /// In the same writes, but through memory: something must see the bytes.
+    Seen,
     /// One read and one write of this many bytes at a time.
     Stepwise {
         /// Bytes.

@@ -23,8 +23,6 @@ use crate::storage::{BlobWriter, Hints, Pump, PumpEnd, Pumped};
 
 /// What is left of a body must be worth a change of threads.
 const WORTH_A_THREAD: u64 = 1 << 20;
-/// A read of what would be spliced if nothing had to see it: the measured optimum.
-const SEEN: usize = 1 << 20;
 /// A read this long that was filled shows a client that is faster than we are.
 const PRESSING: usize = 64 << 10;
 /// A client that lets us wait this long for less than that is slow ...
@@ -107,7 +105,7 @@ impl Receiver {
     pub(super) async fn pump(&mut self, writer: &mut dyn BlobWriter, digest: bool) -> Result<bool, PutError> {
         let how = match self.flow.plan().lane {
             Lane::Buffered => return Ok(false),
-            Lane::ZeroCopy if digest => Pump::Stepwise { step: SEEN },
+            Lane::ZeroCopy if digest => Pump::Seen,
             Lane::ZeroCopy => Pump::Splice,
             Lane::Stepwise => Pump::Stepwise { step: self.flow.plan().step },
         };

@@ -1,5 +1,5 @@
-//! Bytes from a socket into a temporary, on a thread that may wait: by splice, or stepwise: as the original
-//! server does, or because something must see the bytes.
+//! Bytes from a socket into a temporary, on a thread that may wait: by splice, through memory because something must
+//! see them, or stepwise as the original server does.
 //!
 //! For uploads that come faster than the network makes them wait: no wake-up and no change of threads per piece, and
 //! with splice no copy. A thread is never held for a client that is slow: a socket that stays dry goes back to the
@@ -30,8 +30,10 @@ pub(super) const WIDTH: usize = 8;
 const DRY: Duration = Duration::from_millis(10);
 /// The longest call. A hung disk is noticed by the lane's deadline, which must not count the network's time.
 const SLICE: Duration = Duration::from_secs(1);
-/// What a pipe takes at once: the measured optimum. An unprivileged user has 64 pipes of this size, then smaller ones.
-const PIPE: usize = 1 << 20;
+/// A write, which ends where the file has a multiple of it: only then does the page cache take memory in pieces as large
+/// as this, which is worth more than the copy that splice saves. A pipe of this size is had 64 times by an unprivileged
+/// user; then pipes are smaller.
+const PIECE: usize = 1 << 20;
 /// Pipes that are kept; an empty one holds no memory worth naming.
 const SPARE: usize = WIDTH;
 
@@ -61,16 +63,13 @@ impl Job<'_> {
         &self,
         source: BorrowedFd<'_>,
         how: Pump,
-        mut hasher: Option<&mut Hasher>,
+        hasher: Option<&mut Hasher>,
     ) -> Result<Pumped, StoreError> {
         match how {
             Pump::Splice => {
-                let pipe = self.pipe().map_err(failed("make a pipe"))?;
-                let pumped = self.pump(
-                    source,
-                    |most| splice_once(source, &pipe, most),
-                    |at, length| drain(&pipe, self.file, at, length),
-                )?;
+                let mut pipe = self.pipe().map_err(failed("make a pipe"))?;
+                let piece = Piece::Whole(pipe.size);
+                let pumped = self.pump(source, &mut pipe, piece)?;
                 // Whatever went in came out.
                 let mut spare = lock(&self.inner.pipes);
                 if spare.len() < SPARE {
@@ -78,58 +77,32 @@ impl Job<'_> {
                 }
                 Ok(pumped)
             }
-            Pump::Stepwise { step } => {
-                let mut buffer = vec![0; step];
-                let buffer = std::cell::RefCell::new(&mut buffer);
-                self.pump(
-                    source,
-                    |most| {
-                        let mut buffer = buffer.borrow_mut();
-                        let most = most.min(step);
-                        Ok(rustix::net::recv(source, &mut buffer[..most], RecvFlags::DONTWAIT)?.0)
-                    },
-                    |at, length| {
-                        let buffer = buffer.borrow();
-                        if let Some(hasher) = &mut hasher {
-                            hasher.update(&buffer[..length]);
-                        }
-                        self.file.write_all_at(&buffer[..length], at)
-                    },
-                )
-            }
+            Pump::Seen => self.pump(source, &mut Memory::new(PIECE, hasher), Piece::Whole(PIECE)),
+            Pump::Stepwise { step } => self.pump(source, &mut Memory::new(step, hasher), Piece::AsItComes(step)),
         }
     }
 
-    fn pump(
-        &self,
-        source: BorrowedFd<'_>,
-        mut take: impl FnMut(usize) -> Result<usize, Errno>,
-        mut put: impl FnMut(u64, usize) -> io::Result<()>,
-    ) -> Result<Pumped, StoreError> {
+    fn pump(&self, source: BorrowedFd<'_>, vessel: &mut impl Vessel, piece: Piece) -> Result<Pumped, StoreError> {
         let slice = SLICE.min(self.inner.writes.deadline() / 4);
         let until = Instant::now() + slice;
         let mut bytes = 0;
         let end = loop {
-            if bytes == self.most || Instant::now() >= until || self.abandoned.load(Ordering::Acquire) {
+            let is_over = || Instant::now() >= until || self.abandoned.load(Ordering::Acquire);
+            if bytes == self.most || is_over() {
                 break PumpEnd::Flowing;
             }
-            // At most a pipe: fits everywhere.
-            let room = (self.most - bytes).min(PIPE as u64) as usize;
-            match take(room) {
-                Ok(0) => break PumpEnd::Closed,
-                Ok(taken) => {
-                    let at = self.at + bytes;
-                    self.inner.seam.pass(Call::Write).map_err(failed(WRITE))?;
-                    put(at, taken).map_err(failed(WRITE))?;
-                    bytes += taken as u64;
-                    if self.hints.write_back {
-                        write_back(self.file, at, at + taken as u64).map_err(failed(WRITE))?;
-                    }
+            let at = self.at + bytes;
+            let (taken, end) = fill(source, vessel, piece, piece.room(at, self.most - bytes), is_over);
+            if taken > 0 {
+                self.inner.seam.pass(Call::Write).map_err(failed(WRITE))?;
+                vessel.pour(self.file, at, taken).map_err(failed(WRITE))?;
+                bytes += taken as u64;
+                if self.hints.write_back {
+                    write_back(self.file, at, at + taken as u64).map_err(failed(WRITE))?;
                 }
-                Err(Errno::AGAIN) if has_bytes(source) => {}
-                Err(Errno::AGAIN) => break PumpEnd::Dry,
-                Err(Errno::INTR) => {}
-                Err(_) => break PumpEnd::Closed,
+            }
+            if let Some(end) = end {
+                break end;
             }
         };
         Ok(Pumped { bytes, end })
@@ -141,33 +114,256 @@ impl Job<'_> {
         }
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
         // More than an unprivileged user may have: then it keeps the system's size.
-        let size = fcntl_setpipe_size(&write, PIPE).or_else(|_| rustix::pipe::fcntl_getpipe_size(&write))?;
+        let size = fcntl_setpipe_size(&write, PIECE).or_else(|_| rustix::pipe::fcntl_getpipe_size(&write))?;
         Ok(Pipe { read, write, size })
     }
 }
 
-fn splice_once(source: BorrowedFd<'_>, pipe: &Pipe, most: usize) -> Result<usize, Errno> {
-    splice(source, None, &pipe.write, None, most.min(pipe.size), SpliceFlags::MOVE | SpliceFlags::NONBLOCK)
+/// When what was taken is written.
+#[derive(Clone, Copy)]
+enum Piece {
+    /// Once so much has come, up to the next multiple of it in the file.
+    Whole(usize),
+    /// After each read of at most this.
+    AsItComes(usize),
 }
 
-/// All `length` bytes of the pipe into the file.
-fn drain(pipe: &Pipe, file: &File, at: u64, length: usize) -> io::Result<()> {
-    let mut position = at;
-    let end = at + length as u64;
-    while position < end {
-        let left = usize::try_from(end - position).unwrap_or(length);
-        match splice(&pipe.read, None, file, Some(&mut position), left, SpliceFlags::MOVE) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+impl Piece {
+    /// How much may be taken before the next write, which goes to `at`.
+    fn room(self, at: u64, left: u64) -> usize {
+        let most = match self {
+            Self::Whole(size) => size as u64 - at % size as u64,
+            Self::AsItComes(size) => size as u64,
+        };
+        // At most a `usize`, as it is at most a size.
+        most.min(left) as usize
+    }
+}
+
+/// What bytes are in between the socket and the file.
+trait Vessel {
+    /// Takes up to `most` bytes in, behind the `held` that are there, without waiting. Zero: the other side has ended.
+    fn take(&mut self, source: BorrowedFd<'_>, held: usize, most: usize) -> Result<usize, Errno>;
+
+    /// Puts all `length` that it holds into the file.
+    fn pour(&mut self, file: &File, at: u64, length: usize) -> io::Result<()>;
+}
+
+/// Fills `vessel` with what is written next, up to `room`. Returns how much that is, and why no more will come for now.
+fn fill(
+    source: BorrowedFd<'_>,
+    vessel: &mut impl Vessel,
+    piece: Piece,
+    room: usize,
+    is_over: impl Fn() -> bool,
+) -> (usize, Option<PumpEnd>) {
+    let mut held = 0;
+    while held < room && !is_over() {
+        match vessel.take(source, held, room - held) {
+            Ok(0) => return (held, Some(PumpEnd::Closed)),
+            Ok(taken) => held += taken,
+            // It is the pipe that is full: of small segments it takes less.
+            Err(Errno::AGAIN) if held > 0 && has_bytes(source, Duration::ZERO) => return (held, None),
+            Err(Errno::AGAIN) if has_bytes(source, DRY) => continue,
+            Err(Errno::AGAIN) => return (held, Some(PumpEnd::Dry)),
+            Err(Errno::INTR) => continue,
+            Err(_) => return (held, Some(PumpEnd::Closed)),
+        }
+        if let Piece::AsItComes(_) = piece {
+            break;
         }
     }
-    Ok(())
+    (held, None)
 }
 
-/// Waits a moment for a socket that was empty.
-fn has_bytes(source: BorrowedFd<'_>) -> bool {
-    let patience = Timespec::try_from(DRY).ok();
+impl Vessel for Pipe {
+    fn take(&mut self, source: BorrowedFd<'_>, _: usize, most: usize) -> Result<usize, Errno> {
+        splice(source, None, &self.write, None, most, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)
+    }
+
+    fn pour(&mut self, file: &File, at: u64, length: usize) -> io::Result<()> {
+        let mut position = at;
+        let end = at + length as u64;
+        while position < end {
+            let left = usize::try_from(end - position).unwrap_or(length);
+            match splice(&self.read, None, file, Some(&mut position), left, SpliceFlags::MOVE) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where they can be seen.
+struct Memory<'a> {
+    buffer: Vec<u8>,
+    hasher: Option<&'a mut Hasher>,
+}
+
+impl<'a> Memory<'a> {
+    fn new(size: usize, hasher: Option<&'a mut Hasher>) -> Self {
+        Self { buffer: vec![0; size], hasher }
+    }
+}
+
+impl Vessel for Memory<'_> {
+    fn take(&mut self, source: BorrowedFd<'_>, held: usize, most: usize) -> Result<usize, Errno> {
+        let (_, taken) = rustix::net::recv(source, &mut self.buffer[held..held + most], RecvFlags::DONTWAIT)?;
+        Ok(taken)
+    }
+
+    fn pour(&mut self, file: &File, at: u64, length: usize) -> io::Result<()> {
+        let bytes = &self.buffer[..length];
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(bytes);
+        }
+        file.write_all_at(bytes, at)
+    }
+}
+
+/// Whether a socket that was empty has something now, or within this time.
+fn has_bytes(source: BorrowedFd<'_>, patience: Duration) -> bool {
+    let patience = Timespec::try_from(patience).ok();
     let mut sockets = [PollFd::new(&source, PollFlags::IN)];
     matches!(poll(&mut sockets, patience.as_ref()), Ok(1..))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use hfs_core::ByteSize;
+
+    use super::*;
+    use crate::storage::conformance::{publish, read, settle};
+    use crate::storage::local::testing::Root;
+    use crate::storage::{BlobStore as _, BlobWriter};
+
+    /// A socket to which `bytes` come, and then nothing more while what is returned with it lives.
+    fn socket_with(bytes: Vec<u8>) -> (Arc<OwnedFd>, std::thread::JoinHandle<TcpStream>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let server = listener.accept().unwrap().0;
+        server.set_nonblocking(true).unwrap();
+        let sender = std::thread::spawn(move || {
+            client.write_all(&bytes).unwrap();
+            client
+        });
+        (Arc::new(server.into()), sender)
+    }
+
+    async fn pump_all(writer: &mut dyn BlobWriter, source: &Arc<OwnedFd>, most: u64, how: Pump) -> PumpEnd {
+        let end = writer.written().as_u64() + most;
+        loop {
+            let left = end - writer.written().as_u64();
+            let pumped = writer.pump(Arc::clone(source) as _, left, how).await.unwrap().unwrap();
+            // A busy machine may let the socket run dry.
+            if pumped.end == PumpEnd::Closed || writer.written().as_u64() == end {
+                return pumped.end;
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn every_way_keeps_each_byte_in_its_place() {
+        let root = Root::new();
+        let store = root.open();
+        let bytes: Vec<u8> = (0..5_000_000_u32).map(|n| n.wrapping_mul(n).to_le_bytes()[1]).collect();
+        for (how, name) in
+            [(Pump::Splice, "splice"), (Pump::Seen, "seen"), (Pump::Stepwise { step: 32 << 10 }, "stepwise")]
+        {
+            let hints = Hints { digest: how != Pump::Splice, ..Hints::default() };
+            let size = Some(ByteSize::bytes(bytes.len() as u64));
+            let mut writer = store.create(size, hints).await.unwrap();
+            // What came before a pump does not end where a large write would.
+            writer.write(Bytes::copy_from_slice(&bytes[..123_457])).await.unwrap();
+            let rest = &bytes[123_457..];
+            let (source, sender) = socket_with([rest, b"the next request"].concat());
+            assert_eq!(pump_all(&mut *writer, &source, rest.len() as u64, how).await, PumpEnd::Flowing);
+            let published = publish(&store, writer, name).await;
+            let digest = published.digest;
+            let place = settle(published).await;
+            assert!(read(&store, &place).await == bytes, "{name}");
+            let expected = blake3::hash(&bytes);
+            let expected = (how != Pump::Splice).then_some(expected.as_bytes());
+            assert_eq!(digest.as_ref().map(hfs_core::Digest::as_bytes), expected, "{name}");
+            sender.join().unwrap();
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn large_writes_end_at_whole_pieces() {
+        let root = Root::new();
+        let store = root.open();
+        for how in [Pump::Splice, Pump::Seen] {
+            let mut writer = store.create(Some(ByteSize::mib(8)), Hints::default()).await.unwrap();
+            writer.write(Bytes::from_static(&[1; 1000])).await.unwrap();
+            let (source, sender) = socket_with(vec![2; 4 * PIECE]);
+            store.0.seam.arm(None);
+            pump_all(&mut *writer, &source, 4 * PIECE as u64 - 2000, how).await;
+            let writes = store.0.seam.seen().len();
+            // What is held, up to the first piece, three whole ones, the rest. A busy machine lets the socket run dry, and a
+            // pipe takes less of small segments: more then, but far from one for each read.
+            assert!((5..=5 + 8).contains(&writes), "{how:?}: {writes} writes");
+            drop(writer);
+            sender.join().unwrap();
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_came_is_written_when_the_socket_runs_dry_or_ends() {
+        let root = Root::new();
+        let store = root.open();
+        for how in [Pump::Splice, Pump::Seen, Pump::Stepwise { step: 32 << 10 }] {
+            let mut writer = store.create(None, Hints::default()).await.unwrap();
+            let (source, sender) = socket_with(vec![3; 100_000]);
+            let client = sender.join().unwrap();
+            let mut end = PumpEnd::Flowing;
+            while end == PumpEnd::Flowing || writer.written() < ByteSize::bytes(100_000) {
+                end = writer.pump(Arc::clone(&source) as _, 1 << 30, how).await.unwrap().unwrap().end;
+                assert_ne!(end, PumpEnd::Closed);
+            }
+            assert_eq!(writer.written(), ByteSize::bytes(100_000));
+            drop(client);
+            let pumped = writer.pump(Arc::clone(&source) as _, 1 << 30, how).await.unwrap().unwrap();
+            assert_eq!(pumped, Pumped { bytes: 0, end: PumpEnd::Closed });
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_client_that_trickles_does_not_keep_the_thread() {
+        let root = Root::new();
+        let store = root.open();
+        for how in [Pump::Splice, Pump::Seen] {
+            let mut writer = store.create(None, Hints::default()).await.unwrap();
+            let (source, sender) = socket_with(vec![4; 1]);
+            let mut client = sender.join().unwrap();
+            let is_enough = Arc::new(AtomicBool::new(false));
+            let stop = Arc::clone(&is_enough);
+            let trickle = std::thread::spawn(move || {
+                while !stop.load(Ordering::Acquire) {
+                    client.write_all(&[4]).unwrap();
+                    std::thread::sleep(DRY / 10);
+                }
+            });
+            let pumped = writer.pump(source as _, 1 << 30, how).await.unwrap().unwrap();
+            is_enough.store(true, Ordering::Release);
+            assert!(pumped.bytes > 0 && pumped.end != PumpEnd::Closed, "{how:?}: {pumped:?}");
+            trickle.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_piece_ends_where_the_file_has_a_multiple_of_it() {
+        let whole = Piece::Whole(1 << 20);
+        assert_eq!(whole.room(0, u64::MAX), 1 << 20);
+        assert_eq!(whole.room((1 << 20) - 1, u64::MAX), 1);
+        assert_eq!(whole.room(5, 10), 10);
+        assert_eq!(Piece::AsItComes(32 << 10).room(5, u64::MAX), 32 << 10);
+    }
 }
