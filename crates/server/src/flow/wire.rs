@@ -190,6 +190,12 @@ impl Wire {
     }
 }
 
+impl Tap for Wire {
+    fn tap(&self, look: &mut dyn FnMut(BorrowedFd<'_>)) {
+        self.0.socket.tap(look);
+    }
+}
+
 impl std::fmt::Debug for Wire {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Wire").field("carrier", &self.0.carrier).finish_non_exhaustive()

@@ -12,6 +12,7 @@ mod send;
 use bytes::Bytes;
 use h2::Reason;
 use h2::server::{Connection, SendResponse};
+use hfs_sock::Tap;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, EXPECT, HOST, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
@@ -31,6 +32,7 @@ use self::inflow::{Arrived, Inflow, REST};
 
 use super::accept::{HttpService, Link};
 use super::drain::Phase;
+use super::reader::Reader;
 use crate::http::exchange::{Incoming, Outgoing};
 
 /// What one stream may have queued to send, at most: plans allow a reader that keeps up this much, others less (see
@@ -98,10 +100,13 @@ where
     let mut phases = link.phases.clone();
     let mut told = false;
     let mut idle_since = Instant::now();
-    let mut quiet_since = idle_since;
     let mut rested = idle_since;
+    // Whether what handlers left queued is taken; gone when all of it was.
+    let mut reader = None::<Reader>;
     loop {
         let patience = if told { FAREWELL } else { link.config.idle_timeout };
+        let until = idle_since + patience;
+        let until = reader.as_ref().map_or(until, |reader| reader.next_look().min(until));
         tokio::select! {
             accepted = poll_fn(|cx| poll_request(connection, held, cx)) => match accepted {
                 Some(accepted) => {
@@ -116,7 +121,7 @@ where
             },
             Some(_) = streams.join_next() => {
                 idle_since = Instant::now();
-                quiet_since = idle_since;
+                reader = Some(Reader::of_what_is_left(link.config.stall));
             }
             (size, round) = inflow.growth(), if !streams.is_empty() => inflow.grow(connection, size, &round),
             () = tokio::time::sleep_until(idle_since.max(rested) + REST), if streams.is_empty() && inflow.has_grown() => {
@@ -128,13 +133,15 @@ where
                 idle_since = Instant::now();
                 connection.graceful_shutdown();
             }
-            () = tokio::time::sleep_until(idle_since + patience), if streams.is_empty() => {
-                // A handler ends when its last piece is queued. What a slow reader has not taken yet is not idleness;
-                // it is bounded by the stall limit of whoever reads nothing at all.
-                let is_unsent = connection.has_streams() || held.is_some_and(Batch::is_holding);
-                let queued = is_unsent && quiet_since.elapsed() < link.config.stall.idle;
-                if queued {
-                    idle_since = Instant::now();
+            () = tokio::time::sleep_until(until), if streams.is_empty() => {
+                // A handler ends when its last piece is queued. What a slow reader has not taken yet is not idleness.
+                if connection.has_streams() || held.is_some_and(Batch::is_holding) {
+                    let wire = link.peer.wire.as_ref().map(|wire| wire as &dyn Tap);
+                    if reader.as_mut().is_some_and(|reader| reader.look(wire).is_ok()) {
+                        idle_since = Instant::now();
+                        continue;
+                    }
+                } else if reader.take().is_some() && idle_since.elapsed() < patience {
                     continue;
                 }
                 if told {
@@ -189,7 +196,9 @@ async fn exchange<S: HttpService>(
             refusal(status, reason)
         }
     };
-    if let Err(error) = send::response(&mut respond, response, head_only, link.config.stall).await {
+    if let Err(error) =
+        send::response(&mut respond, response, head_only, link.config.stall, link.peer.wire.as_ref()).await
+    {
         debug!(client = %link.peer, %error, "Response cut");
         if matches!(error, send::SendError::Stalled) {
             link.events.stalled();

@@ -19,6 +19,7 @@ mod uptake;
 mod bound;
 mod date;
 mod events;
+mod reader;
 mod share;
 mod socket;
 #[cfg(test)]

@@ -6,17 +6,17 @@
 
 use std::io;
 use std::io::IoSliceMut;
-use std::time::Duration;
 
 use hfs_core::pace::Lane;
-use hfs_core::progress::{Progress, StallLimits};
+use hfs_core::progress::StallLimits;
 use rustix::io::ReadWriteFlags;
 use rustix::net::SendFlags;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::io::Io;
 use crate::flow::FileBody;
 use crate::http::exchange::Outgoing;
+use crate::net::reader::{Reader, Stalled};
 use crate::net::socket::Socket;
 use crate::net::uptake::SOON;
 use crate::storage::{Scratch, StoreError};
@@ -39,20 +39,24 @@ pub(super) enum SendError {
     Short,
 }
 
+impl From<Stalled> for SendError {
+    fn from(_: Stalled) -> Self {
+        Self::Stalled
+    }
+}
+
 /// One response on its way out.
 #[derive(Debug)]
 pub(super) struct Sender<'a> {
     io: &'a Io,
-    progress: Progress,
-    clock: Instant,
+    reader: Reader,
     /// Whether the reader kept a write waiting since this was last cleared.
     waited: bool,
 }
 
 impl<'a> Sender<'a> {
     pub(super) fn new(io: &'a Io, limits: StallLimits) -> Self {
-        let progress = Progress::new(limits, Duration::ZERO);
-        Self { io, progress, clock: Instant::now(), waited: false }
+        Self { io, reader: Reader::new(limits), waited: false }
     }
 
     /// Sends an encoded head and what follows it.
@@ -88,13 +92,10 @@ impl<'a> Sender<'a> {
                     }
                     sent => sent?,
                 },
-                None => {
-                    let writing = timeout_at(self.deadline(), self.io.write_tls(data)).await;
-                    writing.map_err(|_| SendError::Stalled)??
-                }
+                None => self.while_taken(self.io.write_tls(data)).await??,
             };
             self.waited |= sent < data.len();
-            self.moved(sent);
+            self.reader.took(sent);
             data = &data[sent..];
         }
         Ok(())
@@ -107,7 +108,7 @@ impl<'a> Sender<'a> {
     }
 
     async fn flush(&mut self) -> Result<(), SendError> {
-        timeout_at(self.deadline(), self.io.flush()).await.map_err(|_| SendError::Stalled)??;
+        self.while_taken(self.io.flush()).await??;
         Ok(())
     }
 
@@ -141,7 +142,7 @@ impl<'a> Sender<'a> {
                 Ok(0) => return Err(SendError::Short),
                 Ok(sent) => {
                     body.advance(sent as u64);
-                    self.moved(sent);
+                    self.reader.took(sent);
                     body.flow().zero_copied(sent as u64);
                     self.follow(body, sent);
                 }
@@ -158,8 +159,7 @@ impl<'a> Sender<'a> {
         let size =
             if self.io.plain().is_some() { body.flow().plan().step } else { self.io.widen(body.flow().plan().write) };
         body.refill(size, scratch).await?;
-        // A slow disk is not a slow reader: its time does not count.
-        self.clock += asked.elapsed();
+        self.reader.excuse(asked.elapsed());
         let handed = Instant::now();
         self.bytes(scratch.filled(), body.remaining() > 0).await?;
         // That a socket was full now and then says nothing about a write of a megabyte.
@@ -173,21 +173,18 @@ impl<'a> Sender<'a> {
         let flow = body.flow();
         flow.moved(sent as u64, !self.waited);
         self.waited = false;
-        self.progress.set_limits(flow.plan().stall);
+        self.reader.set_limits(flow.plan().stall);
     }
 
     async fn wait(&mut self, socket: &Socket) -> Result<(), SendError> {
         self.waited = true;
-        timeout_at(self.deadline(), socket.writable()).await.map_err(|_| SendError::Stalled)??;
+        self.while_taken(socket.writable()).await??;
         Ok(())
     }
 
-    fn deadline(&self) -> Instant {
-        self.clock + self.progress.deadline()
-    }
-
-    fn moved(&mut self, bytes: usize) {
-        self.progress.moved(self.clock.elapsed(), bytes as u64);
+    /// Waits for what the reader holds up.
+    async fn while_taken<R>(&mut self, done: impl Future<Output = R>) -> Result<R, SendError> {
+        Ok(self.reader.wait(Some(self.io), done).await?)
     }
 }
 

@@ -2,20 +2,21 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
-use hfs_core::progress::{Progress, StallLimits};
+use hfs_core::progress::StallLimits;
+use hfs_sock::Tap;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::queue::{Queue, piece_of};
-use crate::flow::FileBody;
+use crate::flow::{FileBody, Wire};
 use crate::http::exchange::Outgoing;
 use crate::net::date;
+use crate::net::reader::{Reader, Stalled};
 use crate::net::uptake::Uptake;
 use crate::storage::StoreError;
 
@@ -47,6 +48,12 @@ pub(super) enum SendError {
     Store(#[from] StoreError),
 }
 
+impl From<Stalled> for SendError {
+    fn from(_: Stalled) -> Self {
+        Self::Stalled
+    }
+}
+
 impl SendError {
     /// What the stream is reset with.
     pub(super) fn reason(&self) -> Reason {
@@ -62,6 +69,7 @@ pub(super) async fn response(
     response: Response<Outgoing>,
     head_only: bool,
     limits: StallLimits,
+    wire: Option<&Wire>,
 ) -> Result<(), SendError> {
     let (mut parts, body) = response.into_parts();
     let bodiless = head_only || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&parts.status);
@@ -71,7 +79,7 @@ pub(super) async fn response(
     if end {
         return Ok(());
     }
-    let mut writer = Writer { stream, progress: Progress::new(limits, Duration::ZERO), clock: Instant::now() };
+    let mut writer = Writer { stream, reader: Reader::new(limits), wire: wire.map(|wire| wire as _) };
     match body {
         Outgoing::Full(mut bytes) => {
             while !bytes.is_empty() {
@@ -101,30 +109,29 @@ fn finish_headers(headers: &mut HeaderMap, status: StatusCode, head_only: bool, 
     }
 }
 
-struct Writer {
+struct Writer<'a> {
     stream: SendStream<Bytes>,
-    progress: Progress,
-    clock: Instant,
+    reader: Reader,
+    wire: Option<&'a dyn Tap>,
 }
 
-impl Writer {
+impl Writer<'_> {
     async fn file(&mut self, body: &mut FileBody) -> Result<(), SendError> {
         let (queue, mut uptake) = (Arc::new(Queue::default()), Uptake::new());
         while body.remaining() > 0 {
             let write = body.flow().plan().write.max(LEAST);
             let want = usize::try_from(body.remaining()).unwrap_or(usize::MAX).min(piece_of(write));
-            let mut scratch = self.before_the_stall(queue.spare(want, write)).await?;
+            let mut scratch = self.reader.wait(self.wire, queue.spare(want, write)).await?;
             let room = self.room(want).await?;
             let asked = Instant::now();
             body.refill(room, &mut scratch).await?;
-            // A slow disk is not a slow reader: its time does not count.
-            self.clock += asked.elapsed();
+            self.reader.excuse(asked.elapsed());
             uptake.excuse(asked.elapsed());
             let sent = scratch.filled().len();
             self.send_framed(queue.lend(scratch), body.remaining() == 0)?;
             let flow = body.flow();
             flow.moved(sent as u64, uptake.is_quick(sent, write));
-            self.progress.set_limits(flow.plan().stall);
+            self.reader.set_limits(flow.plan().stall);
         }
         Ok(())
     }
@@ -138,10 +145,6 @@ impl Writer {
         Ok(())
     }
 
-    async fn before_the_stall<R>(&self, done: impl Future<Output = R>) -> Result<R, SendError> {
-        timeout_at(self.clock + self.progress.deadline(), done).await.map_err(|_| SendError::Stalled)
-    }
-
     /// Waits until at least one byte may be sent; at most `want`.
     async fn room(&mut self, want: usize) -> Result<usize, SendError> {
         self.stream.reserve_capacity(want);
@@ -151,19 +154,13 @@ impl Writer {
             if granted > 0 {
                 return Ok(granted.min(want));
             }
-            let deadline = self.clock + self.progress.deadline();
-            match timeout_at(deadline, poll_fn(|cx| self.stream.poll_capacity(cx))).await {
-                Err(_) => return Err(SendError::Stalled),
-                Ok(None) => return Err(SendError::Gone),
-                Ok(Some(granted)) => {
-                    granted?;
-                }
-            }
+            let announced = poll_fn(|cx| self.stream.poll_capacity(cx));
+            self.reader.wait(self.wire, announced).await?.ok_or(SendError::Gone)??;
         }
     }
 
     fn send(&mut self, piece: Bytes, end: bool) -> Result<(), SendError> {
-        self.progress.moved(self.clock.elapsed(), piece.len() as u64);
+        self.reader.took(piece.len());
         self.stream.send_data(piece, end)?;
         Ok(())
     }

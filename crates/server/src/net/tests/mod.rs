@@ -7,6 +7,7 @@ mod files;
 mod http2;
 mod malformed;
 mod peers;
+mod slow;
 mod uploads;
 mod valve;
 mod windows;

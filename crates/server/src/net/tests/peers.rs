@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -92,12 +93,12 @@ async fn a_unix_socket_is_a_proxy_where_it_is_trusted() {
 }
 
 /// Trusts the certificate called `name`, and nothing else.
-pub(super) async fn connect_tls(
-    mut stream: TcpStream,
+pub(super) async fn connect_tls<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
     name: &str,
     alpn: &[&str],
     first: &[u8],
-) -> TlsStream<TcpStream> {
+) -> TlsStream<S> {
     tokio::io::AsyncWriteExt::write_all(&mut stream, first).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     let mut roots = RootCertStore::empty();

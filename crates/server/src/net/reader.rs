@@ -1,0 +1,242 @@
+//! [`Reader`]: whether whoever reads an answer still takes it.
+//!
+//! What our side can hand on shows that, but in coarse steps: a socket that is full takes more when a third of it has
+//! left, TLS and HTTP/2 in front of it when a record or a piece of 32 KiB has. At 300 B/s those are minutes, and a stall
+//! is one. So while nothing can be handed on, the kernel is asked now and then what the other end has acknowledged: the
+//! limits mean the same for every protocol.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use hfs_core::progress::{Progress, StallLimits};
+use hfs_sock::Tap;
+use tokio::time::{Instant, timeout_at};
+
+/// How often the kernel is asked within the time that silence may take: by so much of it a cut comes late.
+const LOOKS: u32 = 4;
+
+/// What was handed on of one answer, and may not be acknowledged: no socket holds more. On HTTP/2 others are acknowledged
+/// too, and must not keep an answer for ever that its reader has left alone.
+const MOST: u64 = 2 << 20;
+
+/// Nothing was taken for too long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stalled;
+
+/// Follows how one answer is taken.
+#[derive(Debug)]
+pub(super) struct Reader {
+    progress: Progress,
+    limits: StallLimits,
+    clock: Instant,
+    /// When the kernel was last asked, or something handed on, and what it said.
+    looked: Duration,
+    acknowledged: Option<u64>,
+    /// Bytes that may still be on their way.
+    under_way: u64,
+    /// Bytes that counted when they were acknowledged, and not yet as handed on: they count once.
+    ahead: u64,
+}
+
+impl Reader {
+    pub(super) fn new(limits: StallLimits) -> Self {
+        Self {
+            progress: Progress::new(limits, Duration::ZERO),
+            limits,
+            clock: Instant::now(),
+            looked: Duration::ZERO,
+            acknowledged: None,
+            under_way: 0,
+            ahead: 0,
+        }
+    }
+
+    /// Of an answer that was handed on whole.
+    pub(super) fn of_what_is_left(limits: StallLimits) -> Self {
+        Self { under_way: MOST, ..Self::new(limits) }
+    }
+
+    pub(super) fn set_limits(&mut self, limits: StallLimits) {
+        self.limits = limits;
+        self.progress.set_limits(limits);
+    }
+
+    /// Says that this time was ours: a slow disk is not a slow reader.
+    pub(super) fn excuse(&mut self, spent: Duration) {
+        self.clock += spent;
+    }
+
+    /// Notes that `bytes` were handed on.
+    pub(super) fn took(&mut self, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        let bytes = bytes as u64;
+        let counted = self.ahead.min(bytes);
+        self.ahead -= counted;
+        self.under_way = self.under_way.saturating_add(bytes).min(MOST);
+        self.looked = self.clock.elapsed();
+        self.acknowledged = None;
+        // That there was room is a sign of life, however little of it is new.
+        self.progress.moved(self.looked, (bytes - counted).max(1));
+    }
+
+    /// Waits for `done`, which the reader of `socket` holds up.
+    ///
+    /// # Errors
+    /// The reader stalled.
+    pub(super) async fn wait<R>(
+        &mut self,
+        socket: Option<&dyn Tap>,
+        done: impl Future<Output = R>,
+    ) -> Result<R, Stalled> {
+        let mut done = pin!(done);
+        loop {
+            if let Some(done) = self.wait_until(None, socket, done.as_mut()).await? {
+                return Ok(done);
+            }
+        }
+    }
+
+    /// [`Reader::wait`], which ends with `None` at `until`. To wait again goes on where this ended.
+    ///
+    /// # Errors
+    /// The reader stalled.
+    pub(super) async fn wait_until<R>(
+        &mut self,
+        until: Option<Instant>,
+        socket: Option<&dyn Tap>,
+        done: impl Future<Output = R>,
+    ) -> Result<Option<R>, Stalled> {
+        let mut done = pin!(done);
+        loop {
+            let next = socket.map_or_else(|| self.deadline(), |_| self.deadline().min(self.next_look()));
+            let until = until.filter(|&until| until < next);
+            if let Ok(done) = timeout_at(until.unwrap_or(next), done.as_mut()).await {
+                return Ok(Some(done));
+            }
+            if until.is_some() {
+                return Ok(None);
+            }
+            self.look(socket)?;
+        }
+    }
+
+    /// When [`Reader::look`] is next due.
+    pub(super) fn next_look(&self) -> Instant {
+        self.clock + self.looked + self.limits.idle / LOOKS
+    }
+
+    /// Asks what was acknowledged since the last look.
+    ///
+    /// # Errors
+    /// The reader has stalled.
+    pub(super) fn look(&mut self, socket: Option<&dyn Tap>) -> Result<(), Stalled> {
+        let acknowledged = socket.and_then(acknowledged);
+        self.looked = self.clock.elapsed();
+        if let Some((before, now)) = self.acknowledged.zip(acknowledged) {
+            let bytes = now.wrapping_sub(before).min(self.under_way);
+            self.under_way -= bytes;
+            self.progress.moved(self.looked, bytes);
+            // What more there is has bought no time: others on the connection may have had it.
+            let most = self.limits.min_rate.saturating_mul(self.limits.window.as_secs());
+            self.ahead = self.ahead.saturating_add(bytes).min(most);
+        }
+        self.acknowledged = acknowledged;
+        if Instant::now() < self.deadline() { Ok(()) } else { Err(Stalled) }
+    }
+
+    fn deadline(&self) -> Instant {
+        self.clock + self.progress.deadline()
+    }
+}
+
+/// Bytes that the other end has acknowledged since the connection began; `None` where nobody counts them.
+fn acknowledged(socket: &dyn Tap) -> Option<u64> {
+    let mut seen = None;
+    socket.tap(&mut |fd| {
+        let multipath = hfs_sock::mptcp_info(fd).map(|info| info.acknowledged);
+        seen = multipath.or_else(|| hfs_sock::tcp_info(fd).ok()?.bytes_acked);
+    });
+    seen
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::OwnedFd;
+
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    struct Pair {
+        ours: TcpStream,
+        theirs: TcpStream,
+        socket: OwnedFd,
+    }
+
+    impl Pair {
+        fn new() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let socket = ours.try_clone().unwrap().into();
+            Self { ours, theirs: listener.accept().unwrap().0, socket }
+        }
+
+        /// Has so many bytes acknowledged: an answer says that at once.
+        fn pass(&mut self, bytes: usize) {
+            self.ours.write_all(&vec![7; bytes]).unwrap();
+            self.theirs.read_exact(&mut vec![0; bytes]).unwrap();
+            self.theirs.write_all(&[7]).unwrap();
+            self.ours.read_exact(&mut [0]).unwrap();
+        }
+    }
+
+    /// Whether a reader is cut within an hour which acknowledges so much each second, when `handed` bytes were handed on.
+    async fn is_cut(handed: usize, each_second: usize) -> bool {
+        let mut pair = Pair::new();
+        let mut reader = Reader::new(StallLimits::default());
+        reader.took(handed);
+        let socket = pair.socket.try_clone().unwrap();
+        let passing = async {
+            loop {
+                pair.pass(each_second);
+                sleep(SECOND).await;
+            }
+        };
+        timeout(3600 * SECOND, reader.wait::<()>(Some(&socket), passing)).await.is_ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_least_rate_is_of_what_is_acknowledged() {
+        assert!(!is_cut(MOST as usize, 300).await);
+        assert!(is_cut(MOST as usize, 200).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_others_on_the_connection_take_does_not_keep_an_answer() {
+        assert!(is_cut(100_000, 300).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_byte_that_counted_when_it_was_acknowledged_does_not_count_again() {
+        let mut pair = Pair::new();
+        let limits = StallLimits { idle: 1000 * SECOND, ..StallLimits::default() };
+        let mut reader = Reader::new(limits);
+        reader.took(1 << 20);
+        let begin = Instant::now();
+        sleep(60 * SECOND).await;
+        reader.look(Some(&pair.socket)).unwrap();
+        pair.pass(2560);
+        reader.look(Some(&pair.socket)).unwrap();
+        assert_eq!(reader.deadline() - begin, 130 * SECOND);
+        reader.took(2560);
+        assert!(reader.deadline() - begin < 131 * SECOND);
+        reader.took(2560);
+        assert!(reader.deadline() - begin >= 140 * SECOND);
+    }
+}
