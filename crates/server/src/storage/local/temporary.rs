@@ -24,6 +24,8 @@ const CREATE: &str = "create a temporary";
 /// that there is no row, and to remove the name; with a disk in trouble, longer than anybody should wait.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(1);
+/// How long removals gather, which nobody waits for: to wake the thread for each costs as much as the removal.
+const GATHER: Duration = Duration::from_millis(5);
 
 pub(super) struct Temporary {
     id: BlobId,
@@ -142,7 +144,14 @@ impl Reaper {
 }
 
 fn reap(temporaries: &OwnedFd, queue: &mpsc::Receiver<Job>) {
-    for job in queue {
+    while let Ok(first) = queue.recv() {
+        reap_all(temporaries, std::iter::once(first).chain(queue.try_iter()));
+        std::thread::sleep(GATHER);
+    }
+}
+
+fn reap_all(temporaries: &OwnedFd, jobs: impl Iterator<Item = Job>) {
+    for job in jobs {
         match job {
             Job::Unlink(id, _leased) => match unlinkat(temporaries, id.to_string(), AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::io::Errno;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -158,12 +159,12 @@ fn each<T, U>(members: Vec<(T, Caller)>, step: impl Fn(T, &Caller) -> Result<U, 
     stepped.collect()
 }
 
-/// The last step: all are told.
+/// The last step: all are told, from within the runtime. From here each would wake one of its threads and be carried on
+/// with at once, before the next is told: two changes of threads for each upload, and a commit for each row.
 fn finish<T>(members: Vec<(T, Caller)>, step: impl Fn(T, &Caller) -> Result<Landed, StoreError>) {
-    for (member, caller) in members {
-        let outcome = step(member, &caller);
-        caller.tell(outcome);
-    }
+    let stepped = members.into_iter().map(|(member, caller)| (step(member, &caller), caller));
+    let outcomes: Vec<_> = stepped.collect();
+    Handle::current().spawn(async move { outcomes.into_iter().for_each(|(outcome, caller)| caller.tell(outcome)) });
 }
 
 #[cfg(test)]
