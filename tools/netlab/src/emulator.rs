@@ -67,6 +67,8 @@ pub struct Emulator {
 #[derive(Debug)]
 struct Shared {
     shape: Mutex<Shape>,
+    /// What the dice of each way are to begin anew from.
+    seeds: [Mutex<Option<u64>>; 2],
     counters: [Mutex<Counters>; 2],
     is_down: AtomicBool,
     stop: AtomicBool,
@@ -77,13 +79,14 @@ impl Emulator {
     pub(crate) fn start(client: &File, server: &File, shape: Shape, seed: u64) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             shape: Mutex::new(shape),
+            seeds: Default::default(),
             counters: Default::default(),
             is_down: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         });
         let way = |way: Way, from: &File, to: &File| {
             let (from, to, shared) = (from.try_clone()?, to.try_clone()?, Arc::clone(&shared));
-            let line = Line::new(shape, seed.wrapping_mul(2).wrapping_add(way as u64));
+            let line = Line::new(shape, seed_of(way, seed));
             let (waiting, begin, was_empty) = (VecDeque::new(), Instant::now(), Duration::ZERO);
             let carrier = Carrier { from, to, line, way, shared, waiting, begin, was_empty };
             std::thread::Builder::new().name(format!("link {way:?}")).spawn(move || carrier.run())
@@ -101,6 +104,13 @@ impl Emulator {
     /// Puts another one in force. Packets under way keep their time.
     pub fn set(&self, shape: Shape) {
         *lock(&self.shared.shape) = shape;
+    }
+
+    /// Lets chance begin anew, as on a new link of this seed: from here on, the packet of the same number is lost again.
+    pub fn repeat_chance(&self, seed: u64) {
+        for way in [Way::Up, Way::Down] {
+            *lock(&self.shared.seeds[way as usize]) = Some(seed_of(way, seed));
+        }
     }
 
     /// Begins an outage: everything under way and everything that comes is gone, and nobody is told.
@@ -150,6 +160,9 @@ impl Carrier {
         while !self.shared.stop.load(Relaxed) {
             self.sleep();
             self.line.shape = *lock(&self.shared.shape);
+            if let Some(seed) = lock(&self.shared.seeds[self.way as usize]).take() {
+                self.line.repeat_chance(seed);
+            }
             self.take_in(&mut packet);
             self.give_out();
         }
@@ -201,6 +214,10 @@ impl Carrier {
             counters.latest = counters.latest.max(now - due);
         }
     }
+}
+
+fn seed_of(way: Way, seed: u64) -> u64 {
+    seed.wrapping_mul(2).wrapping_add(way as u64)
 }
 
 /// As punctual as this process may be; what is not allowed is left.

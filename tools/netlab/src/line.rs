@@ -45,6 +45,11 @@ impl Line {
         }
     }
 
+    /// Throws the dice of this seed from now on.
+    pub(crate) fn repeat_chance(&mut self, seed: u64) {
+        self.dice = Dice::new(seed);
+    }
+
     /// Offers a packet of so many bytes at `now`, which never goes back. It came after `since`, when nobody waited.
     pub(crate) fn offer(&mut self, since: Duration, now: Duration, bytes: usize) -> Fate {
         // A line that was busy then went on with what had come meanwhile: who looks late must not lose it for that.
@@ -180,5 +185,16 @@ mod tests {
         };
         assert_eq!(fates(1), fates(1));
         assert_ne!(fates(1), fates(2));
+    }
+
+    #[test]
+    fn a_used_line_can_repeat_what_a_new_one_loses() {
+        let fates = |line: &mut Line| (0..64).map(|_| offer(line, ms(0), 100)).collect::<Vec<_>>();
+        let [mut new, mut used] = [3, 7].map(|seed| Line::new(Shape::parse("loss=50%").unwrap(), seed));
+        let begun = fates(&mut used);
+        used.repeat_chance(3);
+        let expected = fates(&mut new);
+        assert_ne!(begun, expected);
+        assert_eq!(fates(&mut used), expected);
     }
 }
