@@ -90,6 +90,10 @@ pub trait BlobStore: std::fmt::Debug + Send + Sync + 'static {
     fn free(&self) -> BoxFuture<'_, Option<ByteSize>>;
 }
 
+/// An upload that is announced to be at most this long comes mostly whole. So it touches the disk once, when it is whole,
+/// unless it comes slowly; and what its slot has is asked once, under the claim, and not also before it comes.
+pub const SHORT: ByteSize = ByteSize::kib(64);
+
 /// How an upload wants to be written. A store may ignore all of it; none of it changes what is durable when.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Hints {

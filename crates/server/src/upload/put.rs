@@ -19,10 +19,7 @@ use crate::http::context::Context;
 use crate::http::exchange::Incoming;
 use crate::http::tally;
 use crate::meta::Entry;
-
-/// A body that is announced to be at most this long is mostly on its way whole: what its slot has is asked once, under the
-/// claim, and not also before it comes. The local store writes it at once as well, unless it comes slowly (`AT_ONCE`).
-pub(super) const SHORT: ByteSize = ByteSize::kib(64);
+use crate::storage::SHORT;
 
 /// Stores the body of `request` in `slot`, if it may.
 ///

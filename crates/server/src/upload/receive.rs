@@ -14,12 +14,11 @@ use hfs_core::progress::Progress;
 use tokio::time::timeout_at;
 
 use super::PutError;
-use super::put::SHORT;
 use super::turns::{Turn, Turns};
 use crate::clock::Stopwatch;
 use crate::flow::Flow;
 use crate::http::exchange::{BodyError, Incoming};
-use crate::storage::{BlobWriter, Hints, Pump, PumpEnd, Pumped};
+use crate::storage::{BlobWriter, Hints, Pump, PumpEnd, Pumped, SHORT};
 
 /// What is left of a body must be worth a change of threads.
 const WORTH_A_THREAD: u64 = 1 << 20;

@@ -21,11 +21,9 @@ use super::seam::Call;
 use super::temporary::Temporary;
 use super::{Blob, BlobWriter, Claim, Inner, StoreError, failed};
 use crate::storage::digest::Hasher;
-use crate::storage::{Hints, Published, Pump, Pumped, Scratch};
+use crate::storage::{Hints, Published, Pump, Pumped, SHORT, Scratch};
 
 const WRITE: &str = "write";
-/// An upload that is announced to be this short touches the disk once, when it is whole, unless it comes slowly.
-const AT_ONCE: ByteSize = ByteSize::kib(64);
 /// Writes of up to this many bytes go through the narrow lane: they come from clients that nobody waits for.
 const TRICKLE: usize = 16 << 10;
 /// Write-back starts for each part of this size, and waits for the one two parts before: that hides the disk behind
@@ -59,7 +57,7 @@ impl LocalWriter {
     ) -> Result<Self, StoreError> {
         let id = Temporary::draw()?;
         let (mut temporary, mut allocated) = (None, 0);
-        if expected.is_none_or(|size| size > AT_ONCE) {
+        if expected.is_none_or(|size| size > SHORT) {
             let store = Arc::clone(&inner);
             let reserved = expected.filter(|_| hints.preallocate);
             let create = move || Temporary::create(&store, id, reserved);
