@@ -37,6 +37,7 @@ pub use engine::{Begin, Engine, Whose};
 use memory::Share;
 pub use profiles::MOST as MOST_PROFILES;
 use tuning::Trial;
+pub(crate) use window::WindowClaim;
 pub use wire::Wire;
 
 /// A flow is reconsidered at least this often, or when this many full steps have moved, but no sooner than that: on a

@@ -49,6 +49,11 @@ impl WindowClaim {
         share.as_mut().is_some_and(|share| share.resize(grown) == grown)
     }
 
+    /// Whether a flow has let it grow, be it that it has not.
+    pub(crate) fn is_allowed(&self) -> bool {
+        *self.most.borrow() > Window::FIRST
+    }
+
     /// Gives the memory back, since the window is what it was at first. The next flow may let it grow again.
     pub(crate) fn release(&self) {
         self.most.send_replace(Window::FIRST);

@@ -124,7 +124,7 @@ where
                 reader = Some(Reader::of_what_is_left(link.config.stall));
             }
             (size, round) = inflow.growth(), if !streams.is_empty() => inflow.grow(connection, size, &round),
-            () = tokio::time::sleep_until(idle_since.max(rested) + REST), if streams.is_empty() && inflow.has_grown() => {
+            () = tokio::time::sleep_until(idle_since.max(rested) + REST), if streams.is_empty() && inflow.is_loose() => {
                 rested = Instant::now();
                 inflow.shrink(connection);
             }

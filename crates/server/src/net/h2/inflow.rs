@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::flow::Wire;
+use crate::flow::{WindowClaim, Wire};
 
 /// What a connection may have under way beyond the window of one stream: others go on while the disk is slow for one.
 const OTHERS: u32 = 1 << 20;
@@ -98,7 +98,8 @@ impl Inflow {
         size: u32,
         round: &Round,
     ) {
-        // Refused while the client has not acknowledged the last change: the next round trip asks again.
+        // Refused while the client has not acknowledged the last change: the next round trip asks again. What was claimed
+        // for it stays until then, or until the connection rests.
         if connection.set_initial_window_size(size).is_err() {
             return;
         }
@@ -107,22 +108,28 @@ impl Inflow {
         self.window.grow(size, round);
     }
 
-    /// Whether the window is larger than at first.
-    pub(super) fn has_grown(&self) -> bool {
-        self.window.size() > Window::FIRST
+    /// Whether the window is larger than at first, or may become so without another flow that lets it.
+    pub(super) fn is_loose(&self) -> bool {
+        self.window.size() > Window::FIRST || self.claimed().is_some_and(WindowClaim::is_allowed)
+    }
+
+    fn claimed(&self) -> Option<&WindowClaim> {
+        self.measured.as_ref()?.wire.window()
     }
 
     /// Makes the window what it was at first, as far as the client allows. It may use what the connection as a whole was
     /// promised once more; once it has acknowledged the new one, no single stream of it may.
     pub(super) fn shrink<T: AsyncRead + AsyncWrite + Unpin>(&mut self, connection: &mut Connection<T, Bytes>) {
-        // As for growing.
-        if connection.set_initial_window_size(FIRST.0).is_err() {
-            return;
+        if self.window.size() > Window::FIRST {
+            // As for growing.
+            if connection.set_initial_window_size(FIRST.0).is_err() {
+                return;
+            }
+            connection.set_target_window_size(FIRST.1);
+            debug!(from = self.window.size(), "Window of an idle connection shrank");
+            self.window = Window::default();
         }
-        connection.set_target_window_size(FIRST.1);
-        debug!(from = self.window.size(), "Window of an idle connection shrank");
-        self.window = Window::default();
-        if let Some(claimed) = self.measured.as_ref().and_then(|measured| measured.wire.window()) {
+        if let Some(claimed) = self.claimed() {
             claimed.release();
         }
     }

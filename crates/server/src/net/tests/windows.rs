@@ -112,6 +112,19 @@ async fn a_connection_that_rests_gives_its_window_back_and_grows_again() {
     assert!(second < first.mul_f64(1.2), "{second:?} after {first:?}");
 }
 
+/// Whether the window may grow is asked of the flows, also when it has not.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_rests_forgets_that_its_window_might_grow() {
+    let engine = engine(PaceConfig::default());
+    let (client, _driver) = handshake(serve(Arc::clone(&engine))).await;
+    let short = Bytes::from_static(b"short");
+    assert_eq!(send(&client, put("http://a.example/flow"), Some(short)).await.await.unwrap().status(), 201);
+    sleep(Duration::from_secs(20)).await;
+    engine.configure(PaceConfig { enabled: false, ..PaceConfig::default() });
+    let took = upload_by(&client).await;
+    assert!(took > Duration::from_secs_f64(3.0 * LENGTH as f64 / RATE), "{took:?}: the standard arm keeps its window");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_window_without_memory_behind_it_stays_as_it_is() {
     let short = PaceConfig { memory: ByteSize::mib(1), ..PaceConfig::default() };
