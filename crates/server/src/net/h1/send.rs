@@ -82,23 +82,25 @@ impl<'a> Sender<'a> {
 
     /// Sends bytes; `more` says that others follow at once.
     async fn bytes(&mut self, mut data: &[u8], more: bool) -> Result<(), SendError> {
-        let flags = if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
         while !data.is_empty() {
-            let sent = match self.io.plain() {
-                Some(socket) => match socket.try_write_with(|fd| rustix::net::send(fd, data, flags)) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        self.wait(socket).await?;
-                        continue;
-                    }
-                    sent => sent?,
-                },
-                None => self.while_taken(self.io.write_tls(data)).await??,
-            };
-            self.waited |= sent < data.len();
-            self.reader.took(sent);
-            data = &data[sent..];
+            data = &data[self.some(data, more).await?..];
         }
         Ok(())
+    }
+
+    /// Sends at least one byte of these; returns how many.
+    async fn some(&mut self, data: &[u8], more: bool) -> Result<usize, SendError> {
+        let flags = if more { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
+        let sent = loop {
+            let Some(socket) = self.io.plain() else { break self.while_taken(self.io.write_tls(data)).await?? };
+            match socket.try_write_with(|fd| rustix::net::send(fd, data, flags)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(socket).await?,
+                sent => break sent?,
+            }
+        };
+        self.waited |= sent < data.len();
+        self.reader.took(sent);
+        Ok(sent)
     }
 
     /// Sends an interim response.
@@ -160,11 +162,18 @@ impl<'a> Sender<'a> {
             if self.io.plain().is_some() { body.flow().plan().step } else { self.io.widen(body.flow().plan().write) };
         body.refill(size, scratch).await?;
         self.reader.excuse(asked.elapsed());
-        let handed = Instant::now();
-        self.bytes(scratch.filled(), body.remaining() > 0).await?;
-        // That a socket was full now and then says nothing about a write of a megabyte.
-        self.waited = handed.elapsed() > SOON;
-        self.follow(body, scratch.filled().len());
+        let (handed, more) = (Instant::now(), body.remaining() > 0);
+        let (mut rest, mut untold) = (scratch.filled(), 0);
+        while !rest.is_empty() {
+            let sent = self.some(rest, more).await?;
+            (rest, untold) = (&rest[sent..], untold + sent);
+            // That a socket was full now and then says nothing about a write of a megabyte.
+            self.waited = handed.elapsed() > SOON;
+            // What TLS takes at once is seconds of a slow path, which is looked at meanwhile, as it is without TLS.
+            if rest.is_empty() || (self.waited && self.io.plain().is_none()) {
+                self.follow(body, std::mem::take(&mut untold));
+            }
+        }
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -183,6 +183,8 @@ struct State {
     engine: Arc<Engine>,
     endings: Mutex<Vec<Ending>>,
     ended: Notify,
+    /// How often the path of the last file was looked at.
+    samples: AtomicU32,
     /// Handlers of `/wait` that were entered, and what lets them go on.
     entered: Notify,
     waiting: Counter,
@@ -197,6 +199,7 @@ impl State {
             engine: engine(PaceConfig::default()),
             endings: Mutex::default(),
             ended: Notify::new(),
+            samples: AtomicU32::new(0),
             entered: Notify::new(),
             waiting: Counter::default(),
             release: Notify::new(),
@@ -231,7 +234,8 @@ impl State {
                 let state = Arc::clone(self);
                 let blob = FileBlob(File::open(&self.file).unwrap());
                 let size = blob.size().as_u64();
-                let note = move |ending, _: &Flow| {
+                let note = move |ending, flow: &Flow| {
+                    state.samples.store(flow.snapshot().samples, Ordering::SeqCst);
                     state.endings.lock().unwrap().push(ending);
                     state.ended.notify_waiters();
                 };

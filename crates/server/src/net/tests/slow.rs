@@ -16,7 +16,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep, timeout};
 
 use super::http2::{body, send};
 use super::peers::connect_tls;
@@ -27,9 +27,10 @@ use crate::net::{Inherited, Listeners, NetConfig};
 const PIECE: usize = 512;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A connection of which its reader takes [`PIECE`] each [`PAUSE`], until it hurries.
+/// A connection of which its reader takes a piece each [`PAUSE`], until it hurries.
 struct Drip {
     stream: TcpStream,
+    piece: usize,
     pause: Pin<Box<Sleep>>,
     hurries: Arc<AtomicBool>,
 }
@@ -40,8 +41,8 @@ impl AsyncRead for Drip {
             return Pin::new(&mut self.stream).poll_read(cx, buffer);
         }
         ready!(self.pause.as_mut().poll(cx));
-        let mut piece = [0; PIECE];
-        let mut room = ReadBuf::new(&mut piece[..PIECE.min(buffer.remaining())]);
+        let mut piece = vec![0; self.piece.min(buffer.remaining())];
+        let mut room = ReadBuf::new(&mut piece);
         ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
         buffer.put_slice(room.filled());
         self.pause = Box::pin(sleep(PAUSE));
@@ -76,6 +77,19 @@ struct Way {
 impl Way {
     /// Reads the file, and hurries after a while; whether it arrived.
     async fn read(self, limits: StallLimits, slow: Duration) -> bool {
+        let (server, content) = self.serve(limits);
+        let hurries = Arc::new(AtomicBool::new(false));
+        let hurry = async {
+            sleep(slow).await;
+            hurries.store(true, Ordering::Relaxed);
+        };
+        let drip = connect(&server, &hurries).await;
+        let (read, ()) = tokio::join!(self.file(drip), hurry);
+        read.is_some_and(|read| read == content) && server.ending(0).await.complete
+    }
+
+    /// A server with a file, and that.
+    fn serve(self, limits: StallLimits) -> (TestServer, Vec<u8>) {
         let keys = tempfile::tempdir().unwrap();
         let tls = self.is_tls.then(|| test_tls(keys.path(), ""));
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -90,19 +104,7 @@ impl Way {
         let server = TestServer::on(Listeners::bind(&config.listen, inherited).unwrap(), config);
         let content = noise(self.length);
         server.store(&content);
-
-        let hurries = Arc::new(AtomicBool::new(false));
-        let hurry = async {
-            sleep(slow).await;
-            hurries.store(true, Ordering::Relaxed);
-        };
-        let socket = TcpSocket::new_v4().unwrap();
-        // What its kernel takes ahead is not slow.
-        socket.set_recv_buffer_size(4 << 10).unwrap();
-        let stream = socket.connect(server.tcp()).await.unwrap();
-        let drip = Drip { stream, pause: Box::pin(sleep(PAUSE)), hurries: Arc::clone(&hurries) };
-        let (read, ()) = tokio::join!(self.file(drip), hurry);
-        read.is_some_and(|read| read == content) && server.ending(0).await.complete
+        (server, content)
     }
 
     async fn file(self, drip: Drip) -> Option<Vec<u8>> {
@@ -122,6 +124,14 @@ impl Way {
         let request = Request::get("http://a.example/file").body(()).unwrap();
         body(send(&client, request, None).await.await.ok()?).await.ok()
     }
+}
+
+async fn connect(server: &TestServer, hurries: &Arc<AtomicBool>) -> Drip {
+    let socket = TcpSocket::new_v4().unwrap();
+    // What its kernel takes ahead is not slow.
+    socket.set_recv_buffer_size(4 << 10).unwrap();
+    let stream = socket.connect(server.tcp()).await.unwrap();
+    Drip { stream, piece: PIECE, pause: Box::pin(sleep(PAUSE)), hurries: Arc::clone(hurries) }
 }
 
 /// HTTP/2 with a window that is not what limits.
@@ -162,4 +172,16 @@ async fn who_takes_little_but_goes_on_gets_everything() {
         .filter_map(|(way, arrived)| (!arrived).then_some(way))
         .collect();
     assert!(cut.is_empty(), "cut: {cut:#?}");
+}
+
+/// At 20 KB/s a write takes three seconds, in which losses could have been seen.
+#[tokio::test]
+async fn over_tls_the_path_is_looked_at_while_a_write_goes_on() {
+    let way = Way { is_tls: true, is_h2: false, send_buffer: Some(16 << 10), length: 1 << 20 };
+    let (server, _content) = way.serve(StallLimits::default());
+    let drip = Drip { piece: 2 * PIECE, ..connect(&server, &Arc::default()).await };
+    assert!(timeout(Duration::from_secs(8), way.file(drip)).await.is_err(), "it takes minutes");
+    assert!(!server.ending(0).await.complete);
+    let samples = server.service.0.samples.load(Ordering::SeqCst);
+    assert!(samples >= 3, "{samples}");
 }
