@@ -4,25 +4,27 @@
 
 use std::io;
 
-/// From now on every fsync(2), fdatasync(2) and syncfs(2) of this thread, and of every program that it becomes or
-/// starts, succeeds without doing anything. It cannot be taken back.
+/// From now on every fsync(2) and fdatasync(2) of this thread, and of every program that it becomes or starts, succeeds
+/// without doing anything, and every syncfs(2) is refused as something that this file system cannot do: whoever asks
+/// afterwards what it has written would notice that it did nothing. It cannot be taken back.
 ///
 /// # Errors
 /// The kernel has no seccomp filters.
 pub fn ignore_syncs() -> io::Result<()> {
-    const SYNCS: [libc::c_long; 3] = [libc::SYS_fsync, libc::SYS_fdatasync, libc::SYS_syncfs];
     let statement = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter { code: code as u16, jt, jf, k };
     let is =
         |number: libc::c_long, jt: u8| statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, number as u32, jt, 0);
+    let ends = |how: u32| statement(libc::BPF_RET | libc::BPF_K, how, 0, 0);
     // `seccomp_data` begins with the number of the call.
     let mut filter = [
         statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        is(SYNCS[0], 3),
-        is(SYNCS[1], 2),
-        is(SYNCS[2], 1),
-        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0),
+        is(libc::SYS_fsync, 3),
+        is(libc::SYS_fdatasync, 2),
+        is(libc::SYS_syncfs, 2),
+        ends(libc::SECCOMP_RET_ALLOW),
         // An error of number 0 is a success.
-        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO, 0, 0),
+        ends(libc::SECCOMP_RET_ERRNO),
+        ends(libc::SECCOMP_RET_ERRNO | libc::EOPNOTSUPP as u32),
     ];
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
     rustix::thread::set_no_new_privs(true)?;
@@ -50,6 +52,7 @@ mod tests {
                 ignore_syncs().unwrap();
                 end.sync_all().unwrap();
                 end.sync_data().unwrap();
+                assert_eq!(rustix::fs::syncfs(&end).unwrap_err(), rustix::io::Errno::OPNOTSUPP);
             });
             ignoring.join().unwrap();
         });

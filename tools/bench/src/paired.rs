@@ -72,7 +72,7 @@ impl Paired {
         let slices = |side: fn(&Block) -> [f64; 2]| self.blocks.iter().map(side).collect::<Vec<_>>();
         serde_json::json!({
             "of": self.of, "over": self.over, "ratio": self.ratio(), "interval": self.interval(),
-            "cpu_seconds": { self.of: slices(|block| block.of), self.over: slices(|block| block.over) },
+            "cpu": { self.of: slices(|block| block.of), self.over: slices(|block| block.over) },
         })
     }
 }
@@ -126,7 +126,7 @@ mod tests {
         let json = paired.json();
         assert_eq!(json["ratio"], 1.5);
         assert_eq!(json["interval"], serde_json::json!([1.5, 1.5]));
-        assert_eq!(json["cpu_seconds"]["a"], serde_json::json!(vec![[3.0, 3.0]; FEWEST_BLOCKS]));
-        assert_eq!(json["cpu_seconds"]["b"], serde_json::json!(vec![[2.0, 2.0]; FEWEST_BLOCKS]));
+        assert_eq!(json["cpu"]["a"], serde_json::json!(vec![[3.0, 3.0]; FEWEST_BLOCKS]));
+        assert_eq!(json["cpu"]["b"], serde_json::json!(vec![[2.0, 2.0]; FEWEST_BLOCKS]));
     }
 }

@@ -48,6 +48,7 @@ impl Line {
     /// Throws the dice of this seed from now on.
     pub(crate) fn repeat_chance(&mut self, seed: u64) {
         self.dice = Dice::new(seed);
+        self.jitter_until = Duration::ZERO;
     }
 
     /// Offers a packet of so many bytes at `now`, which never goes back. It came after `since`, when nobody waited.

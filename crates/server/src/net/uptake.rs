@@ -27,15 +27,14 @@ impl Uptake {
         self.since += spent;
     }
 
-    /// Notes a piece of `bytes`; false when the reader took longer than [`SOON`] for the `write` that it completes.
+    /// Notes a piece of `bytes`; false when the reader has taken longer than [`SOON`] for the `write` that it belongs to.
     pub(super) fn is_quick(&mut self, bytes: usize, write: usize) -> bool {
         self.bytes += bytes;
-        if self.bytes < write {
-            return true;
+        let is_quick = self.since.elapsed() <= SOON;
+        if self.bytes >= write {
+            *self = Self::new();
         }
-        let took = self.since.elapsed();
-        *self = Self::new();
-        took <= SOON
+        is_quick
     }
 }
 
@@ -44,11 +43,15 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn only_a_whole_write_shows_how_fast_a_reader_is() {
+    async fn a_write_of_several_pieces_is_timed_as_one() {
         let mut uptake = Uptake::new();
         let pass = |time| tokio::time::advance(time);
-        pass(2 * SOON).await;
+        pass(SOON).await;
         assert!(uptake.is_quick(10, 20));
+        pass(SOON).await;
+        assert!(!uptake.is_quick(10, 20));
+        pass(2 * SOON).await;
+        assert!(!uptake.is_quick(10, 20), "a piece that is late shows it before the rest of its write came");
         assert!(!uptake.is_quick(10, 20));
         pass(SOON / 2).await;
         assert!(uptake.is_quick(20, 20));

@@ -129,8 +129,9 @@ impl Receiver {
         }
         self.note(bytes, end == PumpEnd::Flowing);
         self.received += bytes;
-        // A client that makes a thread wait is the runtime's again, until it sends faster.
-        self.is_pressed = end == PumpEnd::Flowing;
+        // A client that makes a thread wait, or keeps it with a trickle, is the runtime's again, until it sends faster; and
+        // there its limits of a stall are.
+        self.is_pressed = end == PumpEnd::Flowing && bytes >= WORTH_A_THREAD;
         if end == PumpEnd::Closed { Err(BodyError::Closed.into()) } else { Ok(true) }
     }
 

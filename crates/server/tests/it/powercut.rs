@@ -50,13 +50,7 @@ fn without_the_syncs_of_folders_power_cuts_lose_uploads() {
 /// Many short uploads at once share a sync of the whole file system.
 #[test]
 fn power_cuts_lose_nothing_of_a_crowd() {
-    let mut acknowledged = 0;
-    for cut in 0..soak_or(3, 100) {
-        let (count, broken) = cut_during(&PowerCutDisk::new(128), &[], CROWD, 200);
-        assert_eq!(broken, Vec::<String>::new(), "cut {cut}");
-        acknowledged += count;
-    }
-    println!("{acknowledged} uploads acknowledged before the cuts, all there");
+    cut_crowds(&[]);
 }
 
 /// A sync of all that leaves bytes without blocks, as ext4 does where it cannot give them any, and says nothing: each
@@ -64,13 +58,34 @@ fn power_cuts_lose_nothing_of_a_crowd() {
 #[test]
 fn power_cuts_lose_nothing_of_a_crowd_whose_shared_sync_does_nothing() {
     let folder = tempfile::tempdir().expect("folder");
-    let wrapper = Dropped::calls("syncfs", folder.path());
-    for cut in 0..soak_or(3, 100) {
-        let disk = PowerCutDisk::new(128);
-        rustix::fs::sync();
-        let (_, broken) = cut_during(&disk, &wrapper.wrapper(), CROWD, 200);
-        assert_eq!(broken, Vec::<String>::new(), "cut {cut}");
+    cut_crowds(&Dropped::calls("syncfs", folder.path()).wrapper());
+}
+
+/// Cuts the power under crowds, which must lose nothing, until there were some that shared their syncs.
+#[track_caller]
+fn cut_crowds(wrapper: &[&str]) {
+    let (mut shared, mut acknowledged) = (0, 0);
+    for number in 0..MOST_CUTS {
+        if shared > 0 && number >= soak_or(3, 100) {
+            println!(
+                "{acknowledged} uploads acknowledged before {number} cuts, all there; in {shared} they shared syncs"
+            );
+            return;
+        }
+        let cut = cut_crowd(wrapper);
+        assert_eq!(cut.broken, Vec::<String>::new(), "cut {number}");
+        shared += usize::from(cut.was_shared);
+        acknowledged += cut.acknowledged;
     }
+    panic!("uploads never shared their syncs");
+}
+
+fn cut_crowd(wrapper: &[&str]) -> Cut {
+    // Before the sync: no other disk may be frozen while there is this one. While much is dirty, which other tests may see
+    // to, each upload syncs for itself.
+    let disk = PowerCutDisk::new(128);
+    rustix::fs::sync();
+    cut_during(&disk, wrapper, CROWD, 200)
 }
 
 /// Those of the files themselves, which see to what a shared one has left, are taken away with it.
@@ -78,21 +93,17 @@ fn power_cuts_lose_nothing_of_a_crowd_whose_shared_sync_does_nothing() {
 fn without_the_syncs_of_a_crowd_power_cuts_lose_uploads() {
     let folder = tempfile::tempdir().expect("folder");
     let wrapper = Dropped::calls("syncfs,fdatasync", folder.path());
-    // While much is dirty, which other tests may see to, each upload syncs for itself.
-    let lost = (0..60).any(|_| {
-        // Before the sync: no other disk may be frozen while there is this one.
-        let disk = PowerCutDisk::new(128);
-        rustix::fs::sync();
-        let (acknowledged, broken) = cut_during(&disk, &wrapper.wrapper(), CROWD, 200);
-        println!("{acknowledged} uploads acknowledged before the cut, {} of them gone", broken.len());
-        !broken.is_empty()
+    let lost = (0..MOST_CUTS).any(|_| {
+        let cut = cut_crowd(&wrapper.wrapper());
+        println!("{} uploads acknowledged before the cut, {} of them gone", cut.acknowledged, cut.broken.len());
+        cut.was_shared && !cut.broken.is_empty()
     });
     assert!(lost, "nothing was lost without these syncs");
 }
 
 #[track_caller]
 fn must_lose(disk: &PowerCutDisk, wrapper: &[&str]) {
-    let (acknowledged, broken) = cut_during(disk, wrapper, FEW, 20);
+    let Cut { acknowledged, broken, .. } = cut_during(disk, wrapper, FEW, 20);
     println!("{acknowledged} uploads acknowledged before the cut, {} of them gone", broken.len());
     assert!(!broken.is_empty(), "nothing was lost without these syncs: the rig does not cut");
 }
@@ -100,7 +111,8 @@ fn must_lose(disk: &PowerCutDisk, wrapper: &[&str]) {
 /// Uploads until `count` are acknowledged, cuts the power, boots from what the disk holds. Returns how many uploads
 /// were acknowledged in the end, and what is wrong with them.
 fn cut_during_uploads(disk: &PowerCutDisk, wrapper: &[&str], count: usize) -> (usize, Vec<String>) {
-    cut_during(disk, wrapper, Load { writers: 4, largest: 200_000 }, count)
+    let cut = cut_during(disk, wrapper, Load { writers: 4, largest: 200_000 }, count);
+    (cut.acknowledged, cut.broken)
 }
 
 /// Who uploads what.
@@ -114,16 +126,29 @@ struct Load {
 const FEW: Load = Load { writers: 2, largest: 200_000 };
 const CROWD: Load = Load { writers: 24, largest: 8_000 };
 
-fn cut_during(disk: &PowerCutDisk, wrapper: &[&str], load: Load, count: usize) -> (usize, Vec<String>) {
+/// Where the machine is busy, some of the cuts find no crowd.
+const MOST_CUTS: usize = 200;
+
+/// What a cut left.
+struct Cut {
+    acknowledged: usize,
+    broken: Vec<String>,
+    /// Whether some of the uploads shared their syncs.
+    was_shared: bool,
+}
+
+fn cut_during(disk: &PowerCutDisk, wrapper: &[&str], load: Load, count: usize) -> Cut {
     let storage = |path: &std::path::Path| path.join("storage");
     let mut server = TestServer::builder()
         .storage(&storage(disk.path()))
         .set("server.min_free_bytes", "\"1KB\"")
+        .set("logging.level", "\"debug\"")
         .wrapper(wrapper)
         .start();
     let writers = Writers::start(server.address(), load.writers, load.largest);
     wait_until("acknowledged uploads", Duration::from_secs(60), || writers.acknowledged() >= count);
 
+    let was_shared = server.log().contains("Uploads shared a sync");
     let cut = disk.cut();
     let ledger = writers.ledger();
     let after = cut.after_reboot();
@@ -139,5 +164,5 @@ fn cut_during(disk: &PowerCutDisk, wrapper: &[&str], load: Load, count: usize) -
         survivor.terminate();
         survivor.assert_whole();
     }
-    (ledger.acknowledged.len(), broken)
+    Cut { acknowledged: ledger.acknowledged.len(), broken, was_shared }
 }

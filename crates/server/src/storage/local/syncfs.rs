@@ -107,10 +107,16 @@ impl Syncfs {
         }
         match synced {
             Ok(()) if is_slow => debug!(?took, "Syncing the file system was slow: uploads are synced one by one"),
-            Ok(()) => {}
+            Ok(()) => debug!(uploads = round.uploads, "Uploads shared a sync of the file system"),
             Err(error) => warn!(%error, "Could not sync the file system: uploads are synced one by one"),
         }
         synced
+    }
+
+    /// It was of no use to most of a round: for a while it would not be to others.
+    pub(super) fn rest(&self) {
+        lock(&self.state).rests_until = Some(Instant::now() + REST);
+        debug!("The file system does not say what it has written: uploads are synced one by one");
     }
 }
 
