@@ -54,6 +54,35 @@ fn ten_thousand_slow_bodies_stay_below_384_mebibytes() {
     assert_eq!(server.put("after/it.txt", b"works").status, 201);
 }
 
+/// While it came fast, a thread of its own read it, which looks at no limit of a stall.
+#[test]
+fn an_upload_that_came_fast_and_then_trickles_is_cut() {
+    let server = TestServer::builder()
+        .set("timeouts.min_rate", "10000")
+        .set("timeouts.min_rate_window", "\"2s\"")
+        // Among the others is one that lengthens that window.
+        .set("performance.levers", "[\"lane\"]")
+        .start();
+    let (slot, size) = ("slow/trickle.bin", 64 * MEBIBYTE);
+    let target = format!("{}?{}", server.target(slot), sign::v1(SECRET, slot, size));
+    let mut client = TcpStream::connect(server.address()).expect("connection");
+    write!(client, "PUT {target} HTTP/1.1\r\nHost: files.example.org\r\nContent-Length: {size}\r\n\r\n").expect("head");
+    client.write_all(&vec![b'x'; 8 << 20]).expect("the fast part");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // That thread waits longer than this for the next byte.
+            while !stop.load(Ordering::Relaxed) && client.write_all(b"x").is_ok() {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+        let _stop = StopOnDrop(&stop);
+        let stalled = || server.metric("hfs_transfers_total{direction=\"upload\",outcome=\"stalled\"}") == 1;
+        wait_until("end of the trickle", Duration::from_secs(60), stalled);
+    });
+    assert_eq!(server.put("after/it.txt", b"works").status, 201);
+}
+
 /// They begin together, and each brings 8 KiB now and then: what one holds is its state and no buffer, and what passed
 /// through left no holes behind. The bound is for an unoptimised build, whose state is larger than a released one's.
 #[test]
