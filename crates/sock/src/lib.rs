@@ -24,6 +24,6 @@ pub use mptcp::{MptcpInfo, mptcp_info};
 pub use receive::receive;
 pub use seccomp::ignore_syncs;
 pub use tap::Tap;
-pub use tcp::{TcpInfo, congestion, notsent_lowat, set_congestion, set_notsent_lowat, tcp_info};
+pub use tcp::{TcpInfo, congestion, notsent_lowat, set_congestion, set_notsent_lowat, tcp_info, unacknowledged};
 pub use time::process_time;
 pub use tun::open_tun;

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::mem::offset_of;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 use libc::tcp_info as Raw;
 
@@ -140,6 +140,18 @@ fn set(fd: BorrowedFd<'_>, option: libc::c_int, value: &[u8]) -> io::Result<()> 
     option::set(fd, libc::IPPROTO_TCP, option, value)
 }
 
+/// Bytes that a socket was given and the other end has not acknowledged (`SIOCOUTQ`, tcp(7)); those that a Unix socket's
+/// other end has not read.
+///
+/// # Errors
+/// `fd` is no socket.
+pub fn unacknowledged(fd: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ, which is TIOCOUTQ, writes one int to where it is told; the descriptor is open because it is borrowed.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result == 0 { Ok(usize::try_from(bytes).unwrap_or(0)) } else { Err(io::Error::last_os_error()) }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
@@ -167,6 +179,25 @@ mod tests {
         assert!(info.bytes_sent.is_none_or(|bytes| bytes >= 100_000), "{info:?}");
         assert_eq!(info.bytes_received.unwrap_or(1), 1);
         assert_eq!(info.total_retrans, 0);
+    }
+
+    #[test]
+    fn what_the_other_end_has_no_room_for_is_not_acknowledged() {
+        let (mut ours, mut theirs) = pair();
+        assert_eq!(unacknowledged(ours.as_fd()).unwrap(), 0);
+        ours.set_nonblocking(true).unwrap();
+        let mut written = 0;
+        while let Ok(more) = ours.write(&[7; 100_000]) {
+            written += more;
+        }
+        let unacknowledged_now = unacknowledged(ours.as_fd()).unwrap();
+        assert!(0 < unacknowledged_now && unacknowledged_now <= written, "{unacknowledged_now} of {written}");
+        theirs.read_exact(&mut vec![0; written]).unwrap();
+        theirs.write_all(b"x").unwrap();
+        ours.set_nonblocking(false).unwrap();
+        ours.read_exact(&mut [0]).unwrap();
+        assert_eq!(unacknowledged(ours.as_fd()).unwrap(), 0);
+        assert!(unacknowledged(std::fs::File::open("/dev/null").unwrap().as_fd()).is_err());
     }
 
     #[test]

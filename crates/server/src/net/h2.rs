@@ -134,9 +134,11 @@ where
                 connection.graceful_shutdown();
             }
             () = tokio::time::sleep_until(until), if streams.is_empty() => {
-                // A handler ends when its last piece is queued. What a slow reader has not taken yet is not idleness.
-                if connection.has_streams() || held.is_some_and(Batch::is_holding) {
-                    let wire = link.peer.wire.as_ref().map(|wire| wire as &dyn Tap);
+                // A handler ends when its last piece is queued. What a slow reader has not taken yet is not idleness; nor what
+                // the kernel still has, which would be lost if a frame of the client's met a closed socket.
+                let wire = link.peer.wire.as_ref().map(|wire| wire as &dyn Tap);
+                let is_queued = || connection.has_streams() || held.is_some_and(Batch::is_holding);
+                if is_queued() || wire.is_some_and(is_unacknowledged) {
                     if reader.as_mut().is_some_and(|reader| reader.look(wire).is_ok()) {
                         idle_since = Instant::now();
                         continue;
@@ -153,6 +155,13 @@ where
             }
         }
     }
+}
+
+/// Whether the kernel has bytes that the client may still have to get.
+fn is_unacknowledged(socket: &dyn Tap) -> bool {
+    let mut bytes = 0;
+    socket.tap(&mut |fd| bytes = hfs_sock::unacknowledged(fd).unwrap_or(0));
+    bytes > 0
 }
 
 /// The next request. Before this waits, what the connection wrote meanwhile leaves.

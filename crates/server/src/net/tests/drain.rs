@@ -80,6 +80,38 @@ async fn a_slow_reader_of_http_2_over_tls_gets_the_last_byte() {
     server.running.await.unwrap();
 }
 
+/// A client goes on sending frames while it reads; one that met a closed socket would cost it what it has not got yet.
+#[tokio::test]
+async fn what_the_kernel_holds_of_an_http_2_answer_arrives_although_the_connection_is_to_end() {
+    const READ: usize = 10_000;
+    const WINDOW: u32 = 8 << 20;
+    let server = TestServer::start().await;
+    let content = noise(100_000);
+    server.store(&content);
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 << 10).unwrap();
+    let (stream, valve) = Valve::after(READ, socket.connect(server.tcp()).await.unwrap());
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
+    let (client, connection) = builder.handshake::<_, Bytes>(stream).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let response = send(&client, Request::get("http://a.example/file").body(()).unwrap(), None).await.await.unwrap();
+    let reading = tokio::spawn(body(response));
+    assert!(server.ending(0).await.complete);
+    while !valve.is_closed() {
+        tokio::task::yield_now().await;
+    }
+
+    server.shutdown.begin();
+    // A connection on which nothing happens is closed after a second.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!reading.is_finished() && !server.running.is_finished());
+    valve.open();
+    assert!(reading.await.unwrap().unwrap() == content);
+    driver.await.unwrap().unwrap();
+    server.running.await.unwrap();
+}
+
 #[tokio::test]
 async fn kept_connections_are_told_before_they_are_closed() {
     let server = TestServer::start().await;
