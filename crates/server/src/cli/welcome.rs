@@ -19,12 +19,19 @@ pub fn greet(config: &Config, base_url: &str, out: &mut (impl Write + IsTerminal
     if out.is_terminal() { welcome(config, base_url, out) } else { Ok(()) }
 }
 
-/// Writes two `curl` commands that work as they stand, and the snippets for Prosody and ejabberd. `base_url` is where
-/// the server answers, such as `http://127.0.0.1:8080`; the configured public URL outranks it in the snippets.
+/// Writes two `curl` commands that work as they stand, and the snippets for Prosody and ejabberd, all at once: the log has
+/// the same terminal, and no line of it may come between those that are to be copied. `base_url` is where the server
+/// answers, such as `http://127.0.0.1:8080`; the configured public URL outranks it in the snippets.
 ///
 /// # Errors
 /// `out` cannot be written, or there is no randomness.
 pub fn welcome(config: &Config, base_url: &str, out: &mut dyn Write) -> io::Result<()> {
+    let mut text = Vec::new();
+    compose(config, base_url, &mut text)?;
+    out.write_all(&text)
+}
+
+fn compose(config: &Config, base_url: &str, out: &mut Vec<u8>) -> io::Result<()> {
     let Some(secret) = config.keys.secrets.first() else { return Ok(()) };
     let base = base_url.trim_end_matches('/');
     let slot = demo_slot()?;
@@ -48,7 +55,7 @@ pub fn welcome(config: &Config, base_url: &str, out: &mut dyn Write) -> io::Resu
     writeln!(out, "\nThe secret above lets anyone upload: keep it. Ctrl-C ends the trial; its files stay.")
 }
 
-fn snippets(base: &str, secret: &str, config: &Config, out: &mut dyn Write) -> io::Result<()> {
+fn snippets(base: &str, secret: &str, config: &Config, out: &mut Vec<u8>) -> io::Result<()> {
     let (base, secret) = (quoted(base), quoted(secret));
     let limit = config.limits.max_size.map_or(100 << 20, hfs_core::ByteSize::as_u64);
     write!(
@@ -129,6 +136,25 @@ mod tests {
         assert!(text.contains("put_url: \"https://f.example.org/up\"\n"));
         // The command goes to the server itself, which still strips the base path.
         assert!(text.contains("'http://127.0.0.1:8080/up/trial-"), "{text}");
+    }
+
+    #[test]
+    fn all_of_it_comes_at_once() {
+        struct Counting(u32);
+        impl Write for Counting {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0 += 1;
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let config = trial_config(folder.path(), &Overrides::default()).unwrap();
+        let mut out = Counting(0);
+        welcome(&config, "http://127.0.0.1:8080", &mut out).unwrap();
+        assert_eq!(out.0, 1);
     }
 
     #[test]
