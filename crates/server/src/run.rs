@@ -30,6 +30,26 @@ const QUIESCE: Duration = Duration::from_secs(10);
 /// Reads the configuration again, given the running one.
 pub type Load = Box<dyn Fn(&Config) -> Result<Loaded, Report> + Send + Sync>;
 
+/// What SIGHUP means.
+pub enum Hangup {
+    /// The configuration has changed.
+    Reload(Load),
+    /// The terminal of a trial was closed, and with it the trial ends.
+    Stop,
+    /// Nothing: a trial that is to outlive its terminal.
+    Ignore,
+}
+
+impl std::fmt::Debug for Hangup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Reload(_) => "Reload",
+            Self::Stop => "Stop",
+            Self::Ignore => "Ignore",
+        })
+    }
+}
+
 /// Told the bound addresses.
 pub type Ready = Box<dyn FnOnce(&[ListenAddress]) + Send>;
 
@@ -37,8 +57,8 @@ pub type Ready = Box<dyn FnOnce(&[ListenAddress]) + Send>;
 pub struct Start {
     /// The configuration, checked.
     pub config: Config,
-    /// Reads and checks the configuration again, for SIGHUP; `None` when there is no file.
-    pub reload: Option<Load>,
+    /// What SIGHUP means.
+    pub hangup: Hangup,
     /// The running log.
     pub log: Arc<LogHandle>,
     /// Called once with the bound addresses, when requests are answered.
@@ -51,15 +71,15 @@ impl std::fmt::Debug for Start {
     }
 }
 
-/// Serves until SIGTERM or SIGINT, then drains.
+/// Serves until SIGTERM or SIGINT, or the end of a trial's terminal, then drains.
 ///
 /// # Errors
 /// The server could not start; nothing was served.
 pub async fn run(start: Start) -> anyhow::Result<()> {
     raise_descriptor_limit();
-    let Start { config, reload, log, ready } = start;
+    let Start { config, hangup, log, ready } = start;
     // First of all: a signal that comes while files are adopted, or right after READY=1, must not just kill.
-    let mut signals = Signals::listen()?;
+    let mut signals = Signals::listen(&hangup)?;
     let metrics = Arc::new(Metrics::new());
     log.count_lost(metrics.log_lines_lost.clone());
     let mut inherited = Inherited::from_env()?;
@@ -115,7 +135,10 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     ready(&addresses);
     notify(&[NotifyState::Ready]);
 
-    let reload = reload.map(|load| Arc::new(Reload { load, app: Arc::clone(&app), net, tls, log }));
+    let reload = match hangup {
+        Hangup::Reload(load) => Some(Arc::new(Reload { load, app: Arc::clone(&app), net, tls, log })),
+        Hangup::Stop | Hangup::Ignore => None,
+    };
     let outcome = until_stopped(signals, reload, &shutdown, &mut serving).await;
     // Not for ever: the disk may be what is wrong. What is left then is for the next start's sweep.
     let _ = tokio::time::timeout(QUIESCE, app.quiesce()).await;
@@ -159,15 +182,19 @@ async fn prepare(app: &App) -> anyhow::Result<()> {
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    hangup: Signal,
+    /// The two meanings of SIGHUP.
+    reload: Option<Signal>,
+    closed: Option<Signal>,
 }
 
 impl Signals {
-    fn listen() -> std::io::Result<Self> {
+    fn listen(hangup: &Hangup) -> std::io::Result<Self> {
+        let listen = |is_meant: bool| is_meant.then(|| signal(SignalKind::hangup())).transpose();
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
+            reload: listen(matches!(hangup, Hangup::Reload(_)))?,
+            closed: listen(matches!(hangup, Hangup::Stop))?,
         })
     }
 
@@ -176,7 +203,16 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            () = heard(&mut self.closed) => {}
         }
+    }
+}
+
+/// Waits for a signal that may have no meaning, for ever then.
+async fn heard(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }
 
@@ -191,13 +227,11 @@ async fn until_stopped(
         tokio::select! {
             _ = signals.terminate.recv() => stop(shutdown),
             _ = signals.interrupt.recv() => stop(shutdown),
-            _ = signals.hangup.recv() => match &reload {
-                // Off this task: a hung disk must not make the server deaf to the next signal.
-                Some(reload) => {
-                    let reload = Arc::clone(reload);
-                    tokio::task::spawn_blocking(move || reload.run());
-                }
-                None => warn!("There is no configuration file to read again"),
+            // The kernel says so and the shell repeats it: a second time is no impatience.
+            () = heard(&mut signals.closed) => if !shutdown.has_begun() { stop(shutdown) },
+            // Off this task: a hung disk must not make the server deaf to the next signal.
+            () = heard(&mut signals.reload) => if let Some(reload) = reload.clone() {
+                tokio::task::spawn_blocking(move || reload.run());
             },
             ended = serving.join_next() => match ended {
                 Some(Ok(())) if !shutdown.has_begun() => anyhow::bail!("a listener ended by itself"),

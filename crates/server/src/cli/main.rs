@@ -12,11 +12,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use super::start::{self, Start, StartError, Surroundings};
-use super::{Command, GetArgs, PutArgs, Settings, SignCommand, check, get, put, sign};
+use super::{Command, GetArgs, PutArgs, Settings, SignCommand, check, get, put, sign, trial};
 use crate::app::offline;
 use crate::config::{self, Config, Loaded};
 use crate::net::ListenAddress;
 use crate::net::tls::TlsError;
+use crate::run::Hangup;
 use crate::storage::audit::Depth;
 use crate::{clock, random, run, telemetry};
 
@@ -77,9 +78,10 @@ fn serve(settings: &Settings, around: Surroundings) -> anyhow::Result<u8> {
         tracing::warn!("Configuration: {}", finding.line());
     }
     let overrides = settings.overrides();
-    let reload: Option<run::Load> = match start {
-        Start::Trial(_) => None,
-        _ => Some(Box::new(move |running| config::reload(running, around.env.iter().cloned(), &overrides))),
+    let hangup = match start {
+        Start::Trial(_) if trial::outlives_its_terminal() => Hangup::Ignore,
+        Start::Trial(_) => Hangup::Stop,
+        _ => Hangup::Reload(Box::new(move |running| config::reload(running, around.env.iter().cloned(), &overrides))),
     };
     let trial = matches!(start, Start::Trial(_)).then(|| config.clone());
     let ready = Box::new(move |addresses: &[ListenAddress]| {
@@ -90,7 +92,7 @@ fn serve(settings: &Settings, around: Surroundings) -> anyhow::Result<u8> {
     });
     let runtime = runtime()?;
     let log = Arc::new(log);
-    let outcome = runtime.block_on(run::run(run::Start { config, reload, log: Arc::clone(&log), ready }));
+    let outcome = runtime.block_on(run::run(run::Start { config, hangup, log: Arc::clone(&log), ready }));
     // A thread that hangs in the kernel must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(5));
     // Flushed only now: what the runtime dropped had its last lines to write.

@@ -61,6 +61,15 @@ pub fn trial_config(folder: &Path, overrides: &Overrides) -> Result<Config, Tria
     Ok(config::load_env([], &overrides)?.config)
 }
 
+/// Whether who started this process wants it to go on without its terminal: `nohup` makes it ignore SIGHUP.
+pub(super) fn outlives_its_terminal() -> bool {
+    /// SIGHUP is the first of them.
+    const HANGUP: u64 = 1;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & HANGUP != 0)
+}
+
 /// Writes a new secret that appears whole or not at all, and never in place of another.
 fn generate(path: &Path) -> Result<(), TrialError> {
     let failed = |action, path: &Path| {

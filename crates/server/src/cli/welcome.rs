@@ -52,7 +52,10 @@ fn compose(config: &Config, base_url: &str, out: &mut Vec<u8>) -> io::Result<()>
     let public = config.http.public_url.as_deref().unwrap_or(&base);
     let secret = String::from_utf8_lossy(secret.expose());
     snippets(public, &secret, config, out)?;
-    writeln!(out, "\nThe secret above lets anyone upload: keep it. Ctrl-C ends the trial; its files stay.")
+    writeln!(
+        out,
+        "\nThe secret above lets anyone upload: keep it. Ctrl-C or closing the terminal ends the trial; its files stay."
+    )
 }
 
 fn snippets(base: &str, secret: &str, config: &Config, out: &mut Vec<u8>) -> io::Result<()> {

@@ -1,17 +1,19 @@
 //! Trial mode, as a person meets it: the printed command works as printed, and nothing else ever sees the secret.
 
-use std::fs::{self, File, OpenOptions};
+use std::cell::RefCell;
+use std::fs::{self, File};
 use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::fs::OFlags;
+use rustix::process::Signal;
+use rustix::pty::{grantpt, ptsname, unlockpt};
 
-use crate::rig::command::{clean, finish};
-use crate::rig::process::Process;
+use crate::rig::command::{clean, finish, within};
+use crate::rig::process::{GUARDED, Process};
 use crate::rig::{free_port, wait_until};
 
 #[test]
@@ -47,6 +49,33 @@ fn without_a_terminal_the_secret_is_not_told() {
 }
 
 #[test]
+fn closing_the_terminal_ends_the_trial() {
+    let home = tempfile::tempdir().expect("folder");
+    let terminal = Terminal::open();
+    // In a session of its own, whose terminal this is.
+    let session = within(&["setsid", "--ctty", "--wait"], &within(&GUARDED, &trial(home.path())));
+    let mut server = Process::start_at_terminal(&session, &terminal.end);
+    wait_until("welcome", Duration::from_secs(20), || terminal.said().contains("closing the terminal ends the trial"));
+    drop(terminal);
+    let status = server.wait(Duration::from_secs(20));
+    assert!(status.success(), "{status}");
+    let log = home.path().join("data/.hfs/meta.sqlite-wal");
+    assert!(!log.exists(), "an orderly end folds the log into the database");
+}
+
+#[test]
+fn under_nohup_a_trial_goes_on_without_its_terminal() {
+    let home = tempfile::tempdir().expect("folder");
+    let server = Process::start(&within(&["nohup"], &trial(home.path())), &home.path().join("server.log"));
+    wait_until("line in the log", Duration::from_secs(20), || server.log().contains("127.0.0.1"));
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("it runs");
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).expect("signals");
+    let ignored = u64::from_str_radix(ignored.trim(), 16).expect("a mask");
+    let hangup = 1 << (Signal::HUP.as_raw() - 1);
+    assert_ne!(ignored & hangup, 0, "the kernel drops it: {ignored:x}");
+}
+
+#[test]
 fn a_missing_configuration_is_never_a_trial() {
     for (flags, environment) in [
         (&["--config", "missing.toml"][..], None),
@@ -59,7 +88,7 @@ fn a_missing_configuration_is_never_a_trial() {
         if let Some((name, value)) = environment {
             command.env(name, value);
         }
-        let output = finish(&mut command);
+        let output = finish(&command);
         assert_eq!(output.status.code(), Some(78), "{flags:?} {environment:?}: {output:?}");
         let left = fs::read_dir(home.path()).expect("folder").count();
         assert_eq!(left, 0, "{flags:?} {environment:?}: something was made");
@@ -96,33 +125,31 @@ fn shell(home: &Path, line: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// A pseudo terminal and what was written to it.
+/// A pseudo terminal and what was written to it. Dropping closes it, as the window of a terminal is closed.
 struct Terminal {
     end: File,
-    said: Arc<Mutex<Vec<u8>>>,
+    master: File,
+    said: RefCell<Vec<u8>>,
 }
 
 impl Terminal {
     fn open() -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("pty");
+        let device = |path: &str, flags: OFlags| {
+            let flags = (flags | OFlags::NOCTTY).bits().cast_signed();
+            File::options().read(true).write(true).custom_flags(flags).open(path).expect("pty")
+        };
+        let master = device("/dev/ptmx", OFlags::NONBLOCK);
         grantpt(&master).expect("pty");
         unlockpt(&master).expect("pty");
         let name = ptsname(&master, Vec::new()).expect("pty").into_string().expect("a path");
-        let end = OpenOptions::new().read(true).write(true).open(name).expect("pty");
-        let said = Arc::new(Mutex::new(Vec::new()));
-        let heard = Arc::clone(&said);
-        std::thread::spawn(move || {
-            let mut master = File::from(master);
-            let mut bytes = [0; 4096];
-            // Ends with an error once nobody holds the other end.
-            while let Ok(count) = master.read(&mut bytes) {
-                heard.lock().expect("terminal").extend_from_slice(&bytes[..count]);
-            }
-        });
-        Self { end, said }
+        Self { end: device(&name, OFlags::empty()), master, said: RefCell::default() }
     }
 
+    /// All that was written so far.
     fn said(&self) -> String {
-        String::from_utf8_lossy(&self.said.lock().expect("terminal")).into_owned()
+        let mut said = self.said.borrow_mut();
+        // Ends with an error where there is no more for now.
+        let _ = (&self.master).read_to_end(&mut said);
+        String::from_utf8_lossy(&said).into_owned()
     }
 }

@@ -35,18 +35,25 @@ pub(crate) fn clean(home: &Path) -> Command {
     command
 }
 
-/// Runs what must end by itself.
-pub(crate) fn finish(command: &mut Command) -> Output {
-    let mut bounded = Command::new("timeout");
-    bounded.args(["--kill-after=1", "20"]).arg(command.get_program()).args(command.get_args());
+/// The command run by another one, as in `timeout 20 hmac-file-server ...`: in its folder, with its environment.
+pub(crate) fn within(words: &[&str], command: &Command) -> Command {
+    let mut outer = Command::new(words[0]);
+    outer.args(&words[1..]).arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
-            Some(value) => bounded.env(name, value),
-            None => bounded.env_remove(name),
+            Some(value) => outer.env(name, value),
+            None => outer.env_remove(name),
         };
     }
-    bounded.current_dir(command.get_current_dir().expect("set by clean"));
-    bounded.output().expect("timeout runs")
+    if let Some(folder) = command.get_current_dir() {
+        outer.current_dir(folder);
+    }
+    outer
+}
+
+/// Runs what must end by itself.
+pub(crate) fn finish(command: &Command) -> Output {
+    within(&["timeout", "--kill-after=1", "20"], command).output().expect("timeout runs")
 }
 
 /// The program with these arguments, in this folder, to its end.

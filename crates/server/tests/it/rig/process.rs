@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
+use super::command::within;
 use super::wait_until;
 
 /// A running program with its output in a file. Dropping kills it and whatever it started.
@@ -19,6 +20,9 @@ pub(crate) struct Process {
     child: Child,
     log: PathBuf,
 }
+
+/// What the kernel kills when the thread that started it ends.
+pub(crate) const GUARDED: [&str; 4] = ["setpriv", "--pdeathsig", "KILL", "--"];
 
 impl Process {
     /// Starts the program in a process group of its own, appending its output to `log`.
@@ -40,17 +44,7 @@ impl Process {
     }
 
     fn spawn(command: &Command, log: &Path, [input, output, errors]: [Stdio; 3]) -> Self {
-        let mut guarded = Command::new("setpriv");
-        guarded.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => guarded.env(name, value),
-                None => guarded.env_remove(name),
-            };
-        }
-        if let Some(folder) = command.get_current_dir() {
-            guarded.current_dir(folder);
-        }
+        let mut guarded = within(&GUARDED, command);
         guarded.stdin(input).stdout(output).stderr(errors).process_group(0);
         let name = command.get_program().to_string_lossy().into_owned();
         let child = guarded.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
