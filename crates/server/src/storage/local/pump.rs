@@ -68,8 +68,8 @@ impl Job<'_> {
         match how {
             Pump::Splice => {
                 let mut pipe = self.pipe().map_err(failed("make a pipe"))?;
-                let piece = Piece::Whole(pipe.size);
-                let pumped = self.pump(source, &mut pipe, piece)?;
+                let pieces = Pieces::Whole(pipe.size);
+                let pumped = self.pump(source, &mut pipe, pieces)?;
                 // Whatever went in came out.
                 let mut spare = lock(&self.inner.pipes);
                 if spare.len() < SPARE {
@@ -77,12 +77,12 @@ impl Job<'_> {
                 }
                 Ok(pumped)
             }
-            Pump::Seen => self.pump(source, &mut Memory::new(PIECE, hasher), Piece::Whole(PIECE)),
-            Pump::Stepwise { step } => self.pump(source, &mut Memory::new(step, hasher), Piece::AsItComes(step)),
+            Pump::Seen => self.pump(source, &mut Memory::new(PIECE, hasher), Pieces::Whole(PIECE)),
+            Pump::Stepwise { step } => self.pump(source, &mut Memory::new(step, hasher), Pieces::AsTheyCome(step)),
         }
     }
 
-    fn pump(&self, source: BorrowedFd<'_>, vessel: &mut impl Vessel, piece: Piece) -> Result<Pumped, StoreError> {
+    fn pump(&self, source: BorrowedFd<'_>, vessel: &mut impl Vessel, pieces: Pieces) -> Result<Pumped, StoreError> {
         let slice = SLICE.min(self.inner.writes.deadline() / 4);
         let until = Instant::now() + slice;
         let mut bytes = 0;
@@ -92,7 +92,7 @@ impl Job<'_> {
                 break PumpEnd::Flowing;
             }
             let at = self.at + bytes;
-            let (taken, end) = fill(source, vessel, piece, piece.room(at, self.most - bytes), is_over);
+            let (taken, end) = fill(source, vessel, pieces.next(at, self.most - bytes), is_over);
             if taken > 0 {
                 self.inner.seam.pass(Call::Write).map_err(failed(WRITE))?;
                 vessel.pour(self.file, at, taken).map_err(failed(WRITE))?;
@@ -119,24 +119,35 @@ impl Job<'_> {
     }
 }
 
-/// When what was taken is written.
+/// How large the writes are.
 #[derive(Clone, Copy)]
-enum Piece {
-    /// Once so much has come, up to the next multiple of it in the file.
+enum Pieces {
+    /// So large that each ends at the next multiple of this in the file.
     Whole(usize),
-    /// After each read of at most this.
-    AsItComes(usize),
+    /// What one read brings, at most this.
+    AsTheyCome(usize),
 }
 
-impl Piece {
-    /// How much may be taken before the next write, which goes to `at`.
-    fn room(self, at: u64, left: u64) -> usize {
-        let most = match self {
-            Self::Whole(size) => size as u64 - at % size as u64,
-            Self::AsItComes(size) => size as u64,
-        };
-        // At most a `usize`, as it is at most a size.
-        most.min(left) as usize
+/// What is written next.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Piece {
+    /// It is written once so much of it is there.
+    due: usize,
+    most: usize,
+}
+
+impl Pieces {
+    /// The next one, which goes to `at`; `left` is all that may still come.
+    fn next(self, at: u64, left: u64) -> Piece {
+        // Neither is more than a size, which is a `usize`.
+        let at_most = |size: u64| size.min(left) as usize;
+        match self {
+            Self::Whole(size) => {
+                let most = at_most(size as u64 - at % size as u64);
+                Piece { due: most, most }
+            }
+            Self::AsTheyCome(size) => Piece { due: 1, most: at_most(size as u64) },
+        }
     }
 }
 
@@ -149,17 +160,16 @@ trait Vessel {
     fn pour(&mut self, file: &File, at: u64, length: usize) -> io::Result<()>;
 }
 
-/// Fills `vessel` with what is written next, up to `room`. Returns how much that is, and why no more will come for now.
+/// Fills `vessel` with the next piece. Returns how much of it is there, and why no more will come for now.
 fn fill(
     source: BorrowedFd<'_>,
     vessel: &mut impl Vessel,
     piece: Piece,
-    room: usize,
     is_over: impl Fn() -> bool,
 ) -> (usize, Option<PumpEnd>) {
     let (mut held, mut was_refused) = (0, false);
-    while held < room && !is_over() {
-        match vessel.take(source, held, room - held) {
+    while held < piece.due && !is_over() {
+        match vessel.take(source, held, piece.most - held) {
             Ok(0) => return (held, Some(PumpEnd::Closed)),
             Ok(taken) => (held, was_refused) = (held + taken, false),
             // There are bytes, and it takes none: a pipe that is full, as it is earlier of small segments. Or those are none that
@@ -169,9 +179,6 @@ fn fill(
             Err(Errno::AGAIN) => return (held, Some(PumpEnd::Dry)),
             Err(Errno::INTR) => {}
             Err(_) => return (held, Some(PumpEnd::Closed)),
-        }
-        if held > 0 && matches!(piece, Piece::AsItComes(_)) {
-            break;
         }
     }
     (held, None)
@@ -361,10 +368,14 @@ mod tests {
 
     #[test]
     fn a_piece_ends_where_the_file_has_a_multiple_of_it() {
-        let whole = Piece::Whole(1 << 20);
-        assert_eq!(whole.room(0, u64::MAX), 1 << 20);
-        assert_eq!(whole.room((1 << 20) - 1, u64::MAX), 1);
-        assert_eq!(whole.room(5, 10), 10);
-        assert_eq!(Piece::AsItComes(32 << 10).room(5, u64::MAX), 32 << 10);
+        let whole = |at, left| {
+            let Piece { due, most } = Pieces::Whole(1 << 20).next(at, left);
+            assert_eq!(due, most);
+            most
+        };
+        assert_eq!(whole(0, u64::MAX), 1 << 20);
+        assert_eq!(whole((1 << 20) - 1, u64::MAX), 1);
+        assert_eq!(whole(5, 10), 10);
+        assert_eq!(Pieces::AsTheyCome(32 << 10).next(5, u64::MAX), Piece { due: 1, most: 32 << 10 });
     }
 }
