@@ -121,7 +121,7 @@ enum Job {
 impl Reaper {
     pub(super) fn start(temporaries: Arc<OwnedFd>) -> io::Result<Arc<Self>> {
         let (jobs, queue) = mpsc::channel();
-        std::thread::Builder::new().name("hfs-reaper".to_owned()).spawn(move || reap(&temporaries, &queue))?;
+        std::thread::Builder::new().name("hfs-reaper".to_owned()).spawn(move || reap(&temporaries, &queue, gather))?;
         Ok(Arc::new(Self { jobs, limbo: Mutex::default() }))
     }
 
@@ -143,10 +143,16 @@ impl Reaper {
     }
 }
 
-fn reap(temporaries: &OwnedFd, queue: &mpsc::Receiver<Job>) {
+/// Lets them gather.
+fn gather() {
+    std::thread::sleep(GATHER);
+}
+
+/// Does what comes, until nothing can come any more; `rest` is called each time that all is done.
+fn reap(temporaries: &OwnedFd, queue: &mpsc::Receiver<Job>, mut rest: impl FnMut()) {
     while let Ok(first) = queue.recv() {
         reap_all(temporaries, std::iter::once(first).chain(queue.try_iter()));
-        std::thread::sleep(GATHER);
+        rest();
     }
 }
 
@@ -170,6 +176,30 @@ mod tests {
 
     use super::*;
     use crate::storage::local::testing::Root;
+
+    #[test]
+    fn what_gathers_while_the_reaper_rests_is_done_in_one_go() {
+        let root = Root::new();
+        let folder = File::open(root.path()).unwrap().into();
+        let (jobs, queue) = mpsc::channel();
+        let give = |jobs: &mpsc::Sender<Job>| {
+            let id = Temporary::draw().unwrap();
+            let file = File::create_new(root.path().join(id.to_string())).unwrap();
+            jobs.send(Job::Unlink(id, file)).unwrap();
+        };
+        let left = || fs::read_dir(root.path()).unwrap().count();
+        give(&jobs);
+        let (mut jobs, mut rests) = (Some(jobs), 0);
+        reap(&folder, &queue, || {
+            assert_eq!(left(), 0);
+            rests += 1;
+            // The last one closes the queue.
+            if let Some(jobs) = jobs.take() {
+                (0..9).for_each(|_| give(&jobs));
+            }
+        });
+        assert_eq!(rests, 2, "the first alone, then the nine that gathered");
+    }
 
     #[tokio::test]
     async fn a_name_that_a_sweep_has_taken_is_free_again_soon() {

@@ -233,41 +233,55 @@ mod tests {
         held
     }
 
+    /// Uploads to slots `0/x`, `1/x` ... that end together. Returns what that took.
+    async fn calls_of_a_crowd(store: &LocalStore) -> Vec<Call> {
+        store.0.seam.arm(None);
+        let mut crowd = JoinSet::new();
+        drop(waiting(store, &mut crowd).await);
+        for published in crowd.join_all().await {
+            let place = settle(published.unwrap()).await;
+            assert_eq!(read(store, &place).await, place.as_str().as_bytes());
+        }
+        store.0.seam.seen()
+    }
+
     #[tokio::test]
     async fn a_crowd_shares_its_syncs() {
         let root = Root::new();
         let store = root.open();
-        store.0.seam.arm(None);
-        let mut crowd = JoinSet::new();
-        drop(waiting(&store, &mut crowd).await);
-        for published in crowd.join_all().await {
-            let place = settle(published.unwrap()).await;
-            assert_eq!(read(&store, &place).await, place.as_str().as_bytes());
-        }
+        let calls = calls_of_a_crowd(&store).await;
         let bytes = [&[Create, Write].repeat(CROWD)[..], &[SyncAll], &[Extents; CROWD]].concat();
         let names = if tells(&root) {
             [&[MakeDirectory, Link].repeat(CROWD)[..], &[SyncAll]].concat()
         } else {
             ALONE.repeat(CROWD)
         };
-        assert_eq!(store.0.seam.seen(), [bytes, names].concat());
+        assert_eq!(calls, [bytes, names].concat());
         store.quiesce().await;
         assert_eq!(files_below(root.path()), [".hfs/claims", "0/x", "1/x", "2/x"]);
+    }
+
+    #[tokio::test]
+    async fn who_ended_together_is_told_by_one_task_of_the_runtime() {
+        let root = Root::new();
+        let store = root.open();
+        let mut crowd = JoinSet::new();
+        let held = waiting(&store, &mut crowd).await;
+        let tasks = || Handle::current().metrics().num_alive_tasks();
+        let before = tasks();
+        // By the runtime's only thread: no task goes on before they are counted.
+        store.0.publish_waiting();
+        let new = usize::from(tells(&root));
+        assert_eq!(tasks(), before + new, "none where each has to sync for itself");
+        drop(held);
+        assert!(crowd.join_all().await.iter().all(Result::is_ok));
     }
 
     #[tokio::test]
     async fn what_is_not_surely_written_is_written_and_synced_by_itself() {
         let root = Root::in_memory();
         assert!(!tells(&root), "tmpfs tells of no blocks");
-        let store = root.open();
-        store.0.seam.arm(None);
-        let mut crowd = JoinSet::new();
-        drop(waiting(&store, &mut crowd).await);
-        for published in crowd.join_all().await {
-            let place = settle(published.unwrap()).await;
-            assert_eq!(read(&store, &place).await, place.as_str().as_bytes());
-        }
-        let calls = store.0.seam.seen();
+        let calls = calls_of_a_crowd(&root.open()).await;
         assert_eq!(calls[calls.len() - CROWD * ALONE.len()..], ALONE.repeat(CROWD));
     }
 
