@@ -27,6 +27,8 @@ struct Inner {
     origin: OnceLock<Option<String>>,
     /// Whether some transfer has looked at the path.
     was_sampled: AtomicBool,
+    /// Whether one of these looks has shown that it is not multipath: what is not, or no longer, never is again.
+    is_single_path: AtomicBool,
     /// What a transfer that ended showed, for those that end soon after it.
     seen: Mutex<Option<Box<Look>>>,
     /// When a transfer last taught something.
@@ -63,6 +65,7 @@ impl Wire {
             carrier,
             origin: OnceLock::new(),
             was_sampled: AtomicBool::new(false),
+            is_single_path: AtomicBool::new(false),
             seen: Mutex::default(),
             taught: Mutex::default(),
             set: Mutex::default(),
@@ -96,15 +99,27 @@ impl Wire {
         self.0.was_sampled.load(Relaxed)
     }
 
-    /// What the kernel says of the path now; `None` where it says nothing (a Unix socket).
+    /// What the kernel says of the path now; `None` where it says nothing (a Unix socket). One system call: what only
+    /// plans change is not asked again, nor is what cannot change.
     #[must_use]
     pub fn sample(&self) -> Option<PathSample> {
+        let set = self.set().congestion;
+        let congestion = set.or_else(|| self.inherited());
         let sample = self.look(|fd| {
-            let sample = of_kernel(&hfs_sock::tcp_info(fd).ok()?, hfs_sock::congestion(fd).ok().as_deref());
-            Some(PathSample { subflows: hfs_sock::mptcp_info(fd).map_or(1, |info| info.subflows), ..sample })
+            let info = hfs_sock::tcp_info(fd).ok()?;
+            Some(PathSample { subflows: self.subflows(fd), ..of_kernel(&info, congestion) })
         });
         self.0.was_sampled.store(true, Relaxed);
         sample.flatten()
+    }
+
+    fn subflows(&self, fd: BorrowedFd<'_>) -> u8 {
+        if self.0.is_single_path.load(Relaxed) {
+            return 1;
+        }
+        let multipath = hfs_sock::mptcp_info(fd);
+        self.0.is_single_path.store(multipath.is_none(), Relaxed);
+        multipath.map_or(1, |info| info.subflows)
     }
 
     /// [`Wire::sample`] for a transfer that has ended, or what one showed that ended a moment ago: small transfers follow
@@ -218,7 +233,7 @@ fn complain_of_unsent(error: &std::io::Error) {
     }
 }
 
-pub(super) fn of_kernel(info: &hfs_sock::TcpInfo, congestion: Option<&str>) -> PathSample {
+pub(super) fn of_kernel(info: &hfs_sock::TcpInfo, congestion: Option<Congestion>) -> PathSample {
     let micros = |micros: u32| Duration::from_micros(micros.into());
     let span = |micros: Option<u64>| micros.map(Duration::from_micros);
     PathSample {
@@ -245,7 +260,7 @@ pub(super) fn of_kernel(info: &hfs_sock::TcpInfo, congestion: Option<&str>) -> P
         receiver_limited: span(info.rwnd_limited),
         sender_limited: span(info.sndbuf_limited),
         unsent: info.notsent_bytes,
-        congestion: congestion.and_then(Congestion::from_name),
+        congestion,
         subflows: 1,
     }
 }
@@ -307,6 +322,7 @@ mod tests {
             assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), other.as_str());
             wire.release(Some(other));
             assert!(wire.follow(None, &plan()));
+            assert_eq!(wire.sample().unwrap().congestion, Congestion::from_name(&first));
         }
         assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), first);
         assert_eq!(hfs_sock::notsent_lowat(ours.as_fd()).unwrap(), untouched);

@@ -1,4 +1,5 @@
-//! Every system call of one upload fails once: never a 2xx for a step that failed, and the next upload works.
+//! Every system call of one upload fails once: never a 2xx for a step that failed, and the next upload works. And what a
+//! look at a client's path costs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::rig::http::Connection;
 use crate::rig::process::Process;
 use crate::rig::server::{SECRET, TestServer};
 use crate::rig::{sign, wait_until};
@@ -87,6 +89,23 @@ fn a_quota_that_is_used_up_is_a_full_disk() {
     server.assert_whole();
 }
 
+#[test]
+fn a_look_at_the_path_is_one_system_call() {
+    let server = TestServer::start();
+    assert_eq!(server.put("a/file.bin", &vec![7; 64 << 10]).status, 201);
+    let strace = Strace::attach(&server, "trace=getsockopt", &[]);
+    let mut client = Connection::open(server.address()).expect("connection");
+    // Small transfers that follow each other on one connection share looks.
+    wait_until("looks at the path", Duration::from_secs(20), || {
+        let answer = client.request("GET", &server.target("a/file.bin"), &[], None).expect("answer");
+        assert_eq!(answer.status, 200);
+        strace.seen().matches("TCP_INFO").count() >= 5
+    });
+    let seen = strace.detach(&server);
+    let others: Vec<_> = seen.iter().filter(|line| !line.contains("TCP_INFO")).collect();
+    assert!(others.len() <= 2, "asked more than once: {others:?}");
+}
+
 /// Lets the nth such call of each thread fail during one upload. False when there was no nth call any more.
 fn fails_honestly(server: &TestServer, call: &str, nth: usize) -> bool {
     // `write` also wakes the runtime through an event descriptor, which never fails in real life: only files count.
@@ -148,6 +167,11 @@ impl Strace {
         Self { process, log }
     }
 
+    /// What was traced so far.
+    fn seen(&self) -> String {
+        fs::read_to_string(&self.log).expect("trace")
+    }
+
     /// Lets go of the server and returns what was traced.
     fn detach(mut self, server: &TestServer) -> Vec<String> {
         self.process.signal(Signal::INT);
@@ -155,7 +179,7 @@ impl Strace {
         wait_until("a server without strace", Duration::from_secs(20), || {
             tracers(server).iter().all(|&tracer| tracer == 0)
         });
-        fs::read_to_string(&self.log).expect("trace").lines().map(str::to_owned).collect()
+        self.seen().lines().map(str::to_owned).collect()
     }
 }
 
