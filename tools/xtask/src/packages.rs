@@ -38,6 +38,7 @@ const fn program(name: &'static str, program: &'static str, tests: &'static str,
 /// Everything that any test needs.
 pub(crate) const PACKAGES: &[Package] = &[
     program("apache2-bin", "apache2", "documents", "runs the manual's Apache block"),
+    program("btrfs-progs", "mkfs.btrfs", "disk_full", "a file system with a quota"),
     program("caddy", "caddy", "documents, bench", "runs the manual's Caddy block"),
     program(
         "curl",

@@ -1,4 +1,4 @@
-//! Full disks: 507 and nothing else; reads go on; space that comes back is used at once.
+//! Full disks and used-up quotas: 507 and nothing else; reads go on; space that comes back is used at once.
 
 use std::fs;
 use std::path::Path;
@@ -29,6 +29,28 @@ fn a_disk_without_inodes_is_507_and_recovers_by_itself() {
         fs::write(ballast.join(number.to_string()), "").expect("ballast");
     }
     fills_up_and_recovers(&disk.path().join("storage"), 10, || fs::remove_dir_all(&ballast).expect("ballast"));
+}
+
+#[test]
+fn a_quota_that_is_used_up_is_507_and_a_removal_makes_room() {
+    let disk = Mounted::with_quota(48);
+    let mut server = on(&disk).start();
+    let kept = fill_up(&server, 4_000_000);
+    assert_eq!(delete(&server, "f/0/file.bin"), 204);
+    let next = format!("f/{kept}/file.bin");
+    wait_until("201 in the quota that came back", Duration::from_secs(20), || {
+        server.put(&next, &body(kept, 4_000_000)).status == 201
+    });
+    assert_eq!(server.get("f/0/file.bin").status, 404);
+    assert_whole(&server, 1..=kept, 4_000_000);
+    server.terminate();
+    server.assert_whole();
+}
+
+#[test]
+fn with_a_quota_without_a_free_byte_files_can_be_deleted_and_the_server_starts() {
+    let disk = Mounted::with_quota(48);
+    starts_on(&disk, || drop(disk.fill()));
 }
 
 #[test]
@@ -163,10 +185,21 @@ fn starts_on(disk: &Mounted, fill: impl FnOnce()) {
 
 fn fills_up_and_recovers(storage: &Path, size: usize, make_room: impl FnOnce()) {
     let mut server = TestServer::builder().storage(storage).set("server.min_free_bytes", "\"1KB\"").start();
-    let body = |number: usize| vec![number as u8; size];
+    let kept = fill_up(&server, size);
+    make_room();
+    wait_until("201 once there is room", Duration::from_secs(5), || {
+        server.put(&format!("f/{kept}/file.bin"), &body(kept, size)).status == 201
+    });
+    assert_whole(&server, 0..=kept, size);
+    server.terminate();
+    server.assert_whole();
+}
+
+/// Stores files `f/0/file.bin`, `f/1/file.bin` ... until there is no room for one; returns how many there are then.
+fn fill_up(server: &TestServer, size: usize) -> usize {
     let mut kept = 0;
     let refused = loop {
-        let answer = server.put(&format!("f/{kept}/file.bin"), &body(kept));
+        let answer = server.put(&format!("f/{kept}/file.bin"), &body(kept, size));
         if answer.status != 201 {
             break answer;
         }
@@ -177,20 +210,18 @@ fn fills_up_and_recovers(storage: &Path, size: usize, make_room: impl FnOnce()) 
     assert!(kept > 2, "the disk was full from the beginning");
     assert!(server.is_healthy());
     assert_eq!(server.get(&format!("f/{kept}/file.bin")).status, 404);
-    let whole = |server: &TestServer| {
-        for number in 0..kept {
-            let answer = server.get(&format!("f/{number}/file.bin"));
-            assert!(answer.status == 200 && answer.body == body(number), "file {number}: {}", answer.status);
-        }
-    };
-    whole(&server);
+    assert_whole(server, 0..kept, size);
     wait_until("end of the temporaries", Duration::from_secs(10), || server.temporaries().is_empty());
+    kept
+}
 
-    make_room();
-    wait_until("201 once there is room", Duration::from_secs(5), || {
-        server.put(&format!("f/{kept}/file.bin"), &body(kept)).status == 201
-    });
-    whole(&server);
-    server.terminate();
-    server.assert_whole();
+fn assert_whole(server: &TestServer, numbers: impl IntoIterator<Item = usize>, size: usize) {
+    for number in numbers {
+        let answer = server.get(&format!("f/{number}/file.bin"));
+        assert!(answer.status == 200 && answer.body == body(number, size), "file {number}: {}", answer.status);
+    }
+}
+
+fn body(number: usize, size: usize) -> Vec<u8> {
+    vec![number as u8; size]
 }

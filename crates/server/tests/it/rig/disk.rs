@@ -47,10 +47,30 @@ impl Mounted {
     /// An ext4 of this size on a loop device.
     #[track_caller]
     pub(crate) fn ext4(mebibytes: u64) -> Self {
+        Self::made(|image| make_ext4(image, mebibytes, JOURNAL))
+    }
+
+    /// A btrfs on which this is all that may be stored, by anybody: its own quota. Those of ext4 and XFS are options that
+    /// kernels may lack, and root is exempt from some of them.
+    #[track_caller]
+    pub(crate) fn with_quota(mebibytes: u64) -> Self {
+        let mounted = Self::made(|image| {
+            make_image(image, 1024);
+            run("unshare", &["--mount", "sh", "-c", WITHOUT_LOOPS, "sh", "mkfs.btrfs", "-q", text(image)]);
+        });
+        let folder = text(&mounted.folder);
+        run("btrfs", &["quota", "enable", folder]);
+        run("btrfs", &["qgroup", "limit", &format!("{mebibytes}M"), folder]);
+        mounted
+    }
+
+    /// What `make` makes of an image, on a loop device.
+    #[track_caller]
+    fn made(make: impl FnOnce(&Path)) -> Self {
         require_root();
         let home = tempfile::tempdir().expect("temporary folder");
         let image = home.path().join("disk.img");
-        make_ext4(&image, mebibytes, JOURNAL);
+        make(&image);
         let folder = home.path().join("mounted");
         let shared = Some(DISKS.read().unwrap_or_else(PoisonError::into_inner));
         let mut mounted = Self::image(&image, &folder);
@@ -133,11 +153,20 @@ impl Drop for Mounted {
     }
 }
 
+/// `mkfs.btrfs` looks at the file behind every loop device that is mounted: it fails where one of them is on a disk that a
+/// test which was killed has left behind.
+const WITHOUT_LOOPS: &str = "for mounted in $(sed -n 's|^/dev/loop[^ ]* \\([^ ]*\\) .*|\\1|p' /proc/self/mounts)
+    do umount -l \"$mounted\"; done; exec \"$@\"";
+
 const JOURNAL: [&str; 4] = ["-E", "lazy_itable_init=1,lazy_journal_init=1", "-J", "size=4"];
 const NO_JOURNAL: [&str; 4] = ["-E", "lazy_itable_init=1", "-O", "^has_journal"];
 
-fn make_ext4(image: &Path, mebibytes: u64, options: [&str; 4]) {
+fn make_image(image: &Path, mebibytes: u64) {
     fs::File::create(image).and_then(|file| file.set_len(mebibytes << 20)).expect("image");
+}
+
+fn make_ext4(image: &Path, mebibytes: u64, options: [&str; 4]) {
+    make_image(image, mebibytes);
     run("mkfs.ext4", &[&["-q", "-F", "-m", "0"], &options[..], &[text(image)]].concat());
 }
 
