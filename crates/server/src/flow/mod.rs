@@ -161,6 +161,7 @@ impl Flow {
             self.sampled = now;
         }
         self.observe(now, path);
+        self.replan();
     }
 
     fn observe(&mut self, now: Duration, path: Option<PathSample>) {
@@ -168,7 +169,6 @@ impl Flow {
         let seen = Observation { now, moved: self.moved, filled: self.filled, is_app_limited, path };
         (self.reconsidered, self.moved, self.filled, self.held) = (now, 0, true, Duration::ZERO);
         self.controller.observe(&seen);
-        self.replan();
     }
 
     /// Whether we were what held the bytes up for most of the time since the last observation, or the kernel had sent
@@ -240,7 +240,7 @@ impl Flow {
         self.is_telling = Some(is_telling);
         if is_telling && (is_watched || self.moved > 0) {
             let path = self.wire.as_ref().filter(|_| is_watched).and_then(Wire::recent_sample);
-            // What comes after the last byte is the disk's time, or the database's.
+            // What comes after the last byte is the disk's time, or the database's. Nobody follows a plan any more.
             self.observe(self.last_moved, path);
         }
         is_telling

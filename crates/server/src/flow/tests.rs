@@ -181,6 +181,21 @@ async fn when_memory_is_short_plans_shrink_then_transfers_wait_and_all_of_them_e
     assert_eq!(ended.load(Relaxed), 1000);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_has_ended_makes_no_plans() {
+    let engine = engine(|_| {});
+    let mut flow = engine.begin(anonymous()).await;
+    let steps = 4 * flow.plan().step as u64;
+    flow.moved(steps, true);
+    let last = *flow.plan();
+    flow.complete();
+    assert_eq!(*flow.plan(), last);
+    let mut flow = engine.begin(anonymous()).await;
+    tokio::time::advance(SOONEST).await;
+    flow.moved(steps, true);
+    assert_ne!(flow.plan().step, last.step, "one that goes on does");
+}
+
 #[tokio::test]
 async fn another_configuration_counts_for_flows_from_now_on() {
     let engine = engine(|_| {});
