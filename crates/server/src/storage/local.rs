@@ -13,6 +13,7 @@
 //! is the record from which [`super::sweep`] cleans up after a crash. Nothing here reads or writes rows.
 
 mod blob;
+mod call;
 mod claim;
 mod durable;
 mod gather;

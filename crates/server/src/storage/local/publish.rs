@@ -14,8 +14,8 @@ use rustix::fs::{AtFlags, fdatasync, ftruncate, linkat, renameat, unlinkat};
 use rustix::io::Errno;
 use tracing::warn;
 
+use super::call::Call;
 use super::layout::{self, SECOND_NAME, split};
-use super::seam::Call;
 use super::temporary::Temporary;
 use super::tree::{Way, is_replaceable};
 use super::writer::{hash, write_all};

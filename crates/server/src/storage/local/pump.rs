@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
-use super::seam::Call;
+use super::call::Call;
 use super::writer::write_back;
 use super::{Inner, StoreError, failed, lock};
 use crate::storage::digest::Hasher;

@@ -2,19 +2,7 @@
 
 use std::io;
 
-/// A class of system call on the way of one upload.
-#[derive(Clone, Copy)]
-pub(super) enum Call {
-    Create,
-    Allocate,
-    Write,
-    Sync,
-    MakeDirectory,
-    Link,
-    SyncDirectory,
-    SyncAll,
-    Extents,
-}
+use super::call::Call;
 
 pub(super) struct Seam;
 

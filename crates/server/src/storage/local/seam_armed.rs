@@ -3,18 +3,7 @@
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Call {
-    Create,
-    Allocate,
-    Write,
-    Sync,
-    MakeDirectory,
-    Link,
-    SyncDirectory,
-    SyncAll,
-    Extents,
-}
+use super::call::Call;
 
 pub(super) struct Seam {
     plan: Mutex<Plan>,

@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::seam::Call;
+use super::call::Call;
 use super::{Inner, StoreError, failed, lock};
 
 const CREATE: &str = "create a temporary";

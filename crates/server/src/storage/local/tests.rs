@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hfs_core::{BlobId, ByteSize};
 
-use super::seam::Call::{Allocate, Create, Link, MakeDirectory, Sync, SyncDirectory, Write};
+use super::call::Call::{Allocate, Create, Link, MakeDirectory, Sync, SyncDirectory, Write};
 use super::testing::{Root, config, files_below};
 use super::{BlobStore, LocalStore, OpenError, StoreError};
 use crate::storage::conformance::{self, pattern, publish, put, read, settle, slot};

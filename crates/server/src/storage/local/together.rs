@@ -15,8 +15,8 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::call::Call;
 use super::publish::{Landed, Landing, unless};
-use super::seam::Call;
 use super::syncfs::Round;
 use super::{Inner, StoreError, lock};
 use crate::crew::{Crew, Line};
@@ -187,7 +187,7 @@ mod tests {
     use tokio::task::JoinSet;
 
     use super::super::LocalStore;
-    use super::super::seam::Call::{Create, Extents, Link, MakeDirectory, Sync, SyncAll, SyncDirectory, Write};
+    use super::super::call::Call::{Create, Extents, Link, MakeDirectory, Sync, SyncAll, SyncDirectory, Write};
     use super::super::testing::{Root, files_below};
     use super::*;
     use crate::storage::conformance::{read, settle, slot};

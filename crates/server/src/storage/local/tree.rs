@@ -14,10 +14,11 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat, fstat, fsync, mkdirat, openat, openat2, statat, unlinkat};
 use rustix::io::{Errno, Result, retry_on_intr};
 
+use super::call::Call;
 use super::durable::{Durable, Identity};
 use super::layout::split;
 use super::lock;
-use super::seam::{Call, Seam};
+use super::seam::Seam;
 
 /// How a directory is opened.
 pub(super) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);

@@ -14,10 +14,10 @@ use hfs_sock::Tap;
 use rustix::io::{Errno, pwritev};
 
 use super::blob::read_full;
+use super::call::Call;
 use super::gather::Gather;
 use super::publish::{Abandoned, Landing};
 use super::pump::Job;
-use super::seam::Call;
 use super::temporary::Temporary;
 use super::{Blob, BlobWriter, Claim, Inner, StoreError, failed};
 use crate::storage::digest::Hasher;
@@ -305,7 +305,7 @@ mod tests {
     use super::*;
     use crate::storage::BlobStore as _;
     use crate::storage::conformance::{publish, put, read, settle, slot};
-    use crate::storage::local::seam::Call::{Create, Link, Sync, SyncDirectory, Write};
+    use crate::storage::local::call::Call::{Create, Link, Sync, SyncDirectory, Write};
     use crate::storage::local::testing::{Root, files_below};
 
     const ENOSPC: i32 = 28;
