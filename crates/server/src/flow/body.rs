@@ -92,6 +92,13 @@ impl FileBody {
         self.rest.start += bytes;
         self.sent += bytes;
     }
+
+    /// Notes that `bytes` of those that were read did not go out.
+    pub fn take_back(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.sent);
+        self.rest.start -= bytes;
+        self.sent -= bytes;
+    }
 }
 
 impl Drop for FileBody {

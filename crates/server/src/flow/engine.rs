@@ -150,6 +150,7 @@ impl Engine {
             filled: true,
             reconsidered: Duration::ZERO,
             sampled: Duration::ZERO,
+            is_blind: false,
             last_moved: Duration::ZERO,
             held: Duration::ZERO,
             wanted: None,

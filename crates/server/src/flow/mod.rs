@@ -27,6 +27,7 @@ use std::time::Duration;
 use hfs_core::pace::{Arm, Congestion, Controller, Direction, Observation, PathSample, Plan, Snapshot};
 use hfs_core::profile::{Lesson, ProfileKey, Quality, TELLING_BYTES, tells_rate};
 use hfs_core::tune;
+use tokio::time::Instant;
 use tracing::{debug, info};
 
 use crate::clock::Stopwatch;
@@ -61,6 +62,8 @@ pub struct Flow {
     filled: bool,
     reconsidered: Duration,
     sampled: Duration,
+    /// Whether the connection says nothing of its path: a Unix socket does not.
+    is_blind: bool,
     last_moved: Duration,
     /// Time that bytes waited for the store since the last observation.
     held: Duration,
@@ -106,19 +109,29 @@ impl Flow {
         self.engine.quality(&seen, is_telling)
     }
 
-    /// Notes that `bytes` moved in one step; `filled` says that a larger step would have moved more.
+    /// Notes that `bytes` moved in one step; `filled` says that a larger step would have moved more. Nothing may move while
+    /// the path is looked at.
     pub fn moved(&mut self, bytes: u64, filled: bool) {
         self.total += bytes;
         self.moved += bytes;
         self.filled &= filled;
         let now = self.watch.elapsed();
-        self.last_moved = now;
+        if bytes > 0 {
+            self.last_moved = now;
+        }
         let is_due = now >= self.reconsidered + RECONSIDER
             || self.is_sample_due(now)
             || (self.arm == Arm::Adaptive && self.is_pressed() && now >= self.reconsidered + SOONEST);
         if is_due {
             self.reconsider(now);
         }
+    }
+
+    /// When the path is to be looked at again, by [`Flow::moved`], however little has moved.
+    #[must_use]
+    pub fn next_look(&self) -> Option<Instant> {
+        let after = self.plan.sample_after.filter(|_| self.wire.is_some() && !self.is_blind)?;
+        Some(self.watch.at(self.sampled + after))
     }
 
     /// Notes that bytes waited this long for our store, and not for the network.
@@ -151,14 +164,14 @@ impl Flow {
     }
 
     fn is_sample_due(&self, now: Duration) -> bool {
-        self.wire.is_some() && self.plan.sample_after.is_some_and(|after| now >= self.sampled + after)
+        self.next_look().is_some_and(|look| self.watch.at(now) >= look)
     }
 
     fn reconsider(&mut self, now: Duration) {
         let is_due = self.is_sample_due(now);
         let path = if is_due { self.wire.as_ref().and_then(Wire::sample) } else { None };
         if is_due {
-            self.sampled = now;
+            (self.sampled, self.is_blind) = (now, path.is_none());
         }
         self.observe(now, path);
         self.replan();

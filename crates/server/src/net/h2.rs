@@ -8,6 +8,7 @@ mod body;
 mod inflow;
 mod queue;
 mod send;
+mod watch;
 
 use bytes::Bytes;
 use h2::Reason;
@@ -17,6 +18,7 @@ use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, EXPECT, HOST, X_CO
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -29,6 +31,8 @@ pub(super) use batch::Batch;
 pub use body::Body;
 
 use self::inflow::{Arrived, Inflow, REST};
+use self::queue::Queued;
+use self::watch::Turns;
 
 use super::accept::{HttpService, Link};
 use super::drain::Phase;
@@ -51,7 +55,7 @@ const CONTINUE: &[u8] = b"100-continue";
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A request, and the way to answer it.
-type Accepted = (Request<h2::RecvStream>, SendResponse<Bytes>);
+type Accepted = (Request<h2::RecvStream>, SendResponse<Queued>);
 
 /// Serves the connection until it ends. `held` is `io` again, where it holds back what is written.
 pub(super) async fn serve<T, S>(io: T, held: Option<Batch>, mut link: Box<Link<S>>)
@@ -69,7 +73,7 @@ where
         .max_concurrent_reset_streams(MAX_RESET)
         .max_pending_accept_reset_streams(MAX_RESET)
         .max_local_error_reset_streams(Some(MAX_ERRORS));
-    let mut connection = match timeout(link.config.header_timeout, builder.handshake::<_, Bytes>(io)).await {
+    let mut connection = match timeout(link.config.header_timeout, builder.handshake::<_, Queued>(io)).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return debug!(client = %link.peer, %error, "HTTP/2 handshake failed"),
         Err(_) => return debug!(client = %link.peer, "HTTP/2 handshake took too long"),
@@ -87,7 +91,7 @@ where
 }
 
 async fn run<T, S>(
-    connection: &mut Connection<T, Bytes>,
+    connection: &mut Connection<T, Queued>,
     held: Option<&Batch>,
     streams: &mut JoinSet<()>,
     link: &mut Link<S>,
@@ -97,11 +101,12 @@ where
     S: HttpService,
 {
     let mut inflow = Inflow::new(link.peer.wire.clone(), connection.ping_pong());
+    let turns = Turns::new(link.peer.wire.clone(), held.is_some());
     let mut phases = link.phases.clone();
     let mut told = false;
     let mut idle_since = Instant::now();
     let mut rested = idle_since;
-    // Whether what handlers left queued is taken; gone when all of it was.
+    // Whether what is left when no handler runs is taken; gone when all of it was.
     let mut reader = None::<Reader>;
     loop {
         let patience = if told { FAREWELL } else { link.config.idle_timeout };
@@ -115,7 +120,8 @@ where
                         connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                         continue;
                     }
-                    streams.spawn(exchange(request, inflow.arrived(), respond, Link::clone(link)));
+                    let turns = Arc::clone(&turns);
+                    streams.spawn(exchange(request, inflow.arrived(), turns, respond, Link::clone(link)));
                 }
                 None => return Ok(()),
             },
@@ -134,8 +140,9 @@ where
                 connection.graceful_shutdown();
             }
             () = tokio::time::sleep_until(until), if streams.is_empty() => {
-                // A handler ends when its last piece is queued. What a slow reader has not taken yet is not idleness; nor what
-                // the kernel still has, which would be lost if a frame of the client's met a closed socket.
+                // A handler ends when the connection has its answer, or has it queued where that is short. What a slow reader
+                // has not taken yet is not idleness; nor what the kernel still has, which would be lost if a frame of the
+                // client's met a closed socket.
                 let wire = link.peer.wire.as_ref().map(|wire| wire as &dyn Tap);
                 let is_queued = || connection.has_streams() || held.is_some_and(Batch::is_holding);
                 if is_queued() || wire.is_some_and(is_unacknowledged) {
@@ -166,7 +173,7 @@ fn is_unacknowledged(socket: &dyn Tap) -> bool {
 
 /// The next request. Before this waits, what the connection wrote meanwhile leaves.
 fn poll_request<T: AsyncRead + AsyncWrite + Unpin>(
-    connection: &mut Connection<T, Bytes>,
+    connection: &mut Connection<T, Queued>,
     held: Option<&Batch>,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<Accepted, h2::Error>>> {
@@ -183,7 +190,8 @@ fn poll_request<T: AsyncRead + AsyncWrite + Unpin>(
 async fn exchange<S: HttpService>(
     request: Request<h2::RecvStream>,
     arrived: Arrived,
-    mut respond: SendResponse<Bytes>,
+    turns: Arc<Turns>,
+    mut respond: SendResponse<Queued>,
     mut link: Link<S>,
 ) {
     let head_only = request.method() == Method::HEAD;
@@ -205,9 +213,7 @@ async fn exchange<S: HttpService>(
             refusal(status, reason)
         }
     };
-    if let Err(error) =
-        send::response(&mut respond, response, head_only, link.config.stall, link.peer.wire.as_ref()).await
-    {
+    if let Err(error) = send::response(&mut respond, response, head_only, link.config.stall, &turns).await {
         debug!(client = %link.peer, %error, "Response cut");
         if matches!(error, send::SendError::Stalled) {
             link.events.stalled();
@@ -222,7 +228,7 @@ async fn exchange<S: HttpService>(
 async fn answer<S: HttpService>(
     request: Request<Incoming>,
     asked: Option<oneshot::Receiver<()>>,
-    respond: &mut SendResponse<Bytes>,
+    respond: &mut SendResponse<Queued>,
     link: &mut Link<S>,
 ) -> Response<Outgoing> {
     let Ok(()) = poll_fn(|cx| link.service.poll_ready(cx)).await;

@@ -16,9 +16,8 @@ use tokio::time::{Instant, timeout_at};
 const LOOKS: u32 = 4;
 
 /// What was handed on of one answer, and may not be acknowledged: a socket tells of room when a third of its buffer has
-/// left, which is 1.4 MiB by default, and hosts are tuned. On HTTP/2 others are acknowledged too, and must not keep an answer
-/// for ever that its reader has left alone.
-const MOST: u64 = 8 << 20;
+/// left, which is 1.4 MiB by default, and hosts are tuned.
+pub(super) const MOST: u64 = 8 << 20;
 
 /// Nothing was taken for too long.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +32,9 @@ pub(super) struct Reader {
     /// When the kernel was last asked, or something handed on, and what it said.
     looked: Duration,
     acknowledged: Option<u64>,
-    /// Bytes that may still be on their way.
+    /// Bytes that may still be on their way, and how many answers they are of.
     under_way: u64,
+    answers: u64,
     /// Bytes that counted when they were acknowledged, and not yet as handed on: they count once.
     ahead: u64,
 }
@@ -48,6 +48,7 @@ impl Reader {
             looked: Duration::ZERO,
             acknowledged: None,
             under_way: 0,
+            answers: 1,
             ahead: 0,
         }
     }
@@ -82,6 +83,17 @@ impl Reader {
         self.progress.moved(self.looked, (bytes - counted).max(1));
     }
 
+    /// Says that `under_way` bytes may be acknowledged before more of this answer is, and that they are of so many answers
+    /// in equal parts: where several share a connection.
+    pub(super) fn share(&mut self, under_way: u64, answers: usize) {
+        (self.under_way, self.answers) = (under_way, answers.max(1) as u64);
+    }
+
+    /// What of [`Reader::share`] is left.
+    pub(super) fn under_way(&self) -> u64 {
+        self.under_way
+    }
+
     /// Waits for `done`, which the reader of `socket` holds up.
     ///
     /// # Errors
@@ -93,34 +105,16 @@ impl Reader {
     ) -> Result<R, Stalled> {
         let mut done = pin!(done);
         loop {
-            if let Some(done) = self.wait_until(None, socket, done.as_mut()).await? {
-                return Ok(done);
+            match timeout_at(self.next_check(socket), done.as_mut()).await {
+                Ok(done) => return Ok(done),
+                Err(_) => self.look(socket)?,
             }
         }
     }
 
-    /// [`Reader::wait`], which ends with `None` at `until`. To wait again goes on where this ended.
-    ///
-    /// # Errors
-    /// The reader stalled.
-    pub(super) async fn wait_until<R>(
-        &mut self,
-        until: Option<Instant>,
-        socket: Option<&dyn Tap>,
-        done: impl Future<Output = R>,
-    ) -> Result<Option<R>, Stalled> {
-        let mut done = pin!(done);
-        loop {
-            let next = socket.map_or_else(|| self.deadline(), |_| self.deadline().min(self.next_look()));
-            let until = until.filter(|&until| until < next);
-            if let Ok(done) = timeout_at(until.unwrap_or(next), done.as_mut()).await {
-                return Ok(Some(done));
-            }
-            if until.is_some() {
-                return Ok(None);
-            }
-            self.look(socket)?;
-        }
+    /// Until when who waits for the reader of `socket` may do so without [`Reader::look`].
+    pub(super) fn next_check(&self, socket: Option<&dyn Tap>) -> Instant {
+        socket.map_or_else(|| self.deadline(), |_| self.deadline().min(self.next_look()))
     }
 
     /// When [`Reader::look`] is next due.
@@ -138,6 +132,7 @@ impl Reader {
         if let Some((before, now)) = self.acknowledged.zip(acknowledged) {
             let bytes = now.wrapping_sub(before).min(self.under_way);
             self.under_way -= bytes;
+            let bytes = bytes.div_ceil(self.answers);
             self.progress.moved(self.looked, bytes);
             // What more there is has bought no time: others on the connection may have had it.
             let most = self.limits.min_rate.saturating_mul(self.limits.window.as_secs());
@@ -197,11 +192,12 @@ mod tests {
         }
     }
 
-    /// Whether a reader is cut within an hour which acknowledges so much each second, when `handed` bytes were handed on.
-    async fn is_cut(handed: usize, each_second: usize) -> bool {
+    /// Whether a reader is cut within an hour which acknowledges so much each second, when `under_way` bytes are, of so many
+    /// answers.
+    async fn is_cut(under_way: u64, answers: usize, each_second: usize) -> bool {
         let mut pair = Pair::new();
         let mut reader = Reader::new(StallLimits::default());
-        reader.took(handed);
+        reader.share(under_way, answers);
         let socket = pair.socket.try_clone().unwrap();
         let passing = async {
             loop {
@@ -214,13 +210,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_least_rate_is_of_what_is_acknowledged() {
-        assert!(!is_cut(MOST as usize, 300).await);
-        assert!(is_cut(MOST as usize, 200).await);
+        assert!(!is_cut(MOST, 1, 300).await);
+        assert!(is_cut(MOST, 1, 200).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_that_share_a_connection_share_what_is_acknowledged() {
+        assert!(!is_cut(MOST, 4, 4 * 300).await);
+        assert!(is_cut(MOST, 4, 4 * 200).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_others_on_the_connection_take_does_not_keep_an_answer() {
-        assert!(is_cut(100_000, 300).await);
+        assert!(is_cut(100_000, 1, 300).await);
     }
 
     #[tokio::test(start_paused = true)]

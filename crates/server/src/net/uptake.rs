@@ -27,6 +27,11 @@ impl Uptake {
         self.since += spent;
     }
 
+    /// Until when the write that goes on may be quick.
+    pub(super) fn until(&self) -> Instant {
+        self.since + SOON
+    }
+
     /// Notes a piece of `bytes`; false when the reader has taken longer than [`SOON`] for the `write` that it belongs to.
     pub(super) fn is_quick(&mut self, bytes: usize, write: usize) -> bool {
         self.bytes += bytes;

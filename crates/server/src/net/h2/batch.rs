@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What rustls holds at most, with what encryption adds. Of a slow reader's batch nobody knows how full it is: what has
 /// left is counted encrypted, and it is never empty.
-const LIMIT: usize = MOST + (32 << 10);
+pub(super) const LIMIT: usize = MOST + (32 << 10);
 
 /// One connection. Clones are the same connection: the `h2` crate gives no way back to what it took.
 #[derive(Clone, Debug)]

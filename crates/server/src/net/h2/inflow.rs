@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use bytes::Bytes;
 use h2::server::Connection;
 use h2::{Ping, PingPong};
 use hfs_core::pace::{Round, Window};
@@ -17,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tracing::debug;
 
+use super::queue::Queued;
 use crate::flow::{WindowClaim, Wire};
 
 /// What a connection may have under way beyond the window of one stream: others go on while the disk is slow for one.
@@ -94,7 +94,7 @@ impl Inflow {
     /// Tells the client, whose next bytes may already come under the new windows.
     pub(super) fn grow<T: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
-        connection: &mut Connection<T, Bytes>,
+        connection: &mut Connection<T, Queued>,
         size: u32,
         round: &Round,
     ) {
@@ -119,7 +119,7 @@ impl Inflow {
 
     /// Makes the window what it was at first, as far as the client allows. It may use what the connection as a whole was
     /// promised once more; once it has acknowledged the new one, no single stream of it may.
-    pub(super) fn shrink<T: AsyncRead + AsyncWrite + Unpin>(&mut self, connection: &mut Connection<T, Bytes>) {
+    pub(super) fn shrink<T: AsyncRead + AsyncWrite + Unpin>(&mut self, connection: &mut Connection<T, Queued>) {
         if self.window.size() > Window::FIRST {
             // As for growing.
             if connection.set_initial_window_size(FIRST.0).is_err() {

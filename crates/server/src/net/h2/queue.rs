@@ -1,11 +1,13 @@
-//! [`Queue`]: pieces of one response that its connection has not sent yet, and the memory that comes back from those it
-//! has.
+//! [`Queue`]: what one response has given its connection, and the memory that comes back once it was sent.
 //!
-//! The `h2` crate bounds what a stream may queue by one figure for all; here it follows the plan of the transfer.
+//! The `h2` crate bounds what a stream may queue by one figure for all, and says nothing of what leaves. Here the queue
+//! follows the plan of the transfer, and each byte is counted as the connection takes it.
 
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use tokio::sync::Notify;
 
 use super::send::FRAME;
@@ -16,21 +18,33 @@ const PARTS: usize = 4;
 const FEWEST_FRAMES: usize = 2;
 const MOST_FRAMES: usize = 4;
 
+/// The largest piece.
+pub(super) const PIECE: usize = MOST_FRAMES * FRAME;
+
 /// The size of a piece where `write` bytes may be queued.
 pub(super) fn piece_of(write: usize) -> usize {
     (write / PARTS / FRAME).clamp(FEWEST_FRAMES, MOST_FRAMES) * FRAME
 }
 
+/// The stream ended, and dropped what it had queued.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Lost;
+
 /// The queue of one response.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    state: Mutex<State>,
-    left: Notify,
+    memory: Mutex<Memory>,
+    /// Bytes that were put in, and those that the connection has taken.
+    put: AtomicU64,
+    taken: AtomicU64,
+    is_lost: AtomicBool,
+    changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    queued: usize,
+struct Memory {
+    /// Held by pieces until they were sent whole.
+    lent: usize,
     spare: Vec<Scratch>,
 }
 
@@ -39,46 +53,114 @@ impl Queue {
     pub(super) async fn spare(&self, length: usize, most: usize) -> Scratch {
         loop {
             {
-                let mut state = self.state();
-                if state.queued == 0 || state.queued + length <= most {
-                    return state.spare.pop().unwrap_or_default();
+                let mut memory = self.memory();
+                if memory.lent == 0 || memory.lent + length <= most {
+                    return memory.spare.pop().unwrap_or_default();
                 }
             }
-            self.left.notified().await;
+            self.changed.notified().await;
         }
     }
 
-    /// Puts a piece into the queue, for as long as the connection has it.
-    pub(super) fn lend(self: &Arc<Self>, piece: Scratch) -> Bytes {
-        self.state().queued += piece.filled().len();
-        Bytes::from_owner(Lent { piece, queue: Arc::clone(self) })
+    /// A piece whose memory comes back when the connection is through with it.
+    pub(super) fn lend(self: &Arc<Self>, scratch: Scratch) -> Bytes {
+        self.memory().lent += scratch.filled().len();
+        Bytes::from_owner(Lent { scratch, queue: Arc::clone(self) })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Puts a frame's bytes into the queue.
+    pub(super) fn put(self: &Arc<Self>, bytes: Bytes) -> Queued {
+        self.put.fetch_add(bytes.len() as u64, Relaxed);
+        Queued { bytes, queue: Arc::clone(self) }
+    }
+
+    /// Bytes that were put in so far.
+    pub(super) fn given(&self) -> u64 {
+        self.put.load(Relaxed)
+    }
+
+    /// Bytes that the connection has taken so far.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Relaxed)
+    }
+
+    /// Bytes that it has not taken, or that were lost.
+    pub(super) fn left(&self) -> u64 {
+        self.given().saturating_sub(self.taken())
+    }
+
+    /// Waits until the connection has taken everything.
+    ///
+    /// # Errors
+    /// The stream ended before.
+    pub(super) async fn drained(&self) -> Result<(), Lost> {
+        while self.left() > 0 {
+            if self.is_lost.load(Relaxed) {
+                return Err(Lost);
+            }
+            self.changed.notified().await;
+        }
+        Ok(())
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A piece in the queue. It comes back when it was sent, or when its stream ended.
+/// Bytes in the queue. They are counted as the connection takes them.
+#[derive(Debug)]
+pub(super) struct Queued {
+    bytes: Bytes,
+    queue: Arc<Queue>,
+}
+
+impl Buf for Queued {
+    fn remaining(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+        self.queue.taken.fetch_add(count as u64, Relaxed);
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        if !self.bytes.is_empty() {
+            self.queue.is_lost.store(true, Relaxed);
+        } else if self.queue.left() > 0 {
+            return;
+        }
+        self.queue.changed.notify_one();
+    }
+}
+
+/// The memory of a piece. It comes back when it was sent, or when its stream ended.
 struct Lent {
-    piece: Scratch,
+    scratch: Scratch,
     queue: Arc<Queue>,
 }
 
 impl AsRef<[u8]> for Lent {
     fn as_ref(&self) -> &[u8] {
-        self.piece.filled()
+        self.scratch.filled()
     }
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let piece = std::mem::take(&mut self.piece);
-        let mut state = self.queue.state();
-        state.queued -= piece.filled().len();
-        state.spare.push(piece);
-        drop(state);
-        self.queue.left.notify_one();
+        let scratch = std::mem::take(&mut self.scratch);
+        let mut memory = self.queue.memory();
+        memory.lent -= scratch.filled().len();
+        memory.spare.push(scratch);
+        drop(memory);
+        self.queue.changed.notify_one();
     }
 }
 
@@ -113,11 +195,35 @@ mod tests {
         assert!(piece(&queue, 4000, 1000).await.is_some(), "an empty queue takes any");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_is_drained_when_each_byte_was_taken_and_not_when_some_were_dropped() {
+        for is_whole in [true, false] {
+            let queue = Arc::new(Queue::default());
+            let [mut first, mut last] =
+                [queue.put(Bytes::from_static(b"first")), queue.put(Bytes::from_static(b"last"))];
+            first.advance(5);
+            drop(first);
+            last.advance(3);
+            assert_eq!((queue.taken(), queue.left()), (8, 1));
+            let waiting = tokio::spawn({
+                let queue = Arc::clone(&queue);
+                async move { queue.drained().await }
+            });
+            tokio::task::yield_now().await;
+            assert!(!waiting.is_finished());
+            if is_whole {
+                last.advance(1);
+            }
+            drop(last);
+            assert_eq!(waiting.await.unwrap(), if is_whole { Ok(()) } else { Err(Lost) });
+        }
+    }
+
     #[test]
     fn pieces_are_whole_frames_and_several_fit() {
         for write in [0, 32 << 10, 64 << 10, 256 << 10, 1 << 20, 16 << 20] {
             let piece = piece_of(write);
-            assert!(piece.is_multiple_of(FRAME) && piece <= 64 << 10 && 2 * piece <= write.max(64 << 10), "{write}");
+            assert!(piece.is_multiple_of(FRAME) && piece <= PIECE && 2 * piece <= write.max(64 << 10), "{write}");
         }
     }
 }

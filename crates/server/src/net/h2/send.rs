@@ -7,17 +7,16 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use hfs_core::progress::StallLimits;
-use hfs_sock::Tap;
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use tokio::time::Instant;
 
-use super::queue::{Queue, piece_of};
-use crate::flow::{FileBody, Wire};
+use super::queue::{Lost, PIECE, Queue, Queued, piece_of};
+use super::watch::{Turns, Watch};
+use crate::flow::{FileBody, Flow};
 use crate::http::exchange::Outgoing;
 use crate::net::date;
-use crate::net::reader::{Reader, Stalled};
-use crate::net::uptake::Uptake;
+use crate::net::reader::Stalled;
 use crate::storage::StoreError;
 
 /// Headers that mean something to one HTTP/1.1 connection and are errors in HTTP/2.
@@ -30,7 +29,7 @@ const HOP_BY_HOP: [HeaderName; 5] = [
 ];
 
 /// Most readers take this at once, and few notice what it costs.
-const LEAST: usize = 64 << 10;
+pub(super) const LEAST: usize = 64 << 10;
 /// What a frame may hold besides its head, so that both fill one TLS record: a frame of 16 KiB leaves nine bytes for a
 /// record of their own.
 pub(super) const FRAME: usize = (16 << 10) - 9;
@@ -54,6 +53,12 @@ impl From<Stalled> for SendError {
     }
 }
 
+impl From<Lost> for SendError {
+    fn from(_: Lost) -> Self {
+        Self::Gone
+    }
+}
+
 impl SendError {
     /// What the stream is reset with.
     pub(super) fn reason(&self) -> Reason {
@@ -64,12 +69,13 @@ impl SendError {
     }
 }
 
+/// Sends a response. Ends when the connection has taken the last byte, or when the stream has to be cut.
 pub(super) async fn response(
-    respond: &mut SendResponse<Bytes>,
+    respond: &mut SendResponse<Queued>,
     response: Response<Outgoing>,
     head_only: bool,
     limits: StallLimits,
-    wire: Option<&Wire>,
+    turns: &Arc<Turns>,
 ) -> Result<(), SendError> {
     let (mut parts, body) = response.into_parts();
     let bodiless = head_only || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&parts.status);
@@ -79,18 +85,12 @@ pub(super) async fn response(
     if end {
         return Ok(());
     }
-    let mut writer = Writer { stream, reader: Reader::new(limits), wire: wire.map(|wire| wire as _) };
+    let queue = Arc::default();
+    let mut writer = Writer { stream, watch: Watch::new(turns, &queue, limits), queue };
     match body {
-        Outgoing::Full(mut bytes) => {
-            while !bytes.is_empty() {
-                let room = writer.room(bytes.len()).await?;
-                let piece = bytes.split_to(room);
-                writer.send(piece, bytes.is_empty())?;
-            }
-        }
-        Outgoing::File(mut body) => writer.file(&mut body).await?,
+        Outgoing::Full(bytes) => writer.bytes(bytes).await,
+        Outgoing::File(mut body) => writer.file(&mut body).await,
     }
-    Ok(())
 }
 
 /// Length and date, and nothing that only HTTP/1.1 knows.
@@ -109,44 +109,48 @@ fn finish_headers(headers: &mut HeaderMap, status: StatusCode, head_only: bool, 
     }
 }
 
-struct Writer<'a> {
-    stream: SendStream<Bytes>,
-    reader: Reader,
-    wire: Option<&'a dyn Tap>,
+struct Writer {
+    stream: SendStream<Queued>,
+    queue: Arc<Queue>,
+    watch: Watch,
 }
 
-impl Writer<'_> {
-    async fn file(&mut self, body: &mut FileBody) -> Result<(), SendError> {
-        let (queue, mut uptake) = (Arc::new(Queue::default()), Uptake::new());
-        while body.remaining() > 0 {
-            let write = body.flow().plan().write.max(LEAST);
-            let want = usize::try_from(body.remaining()).unwrap_or(usize::MAX).min(piece_of(write));
-            let mut scratch = self.reader.wait(self.wire, queue.spare(want, write)).await?;
-            let room = self.room(want).await?;
-            let asked = Instant::now();
-            body.refill(room, &mut scratch).await?;
-            self.reader.excuse(asked.elapsed());
-            uptake.excuse(asked.elapsed());
-            let sent = scratch.filled().len();
-            self.send_framed(queue.lend(scratch), body.remaining() == 0)?;
-            let flow = body.flow();
-            flow.moved(sent as u64, uptake.is_quick(sent, write));
-            self.reader.set_limits(flow.plan().stall);
+impl Writer {
+    async fn bytes(&mut self, mut bytes: Bytes) -> Result<(), SendError> {
+        let is_short = bytes.len() <= FRAME;
+        while !bytes.is_empty() {
+            let room = self.room(bytes.len().min(PIECE), None).await?;
+            let piece = bytes.split_to(room);
+            self.send(piece, bytes.is_empty())?;
+        }
+        // Most answers are a line, and not worth another turn of this task. A connection holds a frame of each at most.
+        if !is_short {
+            self.watch.wait(None, self.queue.drained()).await??;
         }
         Ok(())
     }
 
-    /// Sends a piece in frames that fill one TLS record each.
-    fn send_framed(&mut self, mut piece: Bytes, end: bool) -> Result<(), SendError> {
-        while !piece.is_empty() {
-            let frame = piece.split_to(piece.len().min(FRAME));
-            self.send(frame, end && piece.is_empty())?;
+    async fn file(&mut self, body: &mut FileBody) -> Result<(), SendError> {
+        let queue = Arc::clone(&self.queue);
+        let going = Going { body, queue: &queue };
+        let body = &mut *going.body;
+        while body.remaining() > 0 {
+            let write = body.flow().plan().write.max(LEAST);
+            let want = usize::try_from(body.remaining()).unwrap_or(usize::MAX).min(piece_of(write));
+            let mut scratch = self.watch.wait(Some(body.flow()), queue.spare(want, write)).await?;
+            let room = self.room(want, Some(body.flow())).await?;
+            let asked = Instant::now();
+            body.refill(room, &mut scratch).await?;
+            self.watch.excuse(asked.elapsed());
+            self.send(queue.lend(scratch), body.remaining() == 0)?;
         }
+        // Until then the memory is this flow's, and the limits are those of its plan.
+        self.watch.wait(Some(body.flow()), queue.drained()).await??;
         Ok(())
     }
 
     /// Waits until at least one byte may be sent; at most `want`.
-    async fn room(&mut self, want: usize) -> Result<usize, SendError> {
+    async fn room(&mut self, want: usize, mut flow: Option<&mut Flow>) -> Result<usize, SendError> {
         self.stream.reserve_capacity(want);
         loop {
             // Capacity that was granted before is not announced again.
@@ -155,13 +159,28 @@ impl Writer<'_> {
                 return Ok(granted.min(want));
             }
             let announced = poll_fn(|cx| self.stream.poll_capacity(cx));
-            self.reader.wait(self.wire, announced).await?.ok_or(SendError::Gone)??;
+            self.watch.wait(flow.as_deref_mut(), announced).await?.ok_or(SendError::Gone)??;
         }
     }
 
-    fn send(&mut self, piece: Bytes, end: bool) -> Result<(), SendError> {
-        self.reader.took(piece.len());
-        self.stream.send_data(piece, end)?;
+    /// Queues a piece, in frames that fill one TLS record each.
+    fn send(&mut self, mut piece: Bytes, end: bool) -> Result<(), SendError> {
+        while !piece.is_empty() {
+            let frame = piece.split_to(piece.len().min(FRAME));
+            self.stream.send_data(self.queue.put(frame), end && piece.is_empty())?;
+        }
         Ok(())
+    }
+}
+
+/// A file on its way: what is still queued when it is cut did not leave.
+struct Going<'a> {
+    body: &'a mut FileBody,
+    queue: &'a Queue,
+}
+
+impl Drop for Going<'_> {
+    fn drop(&mut self) {
+        self.body.take_back(self.queue.left());
     }
 }

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::Request;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
-use super::client::put_head;
-use super::http2::{body, send};
+use super::client::{Stream, put_head};
+use super::gate::Valve;
+use super::http2::{Driver, body, send};
 use super::peers::connect_tls;
-use super::valve::Valve;
-use super::{Client, Counter, TestServer, describe, noise, test_config, test_tls};
+use super::{Client, Counter, TestServer, describe, gate, noise, test_config, test_tls};
 use crate::net::{Inherited, Listeners, NetConfig, Server, Shutdown, serve};
 
 #[tokio::test]
@@ -38,78 +39,66 @@ async fn a_running_upload_and_download_are_finished() {
     assert!(TcpStream::connect(&server.address.to_string()).await.is_err());
 }
 
+/// A reader over HTTP/2 that has stopped, and is to get what the server is through with.
+struct Stopped {
+    server: TestServer,
+    content: Vec<u8>,
+    valve: Valve,
+    reading: JoinHandle<Result<Vec<u8>, h2::Error>>,
+    driver: Driver,
+}
+
+impl Stopped {
+    /// Of a file of `length` bytes, by a socket that holds `send_buffer`.
+    async fn reader(length: usize, send_buffer: usize, is_tls: bool) -> Self {
+        const READ: usize = 10_000;
+        const WINDOW: u32 = 8 << 20;
+        let keys = tempfile::tempdir().unwrap();
+        let tls = is_tls.then(|| test_tls(keys.path(), ""));
+        let server = TestServer::on(gate::listen(Some(send_buffer)), NetConfig { tls, ..test_config() });
+        let content = noise(length);
+        server.store(&content);
+        let stream = gate::connect(server.tcp(), 16 << 10).await;
+        let stream: Box<dyn Stream> =
+            if is_tls { Box::new(connect_tls(stream, "", &["h2"], b"").await) } else { Box::new(stream) };
+        let (stream, valve) = Valve::after(READ, stream);
+        let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
+        let (client, connection) = builder.handshake::<_, Bytes>(stream).await.unwrap();
+        let driver = tokio::spawn(connection);
+        let request = Request::get("http://a.example/file").body(()).unwrap();
+        let reading = tokio::spawn(body(send(&client, request, None).await.await.unwrap()));
+        assert!(server.ending(0).await.complete);
+        while !valve.is_closed() {
+            tokio::task::yield_now().await;
+        }
+        Self { server, content, valve, reading, driver }
+    }
+
+    /// That a shutdown waits until it goes on, and gives it everything.
+    async fn outlasts_a_shutdown(self) {
+        self.server.shutdown.begin();
+        // A connection on which nothing happens is closed after a second.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(!self.reading.is_finished() && !self.server.running.is_finished());
+        self.valve.open();
+        assert!(self.reading.await.unwrap().unwrap() == self.content);
+        self.driver.await.unwrap().unwrap();
+        self.server.running.await.unwrap();
+    }
+}
+
 /// The `h2` crate takes for sent what TLS still gathers, and the end of a drain must not.
 #[tokio::test]
 async fn a_slow_reader_of_http_2_over_tls_gets_the_last_byte() {
-    // Less than the server gathers, more than the kernel holds between these two sockets.
-    const UNREAD: usize = 96 << 10;
-    const WINDOW: u32 = 8 << 20;
-    let keys = tempfile::tempdir().unwrap();
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_send_buffer_size(8 << 10).unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let mut inherited = Inherited::none();
-    inherited.add_tcp(socket.listen(8).unwrap().into_std().unwrap()).unwrap();
-    let listeners = Listeners::bind(&[], inherited).unwrap();
-    let server = TestServer::on(listeners, NetConfig { tls: Some(test_tls(keys.path(), "")), ..test_config() });
-    let content = noise(400_000);
-    server.store(&content);
-
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(16 << 10).unwrap();
-    let stream = connect_tls(socket.connect(server.tcp()).await.unwrap(), "", &["h2"], b"").await;
-    let (stream, valve) = Valve::after(content.len() - UNREAD, stream);
-    let mut builder = h2::client::Builder::new();
-    builder.initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
-    let (client, connection) = builder.handshake::<_, Bytes>(stream).await.unwrap();
-    let driver = tokio::spawn(connection);
-    let response = send(&client, Request::get("https://a.example/file").body(()).unwrap(), None).await.await.unwrap();
-    let reading = tokio::spawn(body(response));
-    assert!(server.ending(0).await.complete);
-    while !valve.is_closed() {
-        tokio::task::yield_now().await;
-    }
-
-    server.shutdown.begin();
-    // A connection on which nothing happens is closed after a second.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    assert!(!reading.is_finished() && !server.running.is_finished());
-    valve.open();
-    assert!(reading.await.unwrap().unwrap() == content);
-    driver.await.unwrap().unwrap();
-    server.running.await.unwrap();
+    // Less than TLS gathers, more than the kernel holds between these two sockets.
+    Stopped::reader(120_000, 8 << 10, true).await.outlasts_a_shutdown().await;
 }
 
 /// A client goes on sending frames while it reads; one that met a closed socket would cost it what it has not got yet.
 #[tokio::test]
 async fn what_the_kernel_holds_of_an_http_2_answer_arrives_although_the_connection_is_to_end() {
-    const READ: usize = 10_000;
-    const WINDOW: u32 = 8 << 20;
-    let server = TestServer::start().await;
-    let content = noise(100_000);
-    server.store(&content);
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(16 << 10).unwrap();
-    let (stream, valve) = Valve::after(READ, socket.connect(server.tcp()).await.unwrap());
-    let mut builder = h2::client::Builder::new();
-    builder.initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
-    let (client, connection) = builder.handshake::<_, Bytes>(stream).await.unwrap();
-    let driver = tokio::spawn(connection);
-    let response = send(&client, Request::get("http://a.example/file").body(()).unwrap(), None).await.await.unwrap();
-    let reading = tokio::spawn(body(response));
-    assert!(server.ending(0).await.complete);
-    while !valve.is_closed() {
-        tokio::task::yield_now().await;
-    }
-
-    server.shutdown.begin();
-    // A connection on which nothing happens is closed after a second.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    assert!(!reading.is_finished() && !server.running.is_finished());
-    valve.open();
-    assert!(reading.await.unwrap().unwrap() == content);
-    driver.await.unwrap().unwrap();
-    server.running.await.unwrap();
+    Stopped::reader(100_000, 256 << 10, false).await.outlasts_a_shutdown().await;
 }
 
 #[tokio::test]

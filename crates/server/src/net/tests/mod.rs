@@ -4,12 +4,13 @@ mod client;
 mod drain;
 mod exchange;
 mod files;
+mod gate;
 mod http2;
 mod malformed;
 mod peers;
+mod shut;
 mod slow;
 mod uploads;
-mod valve;
 mod windows;
 
 use std::convert::Infallible;
@@ -19,7 +20,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -43,7 +44,7 @@ use crate::flow::{Begin, Ending, Engine, FileBody, Flow, PaceConfig, Whose};
 use crate::http::exchange::{Incoming, Outgoing, Peer};
 use crate::storage::{Blob, Scratch, StoreError};
 use crate::telemetry::metrics::Metrics;
-use hfs_core::pace::{Direction, Settings};
+use hfs_core::pace::{Direction, Plan, Settings, Snapshot};
 
 /// A server of this layer, and what its service saw.
 struct TestServer {
@@ -105,6 +106,11 @@ impl TestServer {
 
     fn file(&self) -> PathBuf {
         self.directory.path().join("blob")
+    }
+
+    /// What the last file that ended showed, and its last plan.
+    fn last(&self) -> (Snapshot, Plan) {
+        self.service.0.last.lock().unwrap().unwrap()
     }
 
     /// How the `n`th file ended, once it has.
@@ -183,8 +189,8 @@ struct State {
     engine: Arc<Engine>,
     endings: Mutex<Vec<Ending>>,
     ended: Notify,
-    /// How often the path of the last file was looked at.
-    samples: AtomicU32,
+    /// What the last file showed, and its last plan.
+    last: Mutex<Option<(Snapshot, Plan)>>,
     /// Handlers of `/wait` that were entered, and what lets them go on.
     entered: Notify,
     waiting: Counter,
@@ -199,7 +205,7 @@ impl State {
             engine: engine(PaceConfig::default()),
             endings: Mutex::default(),
             ended: Notify::new(),
-            samples: AtomicU32::new(0),
+            last: Mutex::default(),
             entered: Notify::new(),
             waiting: Counter::default(),
             release: Notify::new(),
@@ -235,7 +241,7 @@ impl State {
                 let blob = FileBlob(File::open(&self.file).unwrap());
                 let size = blob.size().as_u64();
                 let note = move |ending, flow: &Flow| {
-                    state.samples.store(flow.snapshot().samples, Ordering::SeqCst);
+                    *state.last.lock().unwrap() = Some((flow.snapshot(), *flow.plan()));
                     state.endings.lock().unwrap().push(ending);
                     state.ended.notify_waiters();
                 };

@@ -1,77 +1,40 @@
 //! Readers that take little at a time, and for long: the limits of a stall are the same for every protocol.
 
-use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
 use hfs_core::progress::StallLimits;
 use http::Request;
-use socket2::{Domain, Socket, Type};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
+use super::gate::{Drip, Gated};
 use super::http2::{body, send};
 use super::peers::connect_tls;
-use super::{Client, TestServer, noise, test_config, test_tls};
-use crate::net::{Inherited, Listeners, NetConfig};
+use super::{Client, TestServer, gate, noise, test_config, test_tls};
+use crate::flow::Ending;
+use crate::net::NetConfig;
 
-/// 10 KB/s.
-const PIECE: usize = 512;
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// A connection of which its reader takes a piece each [`PAUSE`], until it hurries.
-struct Drip {
-    stream: TcpStream,
-    piece: usize,
-    pause: Pin<Box<Sleep>>,
-    hurries: Arc<AtomicBool>,
-}
-
-impl AsyncRead for Drip {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.hurries.load(Ordering::Relaxed) {
-            return Pin::new(&mut self.stream).poll_read(cx, buffer);
-        }
-        ready!(self.pause.as_mut().poll(cx));
-        let mut piece = vec![0; self.piece.min(buffer.remaining())];
-        let mut room = ReadBuf::new(&mut piece);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
-        buffer.put_slice(room.filled());
-        self.pause = Box::pin(sleep(PAUSE));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Drip {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, data)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
+/// What TLS or HTTP/2 has not handed to a small socket's kernel is soon most of what is under way.
+const SMALL: Option<usize> = Some(16 << 10);
 
 /// One way to read a file.
 #[derive(Clone, Copy, Debug)]
 struct Way {
     is_tls: bool,
     is_h2: bool,
+    /// How many times at once, over one connection.
+    streams: usize,
     /// Of the server's socket; where it may grow, plain HTTP/1.1 is told of room in steps of a megabyte.
     send_buffer: Option<usize>,
     length: usize,
+    /// Bytes per second of the connection.
+    rate: usize,
 }
 
 impl Way {
@@ -83,105 +46,151 @@ impl Way {
             sleep(slow).await;
             hurries.store(true, Ordering::Relaxed);
         };
-        let drip = connect(&server, &hurries).await;
-        let (read, ()) = tokio::join!(self.file(drip), hurry);
-        read.is_some_and(|read| read == content) && server.ending(0).await.complete
+        let drip = self.connect(&server, &hurries).await;
+        let (read, ()) = tokio::join!(self.files(drip), hurry);
+        for n in 0..self.streams {
+            if !server.ending(n).await.complete {
+                return false;
+            }
+        }
+        read.iter().all(|read| read.as_ref() == Some(&content))
     }
 
     /// A server with a file, and that.
     fn serve(self, limits: StallLimits) -> (TestServer, Vec<u8>) {
         let keys = tempfile::tempdir().unwrap();
         let tls = self.is_tls.then(|| test_tls(keys.path(), ""));
-        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        if let Some(size) = self.send_buffer {
-            listener.set_send_buffer_size(size).unwrap();
-        }
-        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-        listener.listen(1).unwrap();
-        let mut inherited = Inherited::none();
-        inherited.add_tcp(listener.into()).unwrap();
         let config = NetConfig { stall: limits, idle_timeout: limits.idle, tls, ..test_config() };
-        let server = TestServer::on(Listeners::bind(&config.listen, inherited).unwrap(), config);
+        let server = TestServer::on(gate::listen(self.send_buffer), config);
         let content = noise(self.length);
         server.store(&content);
         (server, content)
     }
 
-    async fn file(self, drip: Drip) -> Option<Vec<u8>> {
+    async fn connect(self, server: &TestServer, hurries: &Arc<AtomicBool>) -> Gated<TcpStream, Drip> {
+        // What its kernel takes ahead is not slow.
+        Drip::of(gate::connect(server.tcp(), 4 << 10).await, self.rate, hurries)
+    }
+
+    async fn files(self, drip: Gated<TcpStream, Drip>) -> Vec<Option<Vec<u8>>> {
         if !self.is_h2 {
-            let mut client = match self.is_tls {
+            let client = match self.is_tls {
                 true => Client::over(connect_tls(drip, "", &["http/1.1"], b"").await),
                 false => Client::over(drip),
             };
-            client.send("GET /file HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
-            client.head().await?;
-            return Some(client.rest().await);
+            return vec![file(client).await];
         }
         let client = match self.is_tls {
-            true => handshake(connect_tls(drip, "", &["h2"], b"").await).await,
-            false => handshake(drip).await,
+            true => handshake(connect_tls(drip, "", &["h2"], b"").await, 16 << 20).await,
+            false => handshake(drip, 16 << 20).await,
         };
-        let request = Request::get("http://a.example/file").body(()).unwrap();
-        body(send(&client, request, None).await.await.ok()?).await.ok()
+        let mut all = JoinSet::new();
+        for _ in 0..self.streams {
+            all.spawn(file_of(client.clone()));
+        }
+        all.join_all().await
     }
 }
 
-async fn connect(server: &TestServer, hurries: &Arc<AtomicBool>) -> Drip {
-    let socket = TcpSocket::new_v4().unwrap();
-    // What its kernel takes ahead is not slow.
-    socket.set_recv_buffer_size(4 << 10).unwrap();
-    let stream = socket.connect(server.tcp()).await.unwrap();
-    Drip { stream, piece: PIECE, pause: Box::pin(sleep(PAUSE)), hurries: Arc::clone(hurries) }
+async fn file(mut client: Client) -> Option<Vec<u8>> {
+    client.send("GET /file HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    client.head().await?;
+    Some(client.rest().await)
 }
 
-/// HTTP/2 with a window that is not what limits.
-async fn handshake(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> SendRequest<Bytes> {
+async fn file_of(client: SendRequest<Bytes>) -> Option<Vec<u8>> {
+    let request = Request::get("http://a.example/file").body(()).unwrap();
+    body(send(&client, request, None).await.await.ok()?).await.ok()
+}
+
+/// HTTP/2 with windows of this size, and a large one for all of them.
+async fn handshake(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, window: u32) -> SendRequest<Bytes> {
     let mut builder = h2::client::Builder::new();
-    builder.initial_window_size(16 << 20).initial_connection_window_size(16 << 20);
+    builder.initial_window_size(window).initial_connection_window_size(16 << 20);
     let (client, connection) = builder.handshake(stream).await.unwrap();
     tokio::spawn(connection);
     client
 }
 
-/// All ways at once.
-async fn read_all(limits: StallLimits, slow: Duration) -> Vec<(Way, bool)> {
-    let small = Some(16 << 10);
+/// All ways at once; those in which something did not arrive.
+async fn cut(limits: StallLimits, slow: Duration) -> Vec<Way> {
     let mut all = JoinSet::new();
-    for (is_tls, is_h2, send_buffer, length) in [
-        (false, false, None, 8 << 20),
-        (true, false, small, 1 << 20),
+    for (is_tls, is_h2, streams, send_buffer, length) in [
+        (false, false, 1, None, 8 << 20),
+        (true, false, 1, SMALL, 1 << 20),
         // All of it is handed on long before it is taken.
-        (true, false, small, 100_000),
-        (false, true, small, 1 << 20),
-        (false, true, small, 80_000),
-        (true, true, small, 1 << 20),
-        (true, true, small, 200_000),
+        (true, false, 1, SMALL, 100_000),
+        (false, true, 1, SMALL, 1 << 20),
+        (false, true, 1, SMALL, 80_000),
+        (true, true, 1, SMALL, 1 << 20),
+        (true, true, 1, SMALL, 200_000),
+        // A frame of each takes 13 s.
+        (false, true, 16, SMALL, 100_000),
+        (true, true, 16, SMALL, 100_000),
     ] {
-        let way = Way { is_tls, is_h2, send_buffer, length };
+        let rate = if streams > 1 { 20_000 } else { 10_000 };
+        let way = Way { is_tls, is_h2, streams, send_buffer, length, rate };
         all.spawn(async move { (way, way.read(limits, slow).await) });
     }
-    all.join_all().await
+    all.join_all().await.into_iter().filter_map(|(way, arrived)| (!arrived).then_some(way)).collect()
 }
 
 #[tokio::test]
 async fn who_takes_little_but_goes_on_gets_everything() {
     let limits = StallLimits { idle: Duration::from_secs(2), min_rate: 1000, window: Duration::from_secs(4) };
-    let cut: Vec<Way> = read_all(limits, Duration::from_secs(6))
-        .await
-        .into_iter()
-        .filter_map(|(way, arrived)| (!arrived).then_some(way))
-        .collect();
+    let cut = cut(limits, Duration::from_secs(6)).await;
     assert!(cut.is_empty(), "cut: {cut:#?}");
 }
 
-/// At 20 KB/s a write takes three seconds, in which losses could have been seen.
+/// What others take keeps an answer no longer than until its turn would have come.
 #[tokio::test]
-async fn over_tls_the_path_is_looked_at_while_a_write_goes_on() {
-    let way = Way { is_tls: true, is_h2: false, send_buffer: Some(16 << 10), length: 1 << 20 };
+async fn who_leaves_a_stream_alone_loses_it_although_another_goes_on() {
+    const WINDOW: u32 = 100_000;
+    let way = Way { is_tls: false, is_h2: true, streams: 2, send_buffer: SMALL, length: 4 << 20, rate: 160_000 };
+    let idle = Duration::from_secs(1);
+    let (server, _content) = way.serve(StallLimits { idle, min_rate: 1000, window: 60 * idle });
+    let client = handshake(way.connect(&server, &Arc::default()).await, WINDOW).await;
+    let request = Request::get("http://a.example/file").body(()).unwrap();
+    let left_alone = send(&client, request, None).await.await.unwrap();
+    let reading = tokio::spawn(file_of(client));
+    server.seen.stalled.reaches(1).await;
+    assert!(!reading.is_finished());
+    assert_eq!(server.ending(0).await, Ending { bytes: WINDOW.into(), complete: false });
+    drop(left_alone);
+}
+
+/// A large file by these ways at 20 KB/s, which takes minutes, for some seconds.
+async fn begin(is_tls: bool, is_h2: bool) -> TestServer {
+    let way = Way { is_tls, is_h2, streams: 1, send_buffer: SMALL, length: 1 << 20, rate: 20_000 };
     let (server, _content) = way.serve(StallLimits::default());
-    let drip = Drip { piece: 2 * PIECE, ..connect(&server, &Arc::default()).await };
-    assert!(timeout(Duration::from_secs(8), way.file(drip)).await.is_err(), "it takes minutes");
+    let drip = way.connect(&server, &Arc::default()).await;
+    assert!(timeout(Duration::from_secs(8), way.files(drip)).await.is_err(), "it takes minutes");
     assert!(!server.ending(0).await.complete);
-    let samples = server.service.0.samples.load(Ordering::SeqCst);
-    assert!(samples >= 3, "{samples}");
+    server
+}
+
+/// A write of TLS takes three seconds at 20 KB/s, a piece of HTTP/2 two, in which losses could have been seen.
+#[tokio::test]
+async fn the_path_is_looked_at_while_a_slow_reader_takes_its_time() {
+    let (h1, h2, h2_tls) = tokio::join!(begin(true, false), begin(false, true), begin(true, true));
+    let samples = [h1, h2, h2_tls].map(|server| server.last().0.samples);
+    // Four a second at first, without writes in steps.
+    assert!(samples[0] >= 3 && samples[1] >= 24 && samples[2] >= 24, "{samples:?}");
+}
+
+/// What is queued for a reader is memory.
+#[tokio::test]
+async fn writes_of_http_2_are_large_for_a_fast_reader_and_small_for_a_slow_one() {
+    let limits = StallLimits::default();
+    let fast = Way { is_tls: false, is_h2: true, streams: 1, send_buffer: None, length: 16 << 20, rate: 1 };
+    for is_tls in [false, true] {
+        let slow = begin(is_tls, true).await;
+        assert_eq!(slow.last().1.write, 64 << 10);
+        let fast = Way { is_tls, ..fast };
+        let (server, content) = fast.serve(limits);
+        let drip = fast.connect(&server, &Arc::new(AtomicBool::new(true))).await;
+        assert!(fast.files(drip).await == [Some(content)]);
+        assert!(server.ending(0).await.complete);
+        assert!(server.last().1.write >= 256 << 10, "{:?}", server.last().1);
+    }
 }

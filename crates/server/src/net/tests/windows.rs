@@ -18,7 +18,7 @@ use super::{Echo, PaceConfig, State, engine, test_config};
 use crate::flow::{Engine, Wire};
 use crate::http::exchange::Peer;
 use crate::net::accept::Link;
-use crate::net::{self, Shutdown};
+use crate::net::{self, ConnectionEvents, Shutdown};
 
 /// 100 Mbit/s, in bytes per second.
 const RATE: f64 = 12.5e6;
@@ -43,22 +43,27 @@ async fn upload_by(client: &SendRequest<Bytes>) -> Duration {
 /// The client's end of a long path to a server.
 fn serve(engine: Arc<Engine>) -> DuplexStream {
     let state = State { engine, ..State::in_directory("".as_ref()) };
-    // Plans need a connection; what the kernel says of this one is nothing.
-    let socket = OwnedFd::from(UnixStream::pair().unwrap().0);
-    let link = Link {
-        config: Arc::new(test_config()),
-        service: Echo(Arc::new(state)),
-        peer: Peer { wire: Some(Wire::new(socket, Carrier::H2)), ..Peer::default() },
-        phases: Shutdown::new().watch(),
-        events: Arc::new(()),
-    };
+    let link = link(Arc::new(state), &Shutdown::new(), Arc::new(()));
     let (client, near) = duplex(64 << 10);
     let (far, server) = duplex(64 << 10);
     let ((near_out, near_in), (far_out, far_in)) = (split(near), split(far));
     carry(near_out, far_in);
     carry(far_out, near_in);
-    tokio::spawn(net::h2::serve(server, None, Box::new(link)));
+    tokio::spawn(net::h2::serve(server, None, link));
     client
+}
+
+/// A connection without a socket of its own.
+pub(super) fn link(state: Arc<State>, shutdown: &Shutdown, events: Arc<dyn ConnectionEvents>) -> Box<Link<Echo>> {
+    // Plans need a connection; what the kernel says of this one is nothing.
+    let socket = OwnedFd::from(UnixStream::pair().unwrap().0);
+    Box::new(Link {
+        config: Arc::new(test_config()),
+        service: Echo(state),
+        peer: Peer { wire: Some(Wire::new(socket, Carrier::H2)), ..Peer::default() },
+        phases: shutdown.watch(),
+        events,
+    })
 }
 
 /// Takes bytes at [`RATE`], and gives each after [`DELAY`].
