@@ -135,6 +135,18 @@ impl Adaptive {
         plan
     }
 
+    /// What `seen` says of the path; whether the path was looked at.
+    fn note(&mut self, seen: &Observation) -> bool {
+        // What a proxy's socket says is not about the client.
+        let seen = Observation { path: seen.path.filter(|_| !self.is_shared), ..*seen };
+        self.estimate.observe(&seen);
+        let Some(path) = seen.path else { return false };
+        if ![self.plan.congestion, path.congestion].contains(&Some(Congestion::Bbr)) {
+            self.hosts_loss = self.estimate.unqueued_loss();
+        }
+        true
+    }
+
     fn within(&self, step: usize) -> usize {
         step.clamp(self.settings.min_step.max(1), self.ceiling())
     }
@@ -198,8 +210,10 @@ impl Adaptive {
     }
 
     fn resize_buffers(&mut self) {
-        let known = self.estimate.bandwidth_delay().zip(self.estimate.min_rtt());
-        if let Some((under_way, rtt)) = known.filter(|_| self.moves_unsent()) {
+        if !self.moves_unsent() {
+            return;
+        }
+        if let Some((under_way, rtt)) = self.estimate.bandwidth_delay().zip(self.estimate.min_rtt()) {
             self.plan.unsent = unsent(under_way, rtt);
         }
     }
@@ -271,16 +285,11 @@ impl Controller for Adaptive {
     }
 
     fn observe(&mut self, seen: &Observation) {
-        // What a proxy's socket says is not about the client.
-        let seen = Observation { path: seen.path.filter(|_| !self.is_shared), ..*seen };
-        self.estimate.observe(&seen);
+        let was_sampled = self.note(seen);
         if seen.moved > 0 && self.settings.follows {
             self.resize(seen.filled);
         }
-        if let Some(path) = seen.path {
-            if ![self.plan.congestion, path.congestion].contains(&Some(Congestion::Bbr)) {
-                self.hosts_loss = self.estimate.unqueued_loss();
-            }
+        if was_sampled {
             self.rechoose();
             self.resize_buffers();
             if self.plan.sample_after.is_some() {
@@ -288,6 +297,10 @@ impl Controller for Adaptive {
             }
         }
         self.be_patient();
+    }
+
+    fn conclude(&mut self, seen: &Observation) {
+        self.note(seen);
     }
 
     fn snapshot(&self) -> Snapshot {

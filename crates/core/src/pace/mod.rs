@@ -211,6 +211,9 @@ pub trait Controller: std::fmt::Debug + Send {
     /// Takes note; the next [`Controller::plan`] may differ.
     fn observe(&mut self, seen: &Observation);
 
+    /// Takes note of what happened last: no plan is asked for any more.
+    fn conclude(&mut self, seen: &Observation);
+
     /// What was learnt.
     fn snapshot(&self) -> Snapshot;
 

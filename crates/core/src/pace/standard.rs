@@ -49,6 +49,10 @@ impl Controller for Standard {
         self.now = seen.now;
     }
 
+    fn conclude(&mut self, seen: &Observation) {
+        self.observe(seen);
+    }
+
     fn snapshot(&self) -> Snapshot {
         let seconds = self.now.as_secs_f64();
         let rate = (seconds > 0.0).then(|| (self.moved as f64 / seconds) as u64);

@@ -173,15 +173,17 @@ impl Flow {
         if is_due {
             (self.sampled, self.is_blind) = (now, path.is_none());
         }
-        self.observe(now, path);
+        let seen = self.observation(now, path);
+        self.controller.observe(&seen);
         self.replan();
     }
 
-    fn observe(&mut self, now: Duration, path: Option<PathSample>) {
+    /// What happened since the last one.
+    fn observation(&mut self, now: Duration, path: Option<PathSample>) -> Observation {
         let is_app_limited = self.is_app_limited(now, path.as_ref());
         let seen = Observation { now, moved: self.moved, filled: self.filled, is_app_limited, path };
         (self.reconsidered, self.moved, self.filled, self.held) = (now, 0, true, Duration::ZERO);
-        self.controller.observe(&seen);
+        seen
     }
 
     /// Whether we were what held the bytes up for most of the time since the last observation, or the kernel had sent
@@ -253,8 +255,9 @@ impl Flow {
         self.is_telling = Some(is_telling);
         if is_telling && (is_watched || self.moved > 0) {
             let path = self.wire.as_ref().filter(|_| is_watched).and_then(Wire::recent_sample);
-            // What comes after the last byte is the disk's time, or the database's. Nobody follows a plan any more.
-            self.observe(self.last_moved, path);
+            // What comes after the last byte is the disk's time, or the database's.
+            let seen = self.observation(self.last_moved, path);
+            self.controller.conclude(&seen);
         }
         is_telling
     }
