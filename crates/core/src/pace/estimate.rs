@@ -196,8 +196,8 @@ impl Estimate {
 /// Bytes over time, both fading: what moved in a burst counts for as long as it took and no longer.
 #[derive(Clone, Debug)]
 struct Rate {
-    /// Time after which a figure has lost about two thirds of its weight, seconds.
-    memory: f64,
+    /// Share of its weight that a figure keeps over [`SPAN`].
+    kept: f64,
     bytes: f64,
     seconds: f64,
 }
@@ -205,8 +205,7 @@ struct Rate {
 impl Rate {
     /// A figure that covers [`SPAN`] has the weight `gain` against all that came before.
     fn new(gain: f64) -> Self {
-        let memory = -SPAN.as_secs_f64() / (1.0 - gain.clamp(0.01, 0.99)).ln();
-        Self { memory, bytes: 0.0, seconds: 0.0 }
+        Self { kept: 1.0 - gain.clamp(0.01, 0.99), bytes: 0.0, seconds: 0.0 }
     }
 
     fn observe(&mut self, moved: u64, elapsed: Duration, is_app_limited: bool) {
@@ -219,9 +218,13 @@ impl Rate {
         if is_app_limited && self.value().is_some_and(|known| (moved as f64) < known as f64 * seconds) {
             return;
         }
-        let keep = (-seconds / self.memory).exp();
-        self.bytes = self.bytes * keep + moved as f64;
-        self.seconds = self.seconds * keep + seconds;
+        // Most transfers are seen once, at their end: nothing came before.
+        if self.seconds + self.bytes > 0.0 {
+            let keep = self.kept.powf(seconds / SPAN.as_secs_f64());
+            (self.bytes, self.seconds) = (self.bytes * keep, self.seconds * keep);
+        }
+        self.bytes += moved as f64;
+        self.seconds += seconds;
     }
 
     fn value(&self) -> Option<u64> {
