@@ -106,7 +106,7 @@ impl Engine {
     /// Begins a flow; waits while other flows hold all the memory that there may be.
     pub async fn begin(self: &Arc<Self>, begin: Begin) -> Flow {
         let mut flow = self.prepare(begin);
-        flow.share = self.memory.share(flow.least).await;
+        flow.share = self.memory.share(flow.plan.step.max(flow.plan.write), flow.least).await;
         flow.watch = Stopwatch::start();
         flow.begin();
         flow

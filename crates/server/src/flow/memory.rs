@@ -26,12 +26,21 @@ impl Memory {
         Self { pages: Arc::new(Semaphore::new(total)), total }
     }
 
-    /// Waits until there is room for the smallest step of one more flow, or for all that there is.
-    pub(super) async fn share(&self, least: usize) -> Share {
+    /// Takes `bytes` for one more flow where there is plenty; else waits until there is room for its smallest step, or for
+    /// all that there is.
+    pub(super) async fn share(&self, bytes: usize, least: usize) -> Share {
+        let mut share = self.unclaimed();
+        share.resize(bytes);
+        if share.held.is_none() {
+            share.held = self.wait(least).await;
+        }
+        share
+    }
+
+    async fn wait(&self, least: usize) -> Option<OwnedSemaphorePermit> {
         let pages = pages(least).min(u32::try_from(self.total).unwrap_or(u32::MAX));
         // The semaphore is never closed.
-        let held = Arc::clone(&self.pages).acquire_many_owned(pages).await.ok();
-        Share { memory: self.clone(), held }
+        Arc::clone(&self.pages).acquire_many_owned(pages).await.ok()
     }
 
     /// A part that holds nothing yet: for what grows only where there is plenty.
@@ -81,7 +90,9 @@ impl Share {
             }
             return (held * PAGE).min(bytes).max(1);
         }
-        if let Some(permit) = &mut self.held {
+        if held > wanted
+            && let Some(permit) = &mut self.held
+        {
             drop(permit.split(held - wanted));
         }
         bytes
@@ -108,7 +119,7 @@ mod tests {
         let memory = Memory::new(size);
         let mut shares = Vec::new();
         for flow in 0..1000 {
-            let mut share = memory.share(16 << 10).await;
+            let mut share = memory.share(16 << 10, 16 << 10).await;
             let granted = share.resize(if flow % 2 == 0 { 1 << 20 } else { 64 << 10 });
             assert!(granted >= 16 << 10, "{granted}");
             shares.push((share, granted));
@@ -119,17 +130,17 @@ mod tests {
                 assert!(*granted >= 16 << 10, "{granted} is less than the least");
             }
         }
-        let late = tokio::time::timeout(Duration::from_secs(60), memory.share(16 << 20));
+        let late = tokio::time::timeout(Duration::from_secs(60), memory.share(16 << 20, 16 << 20));
         assert!(late.await.is_err(), "a new one waits");
         drop(shares);
         assert_eq!(memory.free() as u64, size.as_u64());
-        memory.share(16 << 20).await;
+        memory.share(16 << 20, 16 << 20).await;
     }
 
     #[tokio::test]
     async fn a_budget_below_one_step_still_moves() {
         let size = ByteSize::kib(8);
-        let mut share = Memory::new(size).share(64 << 10).await;
+        let mut share = Memory::new(size).share(64 << 10, 64 << 10).await;
         assert_eq!(share.resize(1 << 20), 8 << 10);
         assert_eq!(share.resize(4 << 10), 4 << 10);
     }
@@ -139,7 +150,7 @@ mod tests {
         let memory = Memory::new(ByteSize::mib(512));
         let mut shares = Vec::new();
         for _ in 0..20_000 {
-            let mut share = memory.share(16 << 10).await;
+            let mut share = memory.share(16 << 10, 16 << 10).await;
             share.resize(64 << 10);
             shares.push(share);
         }
