@@ -34,7 +34,7 @@ impl Asked {
         // More links at a time than cores starve the emulators of each other.
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         let (mut rounds, mut jobs, mut span) = (None, cores, Duration::from_secs(30));
-        let (mut only, mut peers, mut out, mut part) = (Vec::new(), Vec::new(), None, 1);
+        let (mut only, mut peers, mut pairs, mut out, mut part) = (Vec::new(), Vec::new(), Vec::new(), None, 1);
         let mut words = words.iter();
         while let Some(flag) = words.next() {
             if flag == "--links" {
@@ -49,29 +49,37 @@ impl Asked {
                 "--jobs" => jobs = number()? as usize,
                 "--only" => only = list(value),
                 "--peers" => peers = list(value),
+                "--pairs" => pairs = list(value).iter().map(|pair| in_two(pair)).collect::<Result<_>>()?,
                 "--part" => part = number()?.into(),
                 "--out" => out = Some(PathBuf::from(value)),
                 _ => bail!("unknown option {flag}\n\n{}", help()),
             }
         }
-        let is_something = rounds != Some(0) && jobs > 0 && !span.is_zero() && part > 0;
+        let is_something = (rounds != Some(0) || !is_links) && jobs > 0 && !span.is_zero() && part > 0;
         ensure!(is_something, "at least one round, one job and one second, and no part of nothing");
         // The published report is one of everything.
-        let is_whole = only.is_empty() && peers.is_empty() && part == 1;
+        let is_whole = only.is_empty() && peers.is_empty() && pairs.is_empty() && part == 1 && rounds != Some(0);
         let name = if is_links { "docs/benchmarks/links" } else { "docs/benchmarks/servers" };
         let out = out.or_else(|| is_whole.then(|| name.into()));
         let bench = if is_links {
             Bench::Links(links::Asked { rounds: rounds.unwrap_or(5), span, jobs, only })
         } else {
-            Bench::Servers(load::Asked { rounds: rounds.unwrap_or(5), only, peers, part })
+            let rounds = rounds.unwrap_or(if pairs.is_empty() { 5 } else { 0 });
+            Bench::Servers(load::Asked { rounds, only, peers, pairs, part })
         };
         Ok(Self { bench, out })
     }
 }
 
+fn in_two(pair: &str) -> Result<(String, String)> {
+    let (of, over) = pair.split_once('/').with_context(|| format!("{pair} is no pair such as adaptive/nginx"))?;
+    Ok((of.to_owned(), over.to_owned()))
+}
+
 fn help() -> String {
     format!(
         "cargo xtask bench [--rounds 5] [--only {}] [--peers {NAMES}] [--out FILE]\n\
+         \x20   [--pairs standard/standard,adaptive/nginx]: compares these closely, and nobody else\n\
          \x20   [--part 1]: divides every load, to try the bench\n\
          cargo xtask bench --links [--rounds 5] [--seconds 30] [--jobs CORES] [--only {}] [--out FILE]\n\
          A run that leaves nothing out is written to docs/benchmarks.",

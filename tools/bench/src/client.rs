@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use rustls::{ClientConnection, StreamOwned};
+use socket2::SockRef;
 
 use crate::http::{BYTES, discard, read_head};
 use crate::peers::Peer;
@@ -27,9 +28,13 @@ enum Carrier {
 }
 
 impl Client {
-    pub(crate) fn connect(peer: &Peer) -> Result<Self> {
+    /// Connects, and sends from a socket buffer of that size.
+    pub(crate) fn connect(peer: &Peer, send_buffer: Option<usize>) -> Result<Self> {
         let stream = TcpStream::connect(peer.address)?;
         stream.set_nodelay(true)?;
+        if let Some(bytes) = send_buffer {
+            SockRef::from(&stream).set_send_buffer_size(bytes)?;
+        }
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
         let carrier = match &peer.tls {
             None => Carrier::Plain(stream),

@@ -1,23 +1,27 @@
-//! [`Load`]: the kinds of work that servers are measured by, and what must be reached.
+//! [`Load`]: the kinds of work that servers are measured by, in rounds and closely.
+
+mod close;
+mod disk;
+mod table;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fs;
-use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::client::Client;
-use crate::http::BYTES;
+use crate::goal::{Goal, Measured};
 use crate::journal::Journaled;
-use crate::paired::{Paired, SPAN};
 use crate::peers::{Peer, Proof};
-use crate::report::Bound::{AtLeast, AtMost};
-use crate::report::{Goal, Measured, Row, Table, What};
+use crate::report::{Row, Table};
 use crate::{machine, memory};
+
+use self::table::LOADS;
+
+pub(crate) use self::close::EFFORT;
 
 /// One kind of work.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +39,14 @@ pub(crate) struct Load {
     /// Who does it.
     peers: &'static [&'static str],
     pub(crate) goals: &'static [Goal],
+    /// Who is compared closely with itself: what no difference looks like.
+    itself: Option<&'static str>,
+    /// Whether it is a slice of a close comparison.
+    is_slice: bool,
 }
+
+const GIB: u64 = 1 << 30;
+const SMALL_SIZE: u64 = 64 << 10;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Kind {
@@ -47,103 +58,6 @@ enum Kind {
     Idle,
 }
 
-const GIB: u64 = 1 << 30;
-const SMALL_SIZE: u64 = 64 << 10;
-
-/// Everything that is measured, in the order of the table. Memory comes first: a server that has worked has holes.
-const LOADS: [Load; 8] = {
-    const GET: Load = Load {
-        id: "get-large",
-        name: "GET 1 GiB",
-        kind: Kind::Get,
-        size: GIB,
-        requests: 2,
-        connections: 1,
-        slices: 2,
-        is_journaled: false,
-        peers: &["adaptive", "standard", "pinned", "nginx", "caddy", "dufs", "prosody"],
-        goals: &[
-            Goal::ratio("adaptive", What::Cpu, "nginx", AtMost(0.95)),
-            Goal::close("adaptive", "standard", 1.02),
-            Goal::close("pinned", "standard", 1.02),
-        ],
-    };
-    const MEMORY: Load =
-        Load { kind: Kind::Idle, size: 1 << 20, connections: 900, peers: &["adaptive", "nginx-default"], ..GET };
-    const SMALL: Load = Load { size: SMALL_SIZE, ..GET };
-    const PUT_SMALL: Load = Load {
-        id: "put-small",
-        name: "PUT 64 KiB, 32 clients",
-        kind: Kind::Put,
-        requests: 1600,
-        connections: 32,
-        slices: 4,
-        peers: &["adaptive", "standard", "pinned", "unsynced", "nginx"],
-        goals: &[
-            Goal::ratio("adaptive", What::Cpu, "nginx", AtMost(1.8)),
-            Goal::ratio("adaptive", What::Throughput, "unsynced", AtLeast(0.6)),
-            Goal::close("pinned", "standard", 1.02),
-        ],
-        ..SMALL
-    };
-    [
-        Load {
-            id: "idle",
-            name: "900 idle connections",
-            goals: &[Goal::alone("adaptive", What::Memory, AtMost(4.0))],
-            ..MEMORY
-        },
-        Load {
-            id: "slow",
-            name: "500 slow uploads",
-            kind: Kind::Slow,
-            connections: 500,
-            goals: &[Goal::alone("adaptive", What::Memory, AtMost(8.0))],
-            ..MEMORY
-        },
-        GET,
-        Load {
-            id: "get-small",
-            name: "GET 64 KiB, keep-alive",
-            requests: 20_000,
-            connections: 4,
-            slices: 8,
-            goals: &[
-                Goal::ratio("adaptive", What::Cpu, "nginx", AtMost(0.95)),
-                Goal::close("pinned", "standard", 1.02),
-            ],
-            ..SMALL
-        },
-        Load {
-            id: "get-tls",
-            name: "GET 1 GiB, TLS 1.3",
-            peers: &["tls", "nginx-tls"],
-            goals: &[Goal::ratio("tls", What::Cpu, "nginx-tls", AtMost(0.55))],
-            ..GET
-        },
-        Load {
-            id: "put-large",
-            name: "PUT 1 GiB",
-            kind: Kind::Put,
-            requests: 1,
-            slices: 8,
-            peers: &["adaptive", "standard", "pinned", "hashing", "nginx", "nginx-default", "dufs", "prosody"],
-            goals: &[
-                Goal::ratio("hashing", What::Cpu, "nginx", AtMost(1.6)),
-                Goal::ratio("adaptive", What::Cpu, "nginx", AtMost(1.0)),
-                Goal::ratio("adaptive", What::Cpu, "standard", AtMost(0.35)),
-                Goal::ratio("adaptive", What::Throughput, "standard", AtLeast(2.0)),
-                Goal::close("pinned", "standard", 1.02),
-                Goal::alone("adaptive", What::Tail, AtMost(0.05)),
-            ],
-            ..GET
-        },
-        PUT_SMALL,
-        // Where small uploads share their syncs.
-        Load { id: "put-small-journal", name: "PUT 64 KiB, 32 clients, journal", is_journaled: true, ..PUT_SMALL },
-    ]
-};
-
 impl Kind {
     /// Where its servers have their configurations and logs. All servers of downloads share their files as well: where
     /// the pages of a file lie in memory, and how large its folios are, makes sending it cost up to a third more.
@@ -154,29 +68,28 @@ impl Kind {
             Self::Slow | Self::Idle => "memory",
         }
     }
-
-    /// Where the load runs; servers are on the first core. Downloads share it: beside each other, chance decides whose
-    /// time the kernel's work is. An acknowledgement that meets an idle socket makes the client's core send what follows,
-    /// and a server's CPU for one and the same file was anything from 0.08 to 0.4 s per GiB. Sharing costs them speed.
-    fn core(self) -> usize {
-        match self {
-            Self::Get => 0,
-            Self::Put | Self::Slow | Self::Idle => 1,
-        }
-    }
 }
 
 /// What the command line asks for; everything where a list is empty.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    /// Counted rounds.
+    /// Counted rounds; with none, servers are compared closely only.
     pub(crate) rounds: usize,
     /// Loads.
     pub(crate) only: Vec<String>,
     /// Servers.
     pub(crate) peers: Vec<String>,
+    /// Who is compared closely, instead of those that goals name.
+    pub(crate) pairs: Vec<(String, String)>,
     /// Every load is divided by this: to see that the bench works, not what the servers can do.
     pub(crate) part: u64,
+}
+
+/// Where the servers of a load start.
+struct Site<'a> {
+    asked: &'a Asked,
+    binary: &'a Path,
+    folder: PathBuf,
 }
 
 /// Measures what is asked for. `folder` is on a real disk.
@@ -190,29 +103,16 @@ pub(crate) fn measure(asked: &Asked, binary: &Path, folder: &Path, command: Stri
     let mut table = Table { machine: machine::describe()?, command, rows: Vec::new() };
     for load in LOADS.iter().filter(|load| asked.only.is_empty() || asked.only.iter().any(|id| id == load.id)) {
         println!("{} ...", load.name);
-        let names: Vec<&str> = load.servers(&asked.peers);
-        pin_to(load.kind.core())?;
+        pin_to(load.core())?;
+        let disk = match &mut journaled {
+            _ if !load.is_journaled => folder,
+            Some(mounted) => mounted.path(),
+            none => none.insert(Journaled::mount(folder)?).path(),
+        };
+        let site = Site { asked, binary, folder: disk.join(load.kind.folder()) };
         let row = match load.kind {
-            Kind::Slow | Kind::Idle => load.hold(&names, asked, binary, folder)?,
-            Kind::Get | Kind::Put => {
-                let folder = match &mut journaled {
-                    _ if !load.is_journaled => folder,
-                    Some(mounted) => mounted.path(),
-                    none => none.insert(Journaled::mount(folder)?).path(),
-                };
-                let folder = folder.join(load.kind.folder());
-                for name in &names {
-                    let place = folder.join(name);
-                    let files = if load.kind == Kind::Get { folder.join("files") } else { place.clone() };
-                    if let Entry::Vacant(vacant) = running.entry(place) {
-                        let mut peer = Peer::start(name, binary, &folder, &files)?;
-                        peer.part *= asked.part;
-                        vacant.insert(peer);
-                    }
-                }
-                let peers: Vec<&Peer> = names.iter().map(|name| &running[&folder.join(name)]).collect();
-                load.compare(&peers, asked)?
-            }
+            Kind::Slow | Kind::Idle => load.hold(&site)?,
+            Kind::Get | Kind::Put => load.compare(&site, &mut running)?,
         };
         println!("{row}");
         table.rows.push(row);
@@ -236,35 +136,57 @@ impl Load {
         self.size > SMALL_SIZE
     }
 
-    /// A slice of its round. Downloads keep their size: they fetch what is there.
-    fn slice(&self) -> Self {
-        let (size, requests) = if self.requests < self.slices {
-            (self.size / self.slices, 1)
-        } else {
-            (self.size, self.requests / self.slices)
-        };
-        Self { size, requests, ..*self }
+    /// Where the load runs; servers are on the first core. Downloads share it: beside each other, chance decides whose
+    /// time the kernel's work is. An acknowledgement that meets an idle socket makes the client's core send what follows,
+    /// and a server's CPU for one and the same file was anything from 0.08 to 0.4 s per GiB. Sharing costs them speed.
+    fn core(&self) -> usize {
+        match self.kind {
+            Kind::Get => 0,
+            Kind::Put if self.is_in_step() => 0,
+            Kind::Put | Kind::Slow | Kind::Idle => 1,
+        }
     }
 
-    /// Those that are wanted; others than usual where they are named.
-    fn servers<'a>(&self, wanted: &'a [String]) -> Vec<&'a str>
+    /// Whether load and server go in step: large uploads, where they are compared closely. They share the core, and little
+    /// is in between them: so bytes are received while they lie in a cache, always, and not when chance wants it. And the
+    /// memory that a slice needs is what the slice before has just freed. Without all that, the same server twice was
+    /// told apart to 20 % only.
+    fn is_in_step(&self) -> bool {
+        self.is_slice && self.kind == Kind::Put && self.is_large()
+    }
+
+    /// Bytes between load and server; `None`: as the system has it.
+    fn send_buffer(&self) -> Option<usize> {
+        self.is_in_step().then_some(128 << 10)
+    }
+
+    /// Those that have rounds: the usual ones, or those that are wanted.
+    fn servers<'a>(&self, asked: &'a Asked) -> Vec<&'a str>
     where
         Self: 'a,
     {
-        if wanted.is_empty() {
-            return self.peers.to_vec();
+        match asked {
+            Asked { rounds: 0, .. } => Vec::new(),
+            Asked { peers, .. } if peers.is_empty() => self.peers.to_vec(),
+            Asked { peers, .. } => peers.iter().map(String::as_str).collect(),
         }
-        wanted.iter().map(String::as_str).collect()
     }
 
     /// Rounds in which each server has its turn, and each is the first once in a while. The first round is not counted.
-    /// Then come the slices of those that are compared closely.
-    fn compare(&self, peers: &[&Peer], asked: &Asked) -> Result<Row> {
-        let mut row = Row::new(self, peers.iter().map(|peer| peer.name.clone()).collect());
+    /// Then those that are compared closely.
+    fn compare(&self, site: &Site<'_>, running: &mut BTreeMap<PathBuf, Peer>) -> Result<Row> {
         if self.kind == Kind::Get {
-            self.provide(peers)?;
+            self.provide(site)?;
         }
-        for round in 0..=asked.rounds {
+        let names = self.servers(site.asked);
+        for name in &names {
+            if let Entry::Vacant(vacant) = running.entry(site.folder.join(name)) {
+                vacant.insert(self.start(name, site, &site.folder, &site.folder.join(name))?);
+            }
+        }
+        let peers: Vec<&Peer> = names.iter().map(|name| &running[&site.folder.join(name)]).collect();
+        let mut row = Row::new(self, &names);
+        for round in (0..=site.asked.rounds).filter(|_| !peers.is_empty()) {
             for turn in 0..peers.len() {
                 let index = (turn + round) % peers.len();
                 let measured = self.run(peers[index], round)?;
@@ -273,26 +195,19 @@ impl Load {
                 }
             }
         }
-        let (slice, mut number) = (self.slice(), asked.rounds);
-        let find = |name| peers.iter().find(|peer| peer.name == name).copied();
-        for (of, over) in self.goals.iter().filter_map(|goal| goal.close_pair()) {
-            let (Some(first), Some(second)) = (find(of), find(over)) else { continue };
-            row.paired.push(Paired::measure(of, over, SPAN / u32::try_from(asked.part)?, |name| {
-                number += 1;
-                Ok(slice.run(if name == of { first } else { second }, number)?.cpu)
-            })?);
-        }
+        self.compare_closely(site, &mut row)?;
         Ok(row)
     }
 
     /// The same for memory: with servers that have done nothing else.
-    fn hold(&self, names: &[&str], asked: &Asked, binary: &Path, folder: &Path) -> Result<Row> {
-        let connections = (self.connections / asked.part).max(1);
-        let mut row = Row::new(self, names.iter().map(|name| (*name).to_owned()).collect());
-        for round in 0..asked.rounds {
+    fn hold(&self, site: &Site<'_>) -> Result<Row> {
+        let names = self.servers(site.asked);
+        let connections = (self.connections / site.asked.part).max(1);
+        let mut row = Row::new(self, &names);
+        for round in 0..site.asked.rounds {
             for (index, name) in names.iter().enumerate() {
-                let folder = folder.join(self.kind.folder()).join(format!("{}-{name}-{round}", self.id));
-                let peer = Peer::start(name, binary, &folder, &folder.join("files"))?;
+                let folder = site.folder.join(format!("{}-{name}-{round}", self.id));
+                let peer = Peer::start(name, site.binary, &folder, &folder.join("files"))?;
                 let each = match self.kind {
                     Kind::Slow => memory::of_slow_uploads(&peer, connections, self.size)?,
                     _ => memory::of_idle_connections(&peer, connections)?,
@@ -303,19 +218,44 @@ impl Load {
         Ok(row)
     }
 
+    /// Starts a server with its configuration and log in `folder`; uploads go into `files`.
+    fn start(&self, name: &str, site: &Site<'_>, folder: &Path, files: &Path) -> Result<Peer> {
+        let shared = site.folder.join("files");
+        let mut peer = Peer::start(name, site.binary, folder, if self.kind == Kind::Get { &shared } else { files })?;
+        peer.part *= site.asked.part;
+        // The only one that cannot share them.
+        if self.kind == Kind::Get && peer.proof == Proof::Token {
+            self.provide_by(&peer)?;
+        }
+        Ok(peer)
+    }
+
+    /// Puts there what downloads fetch, once for all servers. By ours: it serves nothing that it does not know.
+    fn provide(&self, site: &Site<'_>) -> Result<()> {
+        let folder = site.folder.join(format!("{}-source", self.id));
+        self.provide_by(&self.start("adaptive", site, &folder, &folder)?)
+    }
+
+    fn provide_by(&self, peer: &Peer) -> Result<()> {
+        let (size, _) = self.share(peer);
+        Client::connect(peer, None)?.put(peer, &self.slot("source"), size).map(drop)
+    }
+
     /// One round against `peer`: CPU and wall time per GiB or per request.
     fn run(&self, peer: &Peer, round: usize) -> Result<Measured> {
         if self.kind == Kind::Put {
             let (size, requests) = self.share(peer);
-            warm_memory(&peer.files, size * requests)?;
-            settle_disk(&peer.files)?;
+            if !self.is_in_step() {
+                disk::warm_memory(&peer.files, size * requests)?;
+            }
+            disk::settle(&peer.files)?;
         }
         let (cpu, begin) = (peer.cpu()?, Instant::now());
         let tail = self.transfer(peer, round).with_context(|| format!("{} at {}", self.name, peer.name))?;
         let (wall, cpu) = (begin.elapsed(), peer.cpu()? - cpu);
         if self.kind == Kind::Put && self.is_large() {
             // Room on the disk.
-            remove_large(&peer.files);
+            disk::remove_large(&peer.files);
         }
         let amount = self.amount(peer);
         Ok(Measured {
@@ -339,31 +279,13 @@ impl Load {
         if self.is_large() { (part(self.size), self.requests) } else { (self.size, part(self.requests)) }
     }
 
-    /// Puts there what downloads fetch: once for all servers, but for those that keep files in a way of their own.
-    fn provide(&self, peers: &[&Peer]) -> Result<()> {
-        let find = |proof| peers.iter().find(|peer| peer.proof == proof).copied();
-        // By ours where there is one: it serves nothing that it does not know.
-        let for_all = find(Proof::Query).or_else(|| find(Proof::Nothing)).or_else(|| find(Proof::Impossible));
-        for_all.into_iter().chain(find(Proof::Token)).try_for_each(|peer| self.provide_by(peer))
-    }
-
-    fn provide_by(&self, peer: &Peer) -> Result<()> {
-        let (size, _) = self.share(peer);
-        if peer.proof == Proof::Impossible {
-            let file = peer.files.join(self.slot("source"));
-            fs::create_dir_all(file.parent().context("a slot has a folder")?)?;
-            return Ok(fs::write(file, vec![b'x'; usize::try_from(size)?])?);
-        }
-        Client::connect(peer)?.put(peer, &self.slot("source"), size).map(drop)
-    }
-
     /// All requests of a round; returns the seconds from the last byte of the last upload to its answer.
     fn transfer(&self, peer: &Peer, round: usize) -> Result<f64> {
         let (size, requests) = self.share(peer);
         let next = AtomicU64::new(0);
         std::thread::scope(|scope| {
             let worker = || -> Result<f64> {
-                let mut client = Client::connect(peer)?;
+                let mut client = Client::connect(peer, self.send_buffer())?;
                 let mut tail = 0.0;
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
@@ -397,34 +319,4 @@ fn pin_to(cpu: usize) -> Result<()> {
     let mut set = rustix::thread::CpuSet::new();
     set.set(cpu);
     rustix::thread::sched_setaffinity(None, &set).context("two cores are needed")
-}
-
-/// Touches as much memory as the page cache is about to need: in a virtual machine, the first touch of memory that was
-/// freed some time ago costs ten times as much, and would fall upon whoever comes first. By files, since the kernel hands
-/// out other memory to programs than to the page cache; by large writes and by small ones, since it keeps pieces of each
-/// size apart, and a server that writes in another size than what was touched paid up to five times as much.
-fn warm_memory(folder: &Path, bytes: u64) -> Result<()> {
-    let path = folder.join(".warm");
-    for piece in [BYTES.len(), 16 << 10] {
-        let mut file = fs::File::create(&path)?;
-        for _ in 0..(bytes + bytes / 4).div_ceil(piece as u64) {
-            file.write_all(&BYTES[..piece])?;
-        }
-        fs::remove_file(&path)?;
-    }
-    Ok(())
-}
-
-/// Writes what the server before has left to the kernel: its successors would pay for it with their own syncs, a fifth of
-/// their CPU.
-fn settle_disk(folder: &Path) -> Result<()> {
-    Ok(rustix::fs::syncfs(fs::File::open(folder)?)?)
-}
-
-fn remove_large(files: &Path) {
-    for entry in fs::read_dir(files).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with("put-large-") {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
 }

@@ -7,7 +7,9 @@
 
 mod asked;
 mod client;
+mod floor;
 mod folder;
+mod goal;
 mod http;
 mod journal;
 mod links;
@@ -34,6 +36,8 @@ use crate::folder::Folder;
 
 /// Words that make this program a wrapper: what follows them runs without any sync to disk.
 const UNSYNCED: &str = "without-sync";
+/// Word that makes it a server: [`floor`].
+const FLOOR: &str = "floor";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -47,8 +51,10 @@ fn main() -> ExitCode {
 }
 
 fn bench(words: &[String]) -> Result<()> {
-    if words.first().is_some_and(|word| word == UNSYNCED) {
-        return Err(process::replace_without_sync(&words[1..]));
+    match words {
+        [word, rest @ ..] if word == UNSYNCED => return Err(process::replace_without_sync(rest)),
+        [word, rest @ ..] if word == FLOOR => return floor::serve_as_told(rest),
+        _ => {}
     }
     let asked = Asked::understand(words)?;
     let binary = std::env::var_os("HFS_BENCH_SERVER").map(PathBuf::from);

@@ -15,8 +15,8 @@ pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// From where to where the median lies of what the values are a sample of, with 95 % certainty or a little more; `None`
-/// where there are fewer than six, or more than a thousand. By the sign test: nothing is assumed but that each value lies above the true median as
-/// likely as below, independent of the others.
+/// where there are fewer than six, or more than a thousand. By the sign test: nothing is assumed but that each value lies
+/// above the true median as likely as below, independent of the others.
 pub(crate) fn median_interval(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     let values = sorted(values);
     let rank = outer_rank(values.len())?;

@@ -2,6 +2,7 @@
 
 mod others;
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,15 +13,16 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use rustls::ClientConfig;
 
-use crate::UNSYNCED;
 use crate::http::{signed, token};
 use crate::ours::{ADAPTIVE, HASHING, PINNED, STANDARD, Variant};
 use crate::process::{Process, free_address};
 use crate::tls::Certificate;
+use crate::{FLOOR, UNSYNCED};
 
-/// What [`Peer::start`] knows. `pinned` is the adaptive arm that moves no lever; `unsynced` one whose syncs do nothing.
-pub(crate) const NAMES: &str =
-    "adaptive,standard,pinned,hashing,unsynced,tls,nginx,nginx-default,nginx-tls,caddy,prosody,dufs";
+/// What [`Peer::start`] knows. `pinned` is the adaptive arm that moves no lever; `unsynced` one whose syncs do nothing;
+/// `floor` the barest program ([`crate::floor`]).
+pub(crate) const NAMES: &str = "adaptive,standard,pinned,hashing,unsynced,tls,nginx,nginx-default,nginx-tls,caddy,prosody,dufs,\
+     floor,floor-hashing,floor-unsynced";
 
 /// One running server.
 #[derive(Debug)]
@@ -81,10 +83,7 @@ impl Peer {
             "standard" => site.ours(&STANDARD, &[], None),
             "pinned" => site.ours(&PINNED, &[], None),
             "hashing" => site.ours(&HASHING, &[], None),
-            "unsynced" => {
-                let own = std::env::current_exe()?;
-                site.ours(&ADAPTIVE, &[own.to_str().context("odd path")?, UNSYNCED], None)
-            }
+            "unsynced" => site.ours(&ADAPTIVE, &[own()?.as_str(), UNSYNCED], None),
             "tls" => site.ours(&ADAPTIVE, &[], Some(&Certificate::make(folder, name)?)),
             "nginx" => site.nginx("client_body_buffer_size 1m;", None),
             "nginx-default" => site.nginx("", None),
@@ -92,6 +91,7 @@ impl Peer {
             "caddy" => site.caddy(),
             "prosody" => site.prosody(),
             "dufs" => site.dufs(),
+            "floor" | "floor-hashing" | "floor-unsynced" => site.floor(),
             _ => bail!("there is no server `{name}`: {NAMES}"),
         }
         .with_context(|| format!("cannot start {name}"))
@@ -124,6 +124,11 @@ impl Peer {
     }
 }
 
+/// This program.
+fn own() -> Result<String> {
+    std::env::current_exe()?.into_os_string().into_string().ok().context("odd path")
+}
+
 fn family(parent: u32) -> Result<Vec<u32>> {
     let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
     Ok(std::iter::once(parent).chain(children.split_whitespace().filter_map(|pid| pid.parse().ok())).collect())
@@ -152,8 +157,14 @@ impl Site<'_> {
         Ok(Peer { tls: certificate.map(Certificate::client).transpose()?, ..peer })
     }
 
+    fn floor(&self) -> Result<Peer> {
+        let (address, files) = (self.address.to_string().into(), self.files.into());
+        let words: [OsString; 5] = [own()?.into(), FLOOR.into(), address, files, self.name.into()];
+        self.start(&words, Proof::Nothing, self.files)
+    }
+
     /// Starts the words on core 0.
-    fn start<W: AsRef<std::ffi::OsStr>>(&self, words: &[W], proof: Proof, files: &Path) -> Result<Peer> {
+    fn start<W: AsRef<OsStr>>(&self, words: &[W], proof: Proof, files: &Path) -> Result<Peer> {
         let mut command = Command::new("taskset");
         command.args(["-c", "0"]).args(words);
         let log = self.folder.join(format!("{}.log", self.name));

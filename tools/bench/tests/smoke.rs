@@ -59,19 +59,40 @@ fn every_work_of_the_bench_is_measured_at_our_own_server() {
 }
 
 #[test]
-fn every_variant_of_our_own_server_is_measured() {
-    const ALL: [&str; 5] = ["standard", "pinned", "hashing", "unsynced", "tls"];
-    let works = "get-large,put-large,put-small";
-    let report = bench(&["--part", "128", "--rounds", "1", "--only", works, "--peers", &ALL.join(",")]);
-    assert_eq!(rows(&report).len(), 3, "{report}");
+fn every_variant_of_our_own_server_and_the_floor_are_measured() {
+    const OURS: [&str; 5] = ["standard", "pinned", "hashing", "unsynced", "tls"];
+    const FLOOR: [&str; 3] = ["floor", "floor-hashing", "floor-unsynced"];
+    let report = bench(&["--part", "128", "--rounds", "1", "--only", "get-large", "--peers", &OURS.join(",")]);
+    assert_work_is_measured(&rows(&report)[0], &OURS);
+    let all = [OURS.as_slice(), &FLOOR].concat();
+    let report = bench(&["--part", "128", "--rounds", "1", "--only", "put-large,put-small", "--peers", &all.join(",")]);
+    assert_eq!(rows(&report).len(), 2, "{report}");
     for row in rows(&report) {
-        assert_work_is_measured(row, &ALL);
-        let paired = row["paired"].as_array().unwrap_or_else(|| panic!("no pairs: {row}"));
-        assert_eq!(paired.len(), 1, "{row}");
-        assert_eq!((&paired[0]["of"], &paired[0]["over"]), (&"pinned".into(), &"standard".into()), "{row}");
-        let [low, ratio, high] = [&paired[0]["interval"][0], &paired[0]["ratio"], &paired[0]["interval"][1]]
-            .map(|figure| figure.as_f64().unwrap_or_else(|| panic!("no figures: {row}")));
-        assert!(0.0 < low && low <= ratio && ratio <= high, "{row}");
+        assert_work_is_measured(row, &all);
+        // What goals name, and a server with itself.
+        assert_are_compared(&row["paired"][0], "pinned", "standard");
+        assert_are_compared(&row["paired"][1], "standard", "standard");
+    }
+}
+
+#[test]
+fn whoever_is_asked_for_is_compared_closely_and_nobody_else() {
+    let report = bench(&["--part", "128", "--only", "put-small", "--pairs", "floor/floor-unsynced,floor/floor"]);
+    let row = &rows(&report)[0];
+    assert_work_is_measured(row, &[]);
+    assert_eq!(row["paired"].as_array().map(Vec::len), Some(2), "{row}");
+    assert_are_compared(&row["paired"][0], "floor", "floor-unsynced");
+    assert_are_compared(&row["paired"][1], "floor", "floor");
+}
+
+#[track_caller]
+fn assert_are_compared(paired: &Value, of: &str, over: &str) {
+    assert_eq!((&paired["of"], &paired["over"]), (&of.into(), &over.into()), "{paired}");
+    for what in ["cpu", "throughput"] {
+        let figures = &paired[what];
+        let [low, ratio, high] = [&figures["interval"][0], &figures["ratio"], &figures["interval"][1]]
+            .map(|figure| figure.as_f64().unwrap_or_else(|| panic!("no figures: {paired}")));
+        assert!(0.0 < low && low <= ratio && ratio <= high, "{paired}");
     }
 }
 

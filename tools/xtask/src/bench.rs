@@ -39,8 +39,8 @@ pub(crate) fn bench(arguments: &[String]) -> Result<()> {
 /// Whether these words of the command line name it, or leave out nobody. The build takes some minutes, once.
 fn wants_dufs(arguments: &[String]) -> bool {
     let has = |wanted: &str| arguments.iter().any(|word| word == wanted);
-    let names_it = || arguments.iter().any(|word| word.split(',').any(|name| name == "dufs"));
-    !has("--links") && (!has("--peers") || names_it())
+    let names_it = || arguments.iter().any(|word| word.split([',', '/']).any(|name| name == "dufs"));
+    !has("--links") && (!has("--peers") && !has("--pairs") || names_it())
 }
 
 #[cfg(test)]
@@ -50,7 +50,7 @@ mod tests {
     #[test]
     fn dufs_is_built_for_those_who_compare_with_it() {
         let wants = |line: &str| wants_dufs(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
-        assert!(wants("") && wants("--rounds 3") && wants("--peers nginx,dufs"));
-        assert!(!wants("--links") && !wants("--peers adaptive,nginx --rounds 3"));
+        assert!(wants("") && wants("--rounds 3") && wants("--peers nginx,dufs") && wants("--pairs dufs/nginx"));
+        assert!(!wants("--links") && !wants("--peers adaptive,nginx --rounds 3") && !wants("--pairs adaptive/nginx"));
     }
 }
