@@ -1,13 +1,18 @@
 //! [`Journaled`]: a file system as installers make it, wherever the bench runs.
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Sparse: takes what the servers store.
-const SIZE: u64 = 16 << 30;
+use crate::http::BYTES;
+
+/// Takes the rounds of all servers, and what one close comparison stores.
+const SIZE: u64 = 8 << 30;
+/// Smaller ones are made with smaller blocks.
+const LEAST: u64 = 1 << 30;
 const MOUNTED: &str = "journaled";
 const IMAGE: &str = "journaled.img";
 
@@ -16,17 +21,19 @@ const IMAGE: &str = "journaled.img";
 pub(crate) struct Journaled(PathBuf);
 
 impl Journaled {
-    /// Makes it in `folder`. Needs root.
-    pub(crate) fn mount(folder: &Path) -> Result<Self> {
+    /// Makes it in `folder`, for so small a part of the loads. Needs root.
+    pub(crate) fn mount(folder: &Path, part: u64) -> Result<Self> {
         let (image, mounted) = (folder.join(IMAGE), folder.join(MOUNTED));
         fs::create_dir(&mounted)?;
-        File::create(&image)?.set_len(SIZE)?;
-        run(Command::new("mkfs.ext4").args(["-q", "-F", "-O", "has_journal"]).arg(&image))?;
-        // By losetup: `mount -o loop` first looks at every loop device, also at one whose disk hangs.
-        let device = run(Command::new("losetup").args(["--find", "--show"]).arg(&image))?;
-        // An installed system has long filled its inode tables, which would make much dirty meanwhile.
+        write_out(&image, (SIZE / part).max(LEAST))?;
+        // An installed system has long filled its inode tables. Discarding would undo what was written.
+        let extended = "lazy_itable_init=0,lazy_journal_init=0,nodiscard";
+        run(Command::new("mkfs.ext4").args(["-q", "-F", "-O", "has_journal", "-E", extended]).arg(&image))?;
+        // By losetup: `mount -o loop` first looks at every loop device, also at one whose disk hangs. Past the page cache:
+        // else all is copied twice, and a sync of anything waits for whatever else the file below has not yet written.
+        let device = run(Command::new("losetup").args(["--find", "--show", "--direct-io=on"]).arg(&image))?;
         let mount = &mut Command::new("mount");
-        let outcome = run(mount.args(["-o", "noinit_itable", device.trim()]).arg(&mounted)).map(|_| Self(mounted));
+        let outcome = run(mount.args(["-o", "errors=remount-ro", device.trim()]).arg(&mounted)).map(|_| Self(mounted));
         // The device goes with its last user.
         run(Command::new("losetup").args(["--detach", device.trim()]))?;
         outcome
@@ -41,6 +48,16 @@ impl Drop for Journaled {
     fn drop(&mut self) {
         unmount(&self.0);
     }
+}
+
+/// Makes the file with all its blocks written: those of a sparse one are found, and marked as written, while servers are
+/// measured.
+fn write_out(image: &Path, size: u64) -> Result<()> {
+    let mut file = File::create(image)?;
+    for _ in 0..size / BYTES.len() as u64 {
+        file.write_all(&BYTES)?;
+    }
+    Ok(file.sync_all()?)
 }
 
 /// Unmounts what a run that was killed has left in its folder.

@@ -107,7 +107,7 @@ pub(crate) fn measure(asked: &Asked, binary: &Path, folder: &Path, command: Stri
         let disk = match &mut journaled {
             _ if !load.is_journaled => folder,
             Some(mounted) => mounted.path(),
-            none => none.insert(Journaled::mount(folder)?).path(),
+            none => none.insert(Journaled::mount(folder, asked.part)?).path(),
         };
         let site = Site { asked, binary, folder: disk.join(load.kind.folder()) };
         let row = match load.kind {
