@@ -180,11 +180,12 @@ impl Context {
         );
     }
 
-    /// The log line of an upload that is not.
+    /// The log line of an upload that is not. One that was refused before its body was asked for took no path.
     pub fn log_refused(&self, slot: &str, status: u16, code: &str, reason: &(dyn std::error::Error + 'static)) {
         warn!(
             request = %self.id, slot, client = %self.client, proof = self.proof, owner = self.owner(),
             bytes = self.received, elapsed_ms = self.elapsed_ms(), outcome = code, status, reason = %Chain(reason),
+            arm = self.arm.map(Arm::as_str), quality = self.arm.map(|_| self.quality.as_str()),
             "Upload refused"
         );
     }

@@ -3,10 +3,12 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::rig::document::block;
-use crate::rig::place;
 use crate::rig::server::TestServer;
+use crate::rig::unfinished::Unfinished;
+use crate::rig::{place, wait_until};
 
 const MANUAL: &str = "docs/adaptive.md";
 const ADMIN_TOKEN: &str = "0b7d1c93e5f24a6880cf9e2d4b6a8c1e";
@@ -51,5 +53,20 @@ fn the_steps_work_as_they_are_written() {
     {
         assert!(compared.lines().any(|line| line.starts_with(&format!("{name} "))), "no {name} in {compared}");
     }
+    let forged = format!("{}?v=00", server.target("s/forged.bin"));
+    assert_eq!(server.request("PUT", &forged, &[], Some(b"refused")).status, 403);
+    Unfinished::begin(&server, "s/cut.bin", &[7; 300_000]).reset();
+    let line = |slot: &str| {
+        let log = server.log();
+        log.lines().find(|line| line.contains("Upload refused") && line.contains(slot)).map(str::to_owned)
+    };
+    wait_until("line of the upload that was cut", Duration::from_secs(10), || line("s/cut.bin").is_some());
+    let cut = line("s/cut.bin").expect("a line");
+    assert!(cut.contains("arm=\"adaptive\"") && cut.contains("quality="), "{cut}");
+    let refused = line("s/forged.bin").expect("a line");
+    assert!(!refused.contains("arm="), "it took no path: {refused}");
+    let errors = run("errors");
+    let expected = "download adaptive: 0 of 2\ndownload standard: 0 of 1\nupload adaptive: 1 of 4\nupload standard: 0 of 1\n";
+    assert_eq!(errors, expected, "what was refused is no path's error");
     server.assert_whole();
 }
