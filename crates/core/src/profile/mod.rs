@@ -73,13 +73,51 @@ pub const TELLING_BYTES: u64 = 64 << 10;
 /// A download that took fewer round trips was mostly taken by the socket at once.
 const TELLING_ROUND_TRIPS: u32 = 8;
 
+/// Without a round trip to go by, a transfer must take this long: sockets take megabytes within a millisecond, and a proxy
+/// that gathers a whole file first takes, or hands over, what memory and its disk allow.
+const TELLING_TIME: Duration = Duration::from_secs(2);
+
+/// Where a transfer is measured.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Vantage {
+    /// At the client's own connection.
+    #[default]
+    Client,
+    /// At the connection of a proxy in front, whose figures are not the client's: only how the transfer went on is known.
+    Proxy,
+}
+
+impl Vantage {
+    /// Of a connection whose other end is a proxy, or the client.
+    #[must_use]
+    pub const fn of(is_proxied: bool) -> Self {
+        if is_proxied { Self::Proxy } else { Self::Client }
+    }
+
+    /// As it is written in logs and labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Proxy => "proxy",
+        }
+    }
+}
+
 /// Whether what moved within `elapsed` tells a rate. The end of a download only went into the socket, which takes up to
 /// a megabyte on a warm connection: of a short one, that is nearly all.
 #[must_use]
-pub fn tells_rate(direction: Direction, bytes: u64, elapsed: Duration, min_rtt: Option<Duration>) -> bool {
-    let least = match direction {
-        Direction::Upload => Duration::ZERO,
-        Direction::Download => min_rtt.unwrap_or_default().saturating_mul(TELLING_ROUND_TRIPS),
+pub fn tells_rate(
+    direction: Direction,
+    bytes: u64,
+    elapsed: Duration,
+    min_rtt: Option<Duration>,
+    vantage: Vantage,
+) -> bool {
+    let least = match (vantage, direction, min_rtt) {
+        (Vantage::Client, Direction::Upload, _) => Duration::ZERO,
+        (Vantage::Client, Direction::Download, Some(min_rtt)) => min_rtt.saturating_mul(TELLING_ROUND_TRIPS),
+        (Vantage::Client, Direction::Download, None) | (Vantage::Proxy, _, _) => TELLING_TIME,
     };
     bytes >= TELLING_BYTES && elapsed >= least
 }
@@ -105,14 +143,23 @@ pub struct Lesson {
     pub is_whole: bool,
     /// What link the client seemed to have.
     pub guess: Guess,
+    /// Where that was seen.
+    pub vantage: Vantage,
 }
 
 impl Lesson {
-    /// Bytes per second from the first byte to the last one, if enough moved for long enough to say.
+    /// Bytes per second from the first byte to the last one, if enough moved for long enough to say. Behind a proxy, of
+    /// the last seconds: what the proxy took at once is in the whole.
     #[must_use]
     pub fn rate(&self) -> Option<f64> {
-        let is_telling = tells_rate(self.direction, self.bytes, self.elapsed, self.snapshot.min_rtt);
-        is_telling.then(|| self.bytes as f64 / self.elapsed.as_secs_f64().max(1e-3))
+        let seen = &self.snapshot;
+        if !tells_rate(self.direction, self.bytes, self.elapsed, seen.min_rtt, self.vantage) {
+            return None;
+        }
+        match self.vantage {
+            Vantage::Client => Some(self.bytes as f64 / self.elapsed.as_secs_f64().max(1e-3)),
+            Vantage::Proxy => seen.rate.map(|rate| rate as f64),
+        }
     }
 }
 

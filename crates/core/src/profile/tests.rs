@@ -43,6 +43,7 @@ fn lesson(snapshot: Snapshot, bytes: u64, congestion: Option<Congestion>) -> Les
         bytes,
         is_whole: true,
         guess: Guess::default(),
+        vantage: Vantage::Client,
     }
 }
 
@@ -239,6 +240,20 @@ fn a_download_that_fits_into_the_socket_teaches_no_rate() {
     profile.learn(&taken(ms(1), ms(300)), 0.3, Timestamp::from_unix(1));
     let expected = profile.expected(Direction::Download);
     assert_eq!((expected.rate, expected.is_bbr_better, expected.min_rtt), (None, None, Some(ms(300))));
+}
+
+#[test]
+fn what_a_proxy_takes_at_once_teaches_no_rate() {
+    let blind = Snapshot { rate: Some(90_000), ..Snapshot::default() };
+    let through = |vantage, direction, elapsed| Lesson { vantage, direction, elapsed, ..lesson(blind, 64 << 20, None) };
+    for direction in [Direction::Upload, Direction::Download] {
+        assert_eq!(through(Vantage::Proxy, direction, ms(1900)).rate(), None, "{direction:?}: 35 MB/s on loopback");
+        let long = through(Vantage::Proxy, direction, ms(60_000));
+        assert_eq!(long.rate(), Some(90_000.0), "{direction:?}: what it took at first is not the client's");
+    }
+    assert_eq!(through(Vantage::Client, Direction::Download, ms(1900)).rate(), None, "nobody knows the round trip");
+    assert!(through(Vantage::Client, Direction::Download, ms(2000)).rate().is_some());
+    assert!(through(Vantage::Client, Direction::Upload, ms(100)).rate().is_some(), "it came over the path");
 }
 
 #[test]

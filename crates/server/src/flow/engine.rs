@@ -7,7 +7,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use hfs_core::Timestamp;
 use hfs_core::pace::{self, Arm, Available, Carrier, Congestion, Direction, Expected, Snapshot, Start};
-use hfs_core::profile::{Bounds, Evidence, Guess, Hints, Lesson, Profile, ProfileKey, Quality, TELLING_BYTES, guess};
+use hfs_core::profile::{
+    Bounds, Evidence, Guess, Hints, Lesson, Profile, ProfileKey, Quality, TELLING_BYTES, Vantage, guess,
+};
 use tracing::info;
 
 use super::assign::assign;
@@ -157,11 +159,14 @@ impl Engine {
             share: self.memory.unclaimed(),
             least,
             key,
+            vantage: Vantage::of(whose.is_proxied),
             agent: whose.agent.filter(|_| config.agents),
             trial,
             engine: Arc::clone(self),
             is_benchmark,
             is_whole: false,
+            is_watched: config.settings.watches && !whose.is_proxied,
+            round_trip: None,
             is_telling: None,
         }
     }
@@ -207,26 +212,25 @@ impl Engine {
     /// Counts a flow that has ended.
     pub(super) fn count(&self, flow: &Flow) {
         if flow.total >= TELLING_BYTES {
-            self.metrics.flow_ended(flow.direction, flow.arm, flow.quality(), flow.total);
+            self.metrics.flow_ended(flow.direction, flow.arm, flow.quality(), flow.vantage, flow.total);
         }
     }
 
     /// Learns from a flow that has ended.
     pub(super) fn learn(&self, flow: &Flow, lesson: &Lesson) {
         let config = self.config.load();
-        let by_round_trip = config.thresholds.quality(None, lesson.snapshot.min_rtt);
-        if flow.arm == Arm::Standard {
-            return self.tuning.note_standard(by_round_trip, lesson, config.history);
+        // What a proxy takes compares nothing but proxies.
+        if lesson.vantage == Vantage::Client {
+            self.compare(&config, flow, lesson);
         }
-        self.compare(&config, flow, by_round_trip, lesson);
-        if !config.profiling {
+        if flow.arm == Arm::Standard || !config.profiling {
             return;
         }
         if config.log_profiles {
             let (link, quality) = (lesson.guess, self.quality(&lesson.snapshot, lesson.rate().is_some()));
             let evidence: Vec<&str> = Evidence::of(&lesson.snapshot).names().collect();
             info!(
-                client = ?flow.key.prefix, quality = quality.as_str(), rate = lesson.snapshot.rate,
+                client = ?flow.key.prefix, measured_at = lesson.vantage.as_str(), quality = quality.as_str(), rate = lesson.snapshot.rate,
                 min_rtt_us = lesson.snapshot.min_rtt.map(|rtt| rtt.as_micros()), loss = lesson.snapshot.loss,
                 evidence = ?evidence, link = link.link.as_str(), confidence = link.confidence,
                 "Learnt about a client"
@@ -236,7 +240,11 @@ impl Engine {
     }
 
     /// Compares an adaptive transfer with the standard path's, and what it tried with what others did.
-    fn compare(&self, config: &PaceConfig, flow: &Flow, quality: Quality, lesson: &Lesson) {
+    fn compare(&self, config: &PaceConfig, flow: &Flow, lesson: &Lesson) {
+        let quality = config.thresholds.quality(None, lesson.snapshot.min_rtt);
+        if flow.arm == Arm::Standard {
+            return self.tuning.note_standard(quality, lesson, config.history);
+        }
         let every = config.settings.reconsider_every;
         let (adopted, gain) = self.tuning.learn(flow.trial, quality, lesson, config.history, every);
         if let Some(gain) = gain {

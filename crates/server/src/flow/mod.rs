@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hfs_core::pace::{Arm, Congestion, Controller, Direction, Observation, PathSample, Plan, Snapshot};
-use hfs_core::profile::{Lesson, ProfileKey, Quality, TELLING_BYTES, tells_rate};
+use hfs_core::profile::{Lesson, ProfileKey, Quality, TELLING_BYTES, Vantage, tells_rate};
 use hfs_core::tune;
 use tokio::time::Instant;
 use tracing::{debug, info};
@@ -73,11 +73,16 @@ pub struct Flow {
     /// What its plan may shrink to when memory is short.
     least: usize,
     key: ProfileKey,
+    vantage: Vantage,
     agent: Option<String>,
     trial: Option<Trial>,
     engine: Arc<Engine>,
     is_benchmark: bool,
     is_whole: bool,
+    /// Whether paths are looked at, and this one is the client's.
+    is_watched: bool,
+    /// Of the standard arm, which takes no samples: without a round trip the two could not be compared.
+    round_trip: Option<Duration>,
     /// Whether the last look was taken, and something is learnt from it.
     is_telling: Option<bool>,
 }
@@ -104,9 +109,15 @@ impl Flow {
     /// How good the path has been so far.
     #[must_use]
     pub fn quality(&self) -> Quality {
-        let seen = self.snapshot();
-        let is_telling = tells_rate(self.direction, self.total, self.last_moved, seen.min_rtt);
+        let seen = self.seen();
+        let is_telling = tells_rate(self.direction, self.total, self.last_moved, seen.min_rtt, self.vantage);
         self.engine.quality(&seen, is_telling)
+    }
+
+    /// What the controller has learnt, and the round trip of a standard transfer that has ended.
+    fn seen(&self) -> Snapshot {
+        let seen = self.snapshot();
+        Snapshot { min_rtt: seen.min_rtt.or(self.round_trip), ..seen }
     }
 
     /// Notes that `bytes` moved in one step; `filled` says that a larger step would have moved more. Nothing may move while
@@ -250,16 +261,22 @@ impl Flow {
             return is_telling;
         }
         let is_unknown = self.wire.as_ref().is_some_and(|wire| !wire.was_sampled());
-        let is_watched = self.plan.sample_after.is_some();
-        let is_telling = self.total >= TELLING_BYTES || (self.total > 0 && is_watched && is_unknown);
+        let is_sampled = self.plan.sample_after.is_some();
+        let is_telling = self.total >= TELLING_BYTES || (self.total > 0 && is_sampled && is_unknown);
         self.is_telling = Some(is_telling);
-        if is_telling && (is_watched || self.moved > 0) {
-            let path = self.wire.as_ref().filter(|_| is_watched).and_then(Wire::recent_sample);
+        if !is_telling {
+            return false;
+        }
+        let path = self.wire.as_ref().filter(|_| self.is_watched).and_then(Wire::recent_sample);
+        if self.arm == Arm::Standard {
+            self.round_trip = path.and_then(|path| path.min_rtt);
+        }
+        if is_sampled || self.moved > 0 {
             // What comes after the last byte is the disk's time, or the database's.
-            let seen = self.observation(self.last_moved, path);
+            let seen = self.observation(self.last_moved, path.filter(|_| is_sampled));
             self.controller.conclude(&seen);
         }
-        is_telling
+        true
     }
 
     /// Whether it is one of many small ones on a connection that has just taught.
@@ -285,10 +302,7 @@ impl Drop for Flow {
         if self.is_repeat() {
             return;
         }
-        let mut snapshot = self.controller.snapshot();
-        // The standard path measures nothing while it runs; without its round trip it could not be compared.
-        let round_trip = || self.wire.as_ref().and_then(Wire::recent_sample).and_then(|path| path.min_rtt);
-        snapshot.min_rtt = snapshot.min_rtt.or_else(round_trip);
+        let snapshot = self.seen();
         let lesson = Lesson {
             snapshot,
             guess: self.engine.guess(&snapshot, self.agent.as_deref()),
@@ -297,6 +311,7 @@ impl Drop for Flow {
             elapsed: self.last_moved,
             bytes: self.total,
             is_whole: self.is_whole,
+            vantage: self.vantage,
         };
         self.engine.learn(self, &lesson);
     }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use hfs_core::Timestamp;
 use hfs_core::pace::{Arm, Carrier, Direction, Expected, Settings, Snapshot, Start, controller};
-use hfs_core::profile::{Guess, Lesson, ProfileKey};
+use hfs_core::profile::{Guess, Lesson, ProfileKey, Vantage};
 
 use super::Engine;
 use crate::clock;
 
-/// One download of a second, at `rate` bytes per second.
+/// One download of a second over 40 ms, at `rate` bytes per second.
 pub(crate) fn lesson(rate: u64) -> Lesson {
     let start = Start {
         direction: Direction::Download,
@@ -20,13 +20,14 @@ pub(crate) fn lesson(rate: u64) -> Lesson {
         expected: Expected::default(),
     };
     Lesson {
-        snapshot: Snapshot::default(),
+        snapshot: Snapshot { min_rtt: Some(Duration::from_millis(40)), ..Snapshot::default() },
         plan: controller(Arm::Adaptive, &Settings::default(), &start).plan(),
         direction: Direction::Download,
         elapsed: Duration::from_secs(1),
         bytes: rate,
         is_whole: true,
         guess: Guess::default(),
+        vantage: Vantage::Client,
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
 use hfs_core::ByteSize;
-use hfs_core::pace::{Carrier, Settings};
+use hfs_core::pace::{Carrier, Expected, Settings};
 
 use super::*;
 use crate::telemetry::metrics::Metrics;
@@ -111,6 +111,33 @@ async fn behind_a_proxy_nothing_is_measured_and_nothing_moved() {
     assert_eq!(flow.snapshot().samples, 0);
     assert_eq!(flow.plan().congestion, None::<Congestion>);
     assert_eq!(hfs_sock::notsent_lowat(ours.as_fd()).unwrap(), before);
+    assert_eq!(flow.quality(), Quality::Unknown, "what a proxy takes at once says nothing of the client");
+    drop(flow);
+    assert_eq!(engine.expected_of("192.0.2.7"), Expected::default());
+}
+
+#[tokio::test]
+async fn where_paths_are_not_looked_at_no_round_trip_is_learnt() {
+    for arm in Arm::ALL {
+        let engine = engine(|config| config.settings.watches = false);
+        let (mut ours, mut theirs) = pair();
+        let mut flow = engine.begin(Begin { forced: Some(arm), ..begin(&ours, false) }).await;
+        transfer(&mut flow, &mut ours, &mut theirs).await;
+        assert_eq!((flow.seen().min_rtt, flow.seen().last), (None, None), "{arm:?}");
+        assert_eq!(flow.quality(), Quality::Unknown, "{arm:?}: nor does a short download tell a rate then");
+        drop(flow);
+        assert_eq!(engine.expected_of("192.0.2.7"), Expected::default(), "{arm:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_quality_of_a_standard_transfer_rests_on_the_same_figures() {
+    let engine = engine(|_| {});
+    let (mut ours, mut theirs) = pair();
+    let mut flow = engine.begin(Begin { forced: Some(Arm::Standard), ..begin(&ours, false) }).await;
+    transfer(&mut flow, &mut ours, &mut theirs).await;
+    assert_eq!(flow.snapshot().samples, 0, "it takes no samples");
+    assert!(flow.seen().min_rtt.is_some() && flow.quality() >= Quality::Fair, "{:?}", flow.quality());
 }
 
 #[tokio::test]

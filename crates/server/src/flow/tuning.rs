@@ -47,8 +47,8 @@ impl Tuning {
         start: &mut Start,
     ) -> Option<Trial> {
         let is_small = start.size.is_some_and(|size| size < tune::TELLING_BYTES);
-        // What takes nothing for granted would not take what is chosen here either.
-        if is_small || !settings.foresees {
+        // What takes nothing for granted would not take what is chosen here either. What a proxy takes shows nothing.
+        if is_small || start.is_shared || !settings.foresees {
             return None;
         }
         let known = start.expected.rate.filter(|&rate| rate > 0)?;
@@ -162,6 +162,8 @@ mod tests {
         assert_eq!(trial.choice.congestion(), None, "this machine's settings offer no BBR");
         let mut small = Start { size: Some(64 << 10), ..known(1_000_000) };
         assert!(choose(&mut small).is_none() && small.expected == known(1_000_000).expected);
+        let mut proxied = Start { is_shared: true, ..known(1_000_000) };
+        assert!(choose(&mut proxied).is_none() && proxied.expected == known(1_000_000).expected);
     }
 
     #[test]

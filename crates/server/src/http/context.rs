@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hfs_core::auth::{Owner, Proof};
 use hfs_core::pace::{Arm, Direction};
-use hfs_core::profile::Quality;
+use hfs_core::profile::{Quality, Vantage};
 use hfs_core::{ByteSize, SlotPath};
 use http::Request;
 use http::header::USER_AGENT;
@@ -175,7 +175,7 @@ impl Context {
             request = %self.id, slot, client = %self.client, proof = self.proof, owner = self.owner(),
             bytes = self.received,
             elapsed_ms = self.elapsed_ms(), outcome = if fresh { "stored" } else { "repeated" }, status,
-            arm = self.arm.map(Arm::as_str), quality = self.quality.as_str(),
+            arm = self.arm.map(Arm::as_str), quality = self.quality.as_str(), measured_at = self.vantage(),
             "Upload finished"
         );
     }
@@ -186,6 +186,7 @@ impl Context {
             request = %self.id, slot, client = %self.client, proof = self.proof, owner = self.owner(),
             bytes = self.received, elapsed_ms = self.elapsed_ms(), outcome = code, status, reason = %Chain(reason),
             arm = self.arm.map(Arm::as_str), quality = self.arm.map(|_| self.quality.as_str()),
+            measured_at = self.arm.map(|_| self.vantage()),
             "Upload refused"
         );
     }
@@ -195,7 +196,7 @@ impl Context {
         info!(
             request = %self.id, %slot, client = %self.client, bytes = ending.bytes, elapsed_ms = self.elapsed_ms(),
             outcome = if ending.complete { "complete" } else { "aborted" }, status, arm = flow.arm().as_str(),
-            quality = flow.quality().as_str(), "Download finished"
+            quality = flow.quality().as_str(), measured_at = self.vantage(), "Download finished"
         );
     }
 
@@ -212,6 +213,10 @@ impl Context {
     /// The log line of a deletion.
     pub fn log_deleted(&self, slot: &SlotPath) {
         info!(request = %self.id, %slot, client = %self.client, outcome = "deleted", status = 204, "File deleted");
+    }
+
+    fn vantage(&self) -> &'static str {
+        Vantage::of(self.is_proxied).as_str()
     }
 
     fn owner(&self) -> Option<&str> {

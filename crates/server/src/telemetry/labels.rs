@@ -5,7 +5,7 @@ use std::fmt::Write;
 use hfs_core::admit::Refusal;
 use hfs_core::auth::Proof;
 use hfs_core::pace::{self, Arm};
-use hfs_core::profile::Quality;
+use hfs_core::profile::{Quality, Vantage};
 use hfs_core::tune::SizeClass;
 use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 
@@ -125,6 +125,25 @@ impl From<Quality> for QualityLabel {
             Quality::Fair => Self::Fair,
             Quality::Good => Self::Good,
             Quality::Excellent => Self::Excellent,
+        }
+    }
+}
+
+label! {
+    /// Where a transfer was measured.
+    VantageLabel {
+        /// At the client's connection.
+        Client = "client",
+        /// At a proxy's: by how it went on alone.
+        Proxy = "proxy",
+    }
+}
+
+impl From<Vantage> for VantageLabel {
+    fn from(vantage: Vantage) -> Self {
+        match vantage {
+            Vantage::Client => Self::Client,
+            Vantage::Proxy => Self::Proxy,
         }
     }
 }

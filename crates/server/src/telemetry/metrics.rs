@@ -16,7 +16,7 @@ use std::time::Duration;
 use hfs_core::ByteSize;
 use hfs_core::auth::Proof;
 use hfs_core::pace::{self, Arm};
-use hfs_core::profile::Quality;
+use hfs_core::profile::{Quality, Vantage};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -294,8 +294,8 @@ impl Metrics {
     }
 
     /// A flow that moved enough to judge its path has ended.
-    pub fn flow_ended(&self, direction: pace::Direction, arm: Arm, quality: Quality, bytes: u64) {
-        self.by_arm.flow_ended(direction, arm, quality, bytes);
+    pub fn flow_ended(&self, direction: pace::Direction, arm: Arm, quality: Quality, vantage: Vantage, bytes: u64) {
+        self.by_arm.flow_ended(direction, arm, quality, vantage, bytes);
     }
 
     /// An upload whose body was begun has ended; `bytes` were received. The adaptive arm counts in both sets of names.

@@ -6,7 +6,7 @@ use super::link::ms;
 use super::{congestion_changes, controller, download, settings};
 use crate::Timestamp;
 use crate::pace::{Arm, Congestion, Controller, Direction, Expected, Observation, PathSample, Start};
-use crate::profile::{Guess, Lesson, Profile};
+use crate::profile::{Guess, Lesson, Profile, Vantage};
 
 const MSS: f64 = 1448.0;
 const TICK: Duration = Duration::from_millis(50);
@@ -154,6 +154,7 @@ fn taught(rate: f64, spans: &[u64]) -> Profile {
             bytes,
             is_whole: true,
             guess: Guess::default(),
+            vantage: Vantage::Client,
         };
         profile.learn(&lesson, 0.2, Timestamp::from_unix(1));
     }

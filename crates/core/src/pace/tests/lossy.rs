@@ -6,7 +6,7 @@ use super::link::{Course, Link, ms};
 use super::{congestion_changes, controller, download, settings};
 use crate::Timestamp;
 use crate::pace::{Arm, Congestion, Direction, Expected, Start};
-use crate::profile::{Guess, Lesson, Profile};
+use crate::profile::{Guess, Lesson, Profile, Vantage};
 
 /// What a socket takes at once: half of the unsent bytes that it is allowed.
 const GULP: u64 = 64 << 10;
@@ -59,8 +59,8 @@ fn each_of(count: u32, link: &Link, profile: &mut Profile) -> Vec<[Option<Conges
         let (first, elapsed) = (adaptive.plan().congestion, ms(30_000));
         let bytes = link.run(&mut *adaptive, elapsed);
         let (snapshot, plan) = (adaptive.snapshot(), adaptive.plan());
-        let (direction, guess) = (Direction::Download, Guess::default());
-        let lesson = Lesson { snapshot, plan, direction, elapsed, bytes, is_whole: true, guess };
+        let (direction, guess, vantage) = (Direction::Download, Guess::default(), Vantage::Client);
+        let lesson = Lesson { snapshot, plan, direction, elapsed, bytes, is_whole: true, guess, vantage };
         profile.learn(&lesson, 0.2, Timestamp::from_unix(1));
         [first, plan.congestion]
     };

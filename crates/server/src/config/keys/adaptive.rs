@@ -98,7 +98,7 @@ pub(super) const KEYS: &[Key] = &[
         "streaming.network_condition_monitoring",
         Bool,
         "true",
-        "Measure the network of each transfer; `false` leaves quality to rates alone.",
+        "Measure the network of each transfer; `false` leaves quality to rates alone, of downloads to those of two seconds and more.",
     ),
     Key::active(
         "streaming.throughput_optimization",

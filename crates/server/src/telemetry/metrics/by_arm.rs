@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use hfs_core::pace::{self, Arm};
-use hfs_core::profile::Quality;
+use hfs_core::profile::{Quality, Vantage};
 use hfs_core::tune::SizeClass;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -15,7 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::register::{family, register};
-use crate::telemetry::labels::{ArmLabel, Direction, QualityLabel, SizeLabel, TransferOutcome};
+use crate::telemetry::labels::{ArmLabel, Direction, QualityLabel, SizeLabel, TransferOutcome, VantageLabel};
 
 /// Seconds: few, since there is one set of them for every direction, arm and size.
 const DURATIONS: [f64; 7] = [0.01, 0.1, 0.5, 2.5, 10.0, 60.0, 600.0];
@@ -52,6 +52,7 @@ struct FlowLabels {
     direction: Direction,
     arm: ArmLabel,
     quality: QualityLabel,
+    measured_at: VantageLabel,
     size: SizeLabel,
 }
 
@@ -70,7 +71,11 @@ impl ByArm {
             TransferOutcome::ALL.iter().map(labels)
         });
         let flows = SortLabels::all().flat_map(|SortLabels { direction, arm, size }| {
-            QualityLabel::ALL.iter().map(move |&quality| FlowLabels { direction, arm, quality, size })
+            let of = move |&measured_at| {
+                let labels = move |&quality| FlowLabels { direction, arm, quality, measured_at, size };
+                QualityLabel::ALL.iter().map(labels)
+            };
+            VantageLabel::ALL.iter().flat_map(of)
         });
         let duration = Family::new_with_constructor((|| Histogram::new(DURATIONS)) as fn() -> Histogram);
         for labels in SortLabels::all() {
@@ -104,9 +109,21 @@ impl ByArm {
     }
 
     /// A flow has ended that moved enough to judge its path.
-    pub(super) fn flow_ended(&self, direction: pace::Direction, arm: Arm, quality: Quality, bytes: u64) {
-        let size = SizeClass::of(bytes).into();
-        let labels = FlowLabels { direction: direction.into(), arm: arm.into(), quality: quality.into(), size };
+    pub(super) fn flow_ended(
+        &self,
+        direction: pace::Direction,
+        arm: Arm,
+        quality: Quality,
+        vantage: Vantage,
+        bytes: u64,
+    ) {
+        let labels = FlowLabels {
+            direction: direction.into(),
+            arm: arm.into(),
+            quality: quality.into(),
+            measured_at: vantage.into(),
+            size: SizeClass::of(bytes).into(),
+        };
         self.flows.get_or_create(&labels).inc();
     }
 }

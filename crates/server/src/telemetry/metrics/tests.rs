@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use hfs_core::pace::{self, Arm};
-use hfs_core::profile::Quality;
+use hfs_core::profile::{Quality, Vantage};
 
 use super::*;
 
@@ -90,7 +90,9 @@ fn no_series_appears_later() {
     metrics.proof_checked(Some(Proof::FileShare), AuthOutcome::Accepted);
     metrics.request_answered(Method::from("BREW"), StatusClass::from(405));
     for quality in Quality::ALL {
-        metrics.flow_ended(pace::Direction::Download, Arm::Adaptive, quality, 64 << 10);
+        for vantage in [Vantage::Client, Vantage::Proxy] {
+            metrics.flow_ended(pace::Direction::Download, Arm::Adaptive, quality, vantage, 64 << 10);
+        }
     }
     metrics.config_reloaded(ReloadOutcome::Refused);
     metrics.set_store_free(ByteSize::gib(20_000));
