@@ -109,6 +109,9 @@ impl Adaptive {
             plan.lane = lane(start, is_large);
             plan.step = self.within(start.expected.step.unwrap_or(settings.first_step));
         }
+        if !settings.zero_copy && plan.lane == Lane::ZeroCopy {
+            plan.lane = Lane::Buffered;
+        }
         if levers.write_back && start.direction == Direction::Upload {
             plan.preallocate = start.size.is_some();
             plan.write_back = true;

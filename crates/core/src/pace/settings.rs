@@ -43,6 +43,8 @@ pub struct Settings {
     pub gain: f64,
     /// Congestion controls that this process may set.
     pub available: Available,
+    /// `[experimental] zero_copy_optimization`: whether bytes may stay inside the kernel.
+    pub zero_copy: bool,
     /// Which levers move; for experiments.
     pub levers: Levers,
     /// Whether controllers keep their decisions for the log.
@@ -80,6 +82,7 @@ impl Default for Settings {
             reconsider_every: Duration::from_secs(30),
             gain: 0.2,
             available: Available::default(),
+            zero_copy: true,
             levers: Levers::default(),
             explain: false,
         }

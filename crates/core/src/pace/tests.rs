@@ -354,6 +354,19 @@ fn large_plain_uploads_are_spliced_and_others_are_not() {
 }
 
 #[test]
+fn without_zero_copy_bytes_go_through_memory_both_ways_in_steps_as_planned() {
+    for levers in [Levers::ALL, Levers::NONE] {
+        let off = Settings { zero_copy: false, levers, ..settings() };
+        let down = controller(Arm::Adaptive, &off, &download(1 << 30)).plan();
+        let up = controller(Arm::Adaptive, &off, &upload(1 << 30)).plan();
+        let usual = controller(Arm::Adaptive, &Settings { levers, ..settings() }, &upload(1 << 30)).plan();
+        assert_eq!(down.lane, Lane::Buffered);
+        assert_ne!(up.lane, Lane::ZeroCopy);
+        assert_eq!((up.step, up.write_back, down.step), (usual.step, usual.write_back, usual.step));
+    }
+}
+
+#[test]
 fn each_lever_that_is_off_stays_where_the_standard_arm_has_it() {
     let standard = controller(Arm::Standard, &settings(), &upload(1 << 30)).plan();
     let off = Settings { levers: Levers { lane: false, ..Levers::ALL }, ..settings() };

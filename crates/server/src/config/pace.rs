@@ -121,6 +121,7 @@ impl Resolver<'_, '_> {
                 "fast" => 0.5,
                 _ => 0.2,
             },
+            zero_copy: self.or("experimental.zero_copy_optimization", kind::bool, default.zero_copy),
             levers: self.levers(),
             explain,
             follows: self.or("streaming.adaptive_streaming", kind::bool, default.follows),
@@ -160,7 +161,6 @@ impl Resolver<'_, '_> {
 
     fn levers(&mut self) -> Levers {
         const PATH: &str = "performance.levers";
-        let zero_copy = self.or("experimental.zero_copy_optimization", kind::bool, true);
         let named = self.read(PATH, kind::list);
         let mut levers = if named.is_some() { Levers::NONE } else { Levers::ALL };
         for (name, at) in named.unwrap_or_default() {
@@ -175,7 +175,6 @@ impl Resolver<'_, '_> {
                 }
             }
         }
-        levers.lane &= zero_copy;
         levers.congestion &= self.or("streaming.throughput_optimization", kind::bool, true);
         levers.unsent &= self.or("streaming.latency_optimization", kind::bool, true);
         levers

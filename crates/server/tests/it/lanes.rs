@@ -60,6 +60,21 @@ fn requests_behind_a_large_upload_stay_in_their_place() {
 }
 
 #[test]
+fn without_zero_copy_every_byte_goes_through_memory() {
+    let body = noise(24 << 20);
+    for (zero_copy, is_expected) in [("true", true), ("false", false)] {
+        let server = TestServer::builder().set("experimental.zero_copy_optimization", zero_copy).start();
+        assert_eq!(server.put("a/1.bin", &body).status, 201);
+        assert!(server.get("a/1.bin").body == body);
+        for direction in ["upload", "download"] {
+            let moved = server.metric(&format!("hfs_zero_copy_bytes_total{{direction=\"{direction}\"}}"));
+            assert_eq!(moved > 0, is_expected, "{direction}: {moved} bytes inside the kernel");
+        }
+        server.assert_whole();
+    }
+}
+
+#[test]
 fn an_upload_that_breaks_off_on_a_thread_leaves_nothing() {
     let body = noise(32 << 20);
     for (arm, server) in both() {

@@ -321,7 +321,7 @@ pub(super) const KEYS: &[Key] = &[
         "experimental.zero_copy_optimization",
         Bool,
         "true",
-        "Move bytes inside the kernel where nothing must see them.",
+        "Move bytes inside the kernel where nothing must see them. `false` takes those of the adaptive path through memory, both ways, in steps as planned.",
     ),
     Key::void(
         "experimental.memory_mapped_files",

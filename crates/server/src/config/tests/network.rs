@@ -48,6 +48,8 @@ fn each_switch_does_what_it_says() {
     assert!(!pace("[streaming]\nadaptive_streaming = false").settings.follows);
     assert!(!pace("[streaming]\nthroughput_optimization = false").settings.levers.congestion);
     assert!(!pace("[streaming]\nlatency_optimization = false").settings.levers.unsent);
+    let through_memory = pace("[experimental]\nzero_copy_optimization = false").settings;
+    assert!(!through_memory.zero_copy && through_memory.levers.lane);
     assert!(!pace("[client_network_support]\nclient_connection_detection = false").guessing);
     assert!(!pace("[client_optimization]\nperformance_classification = false").strategies.by_quality);
     let off =
