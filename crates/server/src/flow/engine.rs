@@ -80,9 +80,11 @@ impl Engine {
         engine
     }
 
-    /// Puts another configuration in force for flows from now on. The memory stays what it was at the start.
+    /// Puts another configuration in force for flows from now on. The memory is all flows': who holds more than there is
+    /// now gives way, as when it is short.
     pub fn configure(&self, mut config: PaceConfig) {
         config.settings.available = self.machine;
+        self.memory.resize(config.memory);
         self.config.store(config.into());
     }
 

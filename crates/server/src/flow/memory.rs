@@ -4,26 +4,45 @@
 //! give way; and only when all are small, new flows wait for others to end. Nothing that runs is stopped.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use hfs_core::ByteSize;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// Permits count pages: the semaphore's own limit is beyond any memory then.
 const PAGE: usize = 4 << 10;
 
 /// The budget.
 #[derive(Clone, Debug)]
-pub(super) struct Memory {
+pub(super) struct Memory(Arc<Budget>);
+
+#[derive(Debug)]
+struct Budget {
     pages: Arc<Semaphore>,
-    total: usize,
+    total: watch::Sender<usize>,
+    /// Pages that flows hold beyond a total that has become smaller: they go when they are given back.
+    owed: AtomicUsize,
 }
 
 impl Memory {
     pub(super) fn new(size: ByteSize) -> Self {
-        let pages = usize::try_from(size.as_u64()).unwrap_or(usize::MAX) / PAGE;
-        // Below one page nothing could ever move.
-        let total = pages.clamp(1, Semaphore::MAX_PERMITS);
-        Self { pages: Arc::new(Semaphore::new(total)), total }
+        let total = total(size);
+        let pages = Arc::new(Semaphore::new(total));
+        Self(Arc::new(Budget { pages, total: watch::Sender::new(total), owed: AtomicUsize::new(0) }))
+    }
+
+    /// From now on there is so much. Of a budget that shrinks, what flows hold is theirs until they end or give way.
+    pub(super) fn resize(&self, size: ByteSize) {
+        let Budget { pages, owed, .. } = &*self.0;
+        let total = total(size);
+        let before = self.0.total.send_replace(total);
+        let grown = total.saturating_sub(before);
+        let debt = owed.swap(0, Relaxed) + before.saturating_sub(total);
+        let paid = grown.min(debt);
+        let debt = debt - paid;
+        pages.add_permits(grown - paid);
+        owed.fetch_add(debt - pages.forget_permits(debt), Relaxed);
     }
 
     /// Takes `bytes` for one more flow where there is plenty; else waits until there is room for its smallest step, or for
@@ -38,9 +57,17 @@ impl Memory {
     }
 
     async fn wait(&self, least: usize) -> Option<OwnedSemaphorePermit> {
-        let pages = pages(least).min(u32::try_from(self.total).unwrap_or(u32::MAX));
-        // The semaphore is never closed.
-        Arc::clone(&self.pages).acquire_many_owned(pages).await.ok()
+        let mut total = self.0.total.subscribe();
+        loop {
+            let most = u32::try_from(*total.borrow_and_update()).unwrap_or(u32::MAX);
+            let room = Arc::clone(&self.0.pages).acquire_many_owned(pages(least).min(most));
+            // The semaphore is never closed. What is waited for may be more than there is since the total changed.
+            tokio::select! {
+                biased;
+                held = room => return held.ok(),
+                _ = total.changed() => {}
+            }
+        }
     }
 
     /// A part that holds nothing yet: for what grows only where there is plenty.
@@ -50,13 +77,34 @@ impl Memory {
 
     /// Whether so little is left that those who hold much have to give way.
     fn is_short(&self) -> bool {
-        self.pages.available_permits() < self.total / 8
+        self.0.pages.available_permits() < self.total() / 8
+    }
+
+    fn total(&self) -> usize {
+        *self.0.total.borrow()
+    }
+
+    /// Takes back what a flow no longer holds, as far as it is not owed.
+    fn take_back(&self, mut permit: OwnedSemaphorePermit) {
+        let given = permit.num_permits();
+        let paid = |owed: usize| Some(owed.saturating_sub(given));
+        let owed = self.0.owed.fetch_update(Relaxed, Relaxed, paid).unwrap_or(0);
+        if let Some(gone) = permit.split(owed.min(given)) {
+            gone.forget();
+        }
     }
 
     #[cfg(test)]
     pub(super) fn free(&self) -> usize {
-        self.pages.available_permits() * PAGE
+        self.0.pages.available_permits() * PAGE
     }
+}
+
+/// Pages of a budget of `size`.
+fn total(size: ByteSize) -> usize {
+    let pages = usize::try_from(size.as_u64()).unwrap_or(usize::MAX) / PAGE;
+    // Below one page nothing could ever move.
+    pages.clamp(1, Semaphore::MAX_PERMITS)
 }
 
 /// One flow's part of it, given back on drop.
@@ -79,9 +127,10 @@ impl Share {
         let (wanted, held) = (pages(bytes) as usize, self.pages());
         if wanted > held {
             let more = wanted - held;
-            let is_plenty = self.memory.pages.available_permits() >= more.saturating_add(self.memory.total / 2);
+            let free = &self.memory.0.pages;
+            let is_plenty = free.available_permits() >= more.saturating_add(self.memory.total() / 2);
             let more = u32::try_from(more).unwrap_or(u32::MAX);
-            if is_plenty && let Ok(more) = Arc::clone(&self.memory.pages).try_acquire_many_owned(more) {
+            if is_plenty && let Ok(more) = Arc::clone(free).try_acquire_many_owned(more) {
                 match &mut self.held {
                     Some(held) => held.merge(more),
                     None => self.held = Some(more),
@@ -91,15 +140,23 @@ impl Share {
             return (held * PAGE).min(bytes).max(1);
         }
         if held > wanted
-            && let Some(permit) = &mut self.held
+            && let Some(rest) = self.held.as_mut().and_then(|permit| permit.split(held - wanted))
         {
-            drop(permit.split(held - wanted));
+            self.memory.take_back(rest);
         }
         bytes
     }
 
     fn pages(&self) -> usize {
         self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        if let Some(held) = self.held.take() {
+            self.memory.take_back(held);
+        }
     }
 }
 
@@ -143,6 +200,40 @@ mod tests {
         let mut share = Memory::new(size).share(64 << 10, 64 << 10).await;
         assert_eq!(share.resize(1 << 20), 8 << 10);
         assert_eq!(share.resize(4 << 10), 4 << 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_budget_that_changes_is_what_there_is_from_then_on() {
+        let memory = Memory::new(ByteSize::mib(16));
+        let mut share = memory.share(16 << 10, 16 << 10).await;
+        assert_eq!(share.resize(4 << 20), 4 << 20);
+        memory.resize(ByteSize::mib(32));
+        assert_eq!(memory.free(), 28 << 20);
+        memory.resize(ByteSize::mib(2));
+        assert_eq!(memory.free(), 0, "one flow holds all of it, and more");
+        let late = tokio::time::timeout(Duration::from_secs(60), memory.share(16 << 10, 16 << 10));
+        assert!(late.await.is_err(), "a new one waits");
+        assert_eq!(share.resize(3 << 20), 3 << 20);
+        assert_eq!(memory.free(), 0, "what it gives back is not there any more");
+        memory.resize(ByteSize::mib(4));
+        assert_eq!(memory.free(), 1 << 20);
+        memory.resize(ByteSize::mib(1));
+        drop(share);
+        assert_eq!(memory.free(), 1 << 20);
+        memory.resize(ByteSize::mib(16));
+        assert_eq!(memory.free(), 16 << 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_more_than_is_left_gets_all_that_there_is() {
+        let memory = Memory::new(ByteSize::mib(16));
+        let all = memory.share(16 << 20, 16 << 20).await;
+        let waiting = memory.share(12 << 20, 12 << 20);
+        tokio::pin!(waiting);
+        assert!(tokio::time::timeout(Duration::from_secs(60), &mut waiting).await.is_err());
+        memory.resize(ByteSize::mib(1));
+        drop(all);
+        assert_eq!(waiting.await.pages() * PAGE, 1 << 20);
     }
 
     #[tokio::test]

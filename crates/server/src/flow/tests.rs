@@ -228,7 +228,9 @@ async fn another_configuration_counts_for_flows_from_now_on() {
     let engine = engine(|_| {});
     let (ours, _theirs) = pair();
     let running = engine.begin(begin(&ours, false)).await;
-    engine.configure(PaceConfig { enabled: false, ..PaceConfig::default() });
+    let memory = ByteSize::mib(64);
+    engine.configure(PaceConfig { enabled: false, memory, ..PaceConfig::default() });
     assert_eq!(running.arm(), Arm::Adaptive);
+    assert!(engine.free_memory() < 64 << 20, "{} bytes are free", engine.free_memory());
     assert_eq!(engine.begin(begin(&ours, false)).await.arm(), Arm::Standard);
 }
