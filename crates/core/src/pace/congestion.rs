@@ -4,7 +4,8 @@
 //! falls to a few per cent of the path, BBR does not (`docs/benchmarks/` has our figures; Cardwell et al. 2016). On
 //! clean paths the two are equally fast, and what the host has chosen stays, also where the round trip is long: there
 //! BBR overruns a short queue for as long as it lives (100 Mbit/s, 300 ms and a queue of 100 ms, 30 s each: no faster,
-//! but 6 to 14 % sent again instead of 1.3 %). What a long round trip changes is how much loss is too much for cubic.
+//! but 6 to 14 % sent again instead of 1.3 %). What a long round trip changes is how much loss is too much for cubic. So a
+//! host that is on BBR stays there, too: no plan asks for cubic.
 //!
 //! Only what is lost while no queue stands, nor has just stood, speaks for BBR. A change because of it is a trial all the
 //! same: a policed path is full without a queue, and then BBR is no faster. What does not help is taken back.

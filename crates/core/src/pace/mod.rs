@@ -25,7 +25,7 @@ use std::time::Duration;
 pub use adaptive::Adaptive;
 pub use cadence::Detection;
 pub use path::{Congestion, PathSample};
-pub use settings::{Available, Levers, Settings};
+pub use settings::{Levers, Settings};
 pub use standard::Standard;
 pub use window::{Round, Window};
 

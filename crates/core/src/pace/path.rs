@@ -58,7 +58,7 @@ pub struct PathSample {
     pub subflows: u8,
 }
 
-/// A congestion control that plans ask for.
+/// A congestion control that plans know. What they ask for is BBR.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Congestion {
     /// Backs off at loss: fair on clean paths.

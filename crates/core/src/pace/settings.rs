@@ -41,8 +41,8 @@ pub struct Settings {
     pub reconsider_every: Duration,
     /// `[client_optimization] adaptation_speed`, as the weight of a new measurement, 0 to 1.
     pub gain: f64,
-    /// Congestion controls that this process may set.
-    pub available: Available,
+    /// Whether this process may put its connections on BBR.
+    pub bbr: bool,
     /// `[experimental] zero_copy_optimization`: whether bytes may stay inside the kernel.
     pub zero_copy: bool,
     /// Which levers move; for experiments.
@@ -58,8 +58,8 @@ impl Settings {
         // On a connection that several clients share, nothing of the connection is moved for one of them. An upload is
         // governed by its client's sender.
         let is_ours = start.direction == Direction::Download && !start.is_shared;
-        let is_news = self.available.contains(Congestion::Bbr) && start.inherited != Some(Congestion::Bbr);
-        self.levers.congestion && is_ours && is_news
+        let is_news = start.inherited != Some(Congestion::Bbr);
+        self.bbr && self.levers.congestion && is_ours && is_news
     }
 }
 
@@ -81,30 +81,10 @@ impl Default for Settings {
             foresees: true,
             reconsider_every: Duration::from_secs(30),
             gain: 0.2,
-            available: Available::default(),
+            bbr: false,
             zero_copy: true,
             levers: Levers::default(),
             explain: false,
-        }
-    }
-}
-
-/// Congestion controls that a process may set on its connections.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Available {
-    /// [`Congestion::Cubic`].
-    pub cubic: bool,
-    /// [`Congestion::Bbr`].
-    pub bbr: bool,
-}
-
-impl Available {
-    /// Whether `congestion` may be set.
-    #[must_use]
-    pub fn contains(self, congestion: Congestion) -> bool {
-        match congestion {
-            Congestion::Cubic => self.cubic,
-            Congestion::Bbr => self.bbr,
         }
     }
 }

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use self::link::{Course, Link, ms};
 use super::{
-    Available, Carrier, Congestion, Controller, Decision, Direction, Expected, Lane, Levers, Observation, Settings,
-    Start, controller,
+    Carrier, Congestion, Controller, Decision, Direction, Expected, Lane, Levers, Observation, Settings, Start,
+    controller,
 };
 use crate::pace::Arm;
 
 pub(crate) fn settings() -> Settings {
-    Settings { available: Available { cubic: true, bbr: true }, explain: true, ..Settings::default() }
+    Settings { bbr: true, explain: true, ..Settings::default() }
 }
 
 pub(crate) fn download(size: u64) -> Start {
@@ -61,7 +61,7 @@ fn a_known_lossy_client_gets_bbr_from_its_first_byte() {
     assert_eq!(decisions[0].because, "earlier transfers: 2.00 % were lost");
     let behind_a_proxy = Start { is_shared: true, ..start };
     assert_eq!(controller(Arm::Adaptive, &settings(), &behind_a_proxy).plan().congestion, None);
-    let nothing_to_choose = Settings { available: Available::default(), ..settings() };
+    let nothing_to_choose = Settings { bbr: false, ..settings() };
     assert_eq!(controller(Arm::Adaptive, &nothing_to_choose, &start).plan().congestion, None);
 }
 

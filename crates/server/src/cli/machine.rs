@@ -1,4 +1,4 @@
-//! What a configuration needs of this machine: folders, space, certificates. Looks only; nothing is left behind.
+//! What a configuration needs of this machine: folders, space, certificates, BBR. Looks only; nothing is left behind.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -23,7 +23,41 @@ pub(super) fn inspect(config: &Config) -> Vec<Finding> {
             findings.extend(folder_of(path, "server.listen_address"));
         }
     }
+    let pace = &config.pace;
+    if pace.enabled && pace.downloads && pace.settings.levers.congestion {
+        findings.extend(congestion());
+    }
     findings
+}
+
+/// Whether connections may be put on BBR. Asking a socket, as the server does, would load the module for root: so the
+/// kernel's lists are read.
+fn congestion() -> Option<Finding> {
+    let list = |name: &str| std::fs::read_to_string(format!("/proc/sys/net/ipv4/tcp_{name}")).ok();
+    no_bbr(
+        &list("congestion_control")?,
+        &list("available_congestion_control")?,
+        &list("allowed_congestion_control")?,
+    )
+}
+
+/// What stands in the way of BBR on a host with this default, these modules, and these for everybody.
+fn no_bbr(default: &str, available: &str, allowed: &str) -> Option<Finding> {
+    let has_bbr = |list: &str| list.split_whitespace().any(|name| name == "bbr");
+    let about = |message: &str, help: &str| Some(Finding::new(Severity::Notice, message).at("congestion").help(help));
+    if has_bbr(default) || has_bbr(available) && has_bbr(allowed) {
+        return None;
+    }
+    if has_bbr(available) {
+        return about(
+            "without CAP_NET_ADMIN the server may not put downloads over lossy paths on BBR",
+            "sysctl -w net.ipv4.tcp_allowed_congestion_control=\"reno cubic bbr\"",
+        );
+    }
+    about(
+        "downloads over lossy paths cannot be put on BBR: its module is not loaded",
+        "modprobe tcp_bbr, and name bbr in net.ipv4.tcp_allowed_congestion_control for a service without CAP_NET_ADMIN",
+    )
 }
 
 fn storage(config: &Config) -> Vec<Finding> {
@@ -143,12 +177,24 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_in_the_way_of_bbr_is_said() {
+        let said = |default, available, allowed| no_bbr(default, available, allowed).map(|finding| finding.line());
+        assert_eq!(said("cubic\n", "reno cubic bbr\n", "reno cubic bbr\n"), None);
+        assert_eq!(said("bbr", "reno bbr cubic", "reno"), None, "connections are on it already");
+        let absent = said("cubic", "reno cubic", "reno cubic").unwrap();
+        assert!(absent.contains("not loaded") && absent.contains("modprobe tcp_bbr"), "{absent}");
+        let forbidden = said("cubic", "reno cubic bbr", "reno cubic").unwrap();
+        assert!(forbidden.contains("without CAP_NET_ADMIN") && forbidden.contains("sysctl -w"), "{forbidden}");
+    }
+
+    #[test]
     fn looking_leaves_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();
         let mut config = trial_config(&folder.path().join("trial"), &Overrides::default()).unwrap();
         let store = folder.path().join("store");
         std::fs::create_dir(&store).unwrap();
         config.storage.path = store.join("a/b");
+        config.pace.settings.levers.congestion = false;
         let findings = inspect(&config);
         assert_eq!(findings.len(), 1);
         assert!(findings[0].message.contains("will be created"));

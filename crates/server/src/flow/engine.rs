@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hfs_core::Timestamp;
-use hfs_core::pace::{self, Arm, Available, Carrier, Congestion, Direction, Expected, Snapshot, Start};
+use hfs_core::pace::{self, Arm, Carrier, Congestion, Direction, Expected, Snapshot, Start};
 use hfs_core::profile::{
     Bounds, Evidence, Guess, Hints, Lesson, Profile, ProfileKey, Quality, TELLING_BYTES, Vantage, guess,
 };
@@ -17,7 +17,7 @@ use super::config::PaceConfig;
 use super::memory::Memory;
 use super::profiles::Profiles;
 use super::tuning::{Tuning, told};
-use super::wire::available;
+use super::wire::{Unsettable, may_set};
 use super::{Flow, Wire};
 use crate::clock::{self, Stopwatch};
 use crate::telemetry::metrics::Metrics;
@@ -56,7 +56,8 @@ pub struct Begin {
 #[derive(Debug)]
 pub struct Engine {
     config: ArcSwap<PaceConfig>,
-    machine: Available,
+    /// Whether connections may be put on BBR.
+    pub(super) bbr: Result<(), Unsettable>,
     profiles: Mutex<Profiles>,
     tuning: Tuning,
     memory: Memory,
@@ -70,7 +71,7 @@ impl Engine {
         let memory = Memory::new(config.memory);
         let engine = Self {
             config: ArcSwap::from_pointee(PaceConfig::default()),
-            machine: available(),
+            bbr: may_set(Congestion::Bbr),
             profiles: Mutex::default(),
             tuning: Tuning::new(),
             memory,
@@ -83,7 +84,7 @@ impl Engine {
     /// Puts another configuration in force for flows from now on. The memory is all flows': who holds more than there is
     /// now gives way, as when it is short.
     pub fn configure(&self, mut config: PaceConfig) {
-        config.settings.available = self.machine;
+        config.settings.bbr = self.bbr.is_ok();
         self.memory.resize(config.memory);
         self.config.store(config.into());
     }
@@ -95,7 +96,8 @@ impl Engine {
             adaptive = config.enabled,
             uploads = config.uploads,
             downloads = config.downloads,
-            bbr = self.machine.bbr,
+            bbr = self.bbr.is_ok(),
+            why_not = self.bbr.as_ref().err().map(tracing::field::display),
             "Data paths"
         );
     }

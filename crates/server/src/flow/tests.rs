@@ -11,6 +11,7 @@ use hfs_core::ByteSize;
 use hfs_core::pace::{Carrier, Expected, Settings};
 
 use super::*;
+use crate::http::testing::listen;
 use crate::telemetry::metrics::Metrics;
 
 fn pair() -> (TcpStream, TcpStream) {
@@ -221,6 +222,17 @@ async fn what_has_ended_makes_no_plans() {
     tokio::time::advance(SOONEST).await;
     flow.moved(steps, true);
     assert_ne!(flow.plan().step, last.step, "one that goes on does");
+}
+
+#[test]
+fn the_log_says_why_downloads_cannot_be_put_on_bbr() {
+    let mut engine = Engine::new(PaceConfig::default(), Arc::new(Metrics::new()));
+    engine.bbr = Err(wire::Unsettable::Absent("bbr"));
+    let log = listen();
+    engine.introduce();
+    let lines = log.lines_with("Data paths");
+    assert!(lines.len() == 1 && lines[0].contains("bbr=false"), "{lines:?}");
+    assert!(lines[0].contains("why_not=the kernel does not have it: its module tcp_bbr is not loaded"), "{lines:?}");
 }
 
 #[tokio::test]

@@ -133,7 +133,7 @@ pub(super) fn told(adoption: &Adoption, settings: &Settings) -> [String; 2] {
 
 #[cfg(test)]
 mod tests {
-    use hfs_core::pace::{Available, Congestion, Direction};
+    use hfs_core::pace::{Congestion, Direction};
 
     use super::*;
     use crate::flow::testing::lesson;
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn who_would_not_take_the_option_takes_no_part_in_its_contest() {
         let tuning = Tuning::new();
-        let settings = Settings { available: Available { cubic: true, bbr: true }, ..Settings::default() };
+        let settings = Settings { bbr: true, ..Settings::default() };
         let tries_bbr = |settings: &Settings, is_bbr_better| {
             (0..2000).any(|_| {
                 let mut start = Start { inherited: Some(Congestion::Cubic), ..known(1_000_000) };

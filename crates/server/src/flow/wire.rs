@@ -1,5 +1,6 @@
 //! [`Wire`]: the connection below a transfer, as far as probes and levers need it.
 
+use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -218,7 +219,7 @@ impl std::fmt::Debug for Wire {
 }
 
 /// Once: it would be the same for each connection.
-fn complain(wanted: &str, error: &std::io::Error) {
+fn complain(wanted: &str, error: &io::Error) {
     static SAID: AtomicBool = AtomicBool::new(false);
     if !SAID.swap(true, Relaxed) {
         warn!(congestion = wanted, %error, "The system does not let connections have this congestion control");
@@ -226,7 +227,7 @@ fn complain(wanted: &str, error: &std::io::Error) {
 }
 
 /// Likewise. A Unix socket has no such option, and needs none.
-fn complain_of_unsent(error: &std::io::Error) {
+fn complain_of_unsent(error: &io::Error) {
     static SAID: AtomicBool = AtomicBool::new(false);
     if !SAID.swap(true, Relaxed) {
         warn!(%error, "A connection refused TCP_NOTSENT_LOWAT: what slow readers hold in the kernel is not bounded");
@@ -265,13 +266,37 @@ pub(super) fn of_kernel(info: &hfs_sock::TcpInfo, congestion: Option<Congestion>
     }
 }
 
-/// The congestion controls that this process may set.
-pub(super) fn available() -> hfs_core::pace::Available {
-    let Ok(scratch) = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None) else {
-        return Default::default();
-    };
-    let may = |congestion: Congestion| hfs_sock::set_congestion(scratch.as_fd(), congestion.as_str()).is_ok();
-    hfs_core::pace::Available { cubic: may(Congestion::Cubic), bbr: may(Congestion::Bbr) }
+/// Why connections cannot have a congestion control.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(super) enum Unsettable {
+    /// Not in the kernel.
+    #[error("the kernel does not have it: its module tcp_{0} is not loaded")]
+    Absent(&'static str),
+    /// Not for this process.
+    #[error(
+        "this process has no CAP_NET_ADMIN, and net.ipv4.tcp_allowed_congestion_control does not name {0}"
+    )]
+    Forbidden(&'static str),
+    /// Anything else.
+    #[error("the system refuses {0}: {1}")]
+    Refused(&'static str, io::ErrorKind),
+}
+
+impl Unsettable {
+    fn of(congestion: Congestion, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::Absent(congestion.as_str()),
+            io::ErrorKind::PermissionDenied => Self::Forbidden(congestion.as_str()),
+            kind => Self::Refused(congestion.as_str(), kind),
+        }
+    }
+}
+
+/// Whether this process may give its connections that congestion control.
+pub(super) fn may_set(congestion: Congestion) -> Result<(), Unsettable> {
+    let scratch = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let outcome = scratch.and_then(|scratch| hfs_sock::set_congestion(scratch.as_fd(), congestion.as_str()));
+    outcome.map_err(|error| Unsettable::of(congestion, &error))
 }
 
 #[cfg(test)]
@@ -307,11 +332,10 @@ mod tests {
     fn a_plan_is_followed_and_the_next_one_finds_the_connection_as_it_was() {
         let (mut ours, mut theirs) = pair();
         let wire = Wire::new(OwnedFd::from(ours.try_clone().unwrap()), Carrier::Plain);
-        let available = available();
         let first = hfs_sock::congestion(ours.as_fd()).unwrap();
         let untouched = hfs_sock::notsent_lowat(ours.as_fd()).unwrap();
         // Reno and whatever the host has are always there; the test wants one that differs.
-        let other = Congestion::ALL.into_iter().find(|it| it.as_str() != first && available.contains(*it));
+        let other = Congestion::ALL.into_iter().find(|it| it.as_str() != first && may_set(*it).is_ok());
         assert!(!wire.follow(None, &plan()), "a standard plan changes nothing");
         if let Some(other) = other {
             assert!(wire.follow(None, &Plan { congestion: Some(other), unsent: Some(1 << 18), ..plan() }));
@@ -344,12 +368,24 @@ mod tests {
         let ours = listener.accept().unwrap().0;
         let wire = Wire::new(OwnedFd::from(ours.try_clone().unwrap()), Carrier::Plain);
         assert_eq!((wire.inherited(), wire.origin()), (None, Some("reno")));
-        if let Some(allowed) = Congestion::ALL.into_iter().find(|it| available().contains(*it)) {
+        if let Some(allowed) = Congestion::ALL.into_iter().find(|it| may_set(*it).is_ok()) {
             wire.follow(None, &Plan { congestion: Some(allowed), ..plan() });
             wire.release(Some(allowed));
             wire.follow(None, &plan());
             assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), "reno");
         }
+    }
+
+    #[test]
+    fn why_a_congestion_control_cannot_be_had_is_told() {
+        let (ours, _theirs) = pair();
+        let unknown = hfs_sock::set_congestion(ours.as_fd(), "nonesuch").unwrap_err();
+        assert_eq!(Unsettable::of(Congestion::Bbr, &unknown), Unsettable::Absent("bbr"));
+        let forbidden = io::Error::from_raw_os_error(rustix::io::Errno::PERM.raw_os_error());
+        let told = Unsettable::of(Congestion::Bbr, &forbidden).to_string();
+        assert!(told.contains("tcp_allowed_congestion_control does not name bbr"), "{told}");
+        let other = io::Error::from(io::ErrorKind::ResourceBusy);
+        assert_eq!(Unsettable::of(Congestion::Bbr, &other).to_string(), "the system refuses bbr: resource busy");
     }
 
     #[test]
