@@ -9,7 +9,7 @@ use super::cadence::{self, Cadence};
 use super::congestion::Chooser;
 use super::estimate::Estimate;
 use super::{
-    Carrier, Congestion, Controller, Decision, Direction, Expected, Lane, Observation, Plan, Settings, Snapshot,
+    Carrier, Congestion, Controller, Decision, Direction, Expected, Lane, Observation, Pieces, Plan, Settings, Snapshot,
     Standard, Start, Window,
 };
 use crate::progress::StallLimits;
@@ -43,6 +43,7 @@ const MOST_DECISIONS: usize = 16;
 pub struct Adaptive {
     settings: Settings,
     direction: Direction,
+    pieces: Pieces,
     is_shared: bool,
     /// Of what is known of the client, what outlasts the first plan.
     granted: Granted,
@@ -80,6 +81,7 @@ impl Adaptive {
         let mut adaptive = Self {
             settings: *settings,
             direction: start.direction,
+            pieces: Pieces::of(start.direction, start.carrier),
             is_shared: start.is_shared,
             granted: Granted { ceiling: start.expected.ceiling, patience: start.expected.patience },
             estimate: Estimate::new(settings.gain),
@@ -104,9 +106,8 @@ impl Adaptive {
     fn first(&self, start: &Start) -> Plan {
         let (settings, levers) = (&self.settings, self.settings.levers);
         let mut plan = self.plan;
-        let is_large = start.size.is_some_and(|size| size >= LARGE);
         if levers.lane {
-            plan.lane = lane(start, is_large);
+            plan.lane = settings.lane(start);
             plan.step = self.within(start.expected.step.unwrap_or(settings.first_step));
         }
         if !settings.zero_copy && plan.lane == Lane::ZeroCopy {
@@ -180,28 +181,35 @@ impl Adaptive {
     }
 
     fn grow(&mut self) {
-        let levers = self.settings.levers;
-        let step = if levers.lane { self.within(self.plan.step.saturating_mul(GROWTH)) } else { self.plan.step };
-        let most = self.ceiling().max(FIRST_WRITE.min(self.plan.write));
-        let write = if levers.write { self.plan.write.saturating_mul(GROWTH).clamp(1, most) } else { self.plan.write };
-        if self.has_shrunk && (step, write) != (self.plan.step, self.plan.write) {
+        let now = self.pieces.size(&self.plan);
+        let larger = match self.pieces {
+            Pieces::Steps => self.within(now.saturating_mul(GROWTH)),
+            Pieces::Writes => now.saturating_mul(GROWTH).clamp(1, self.ceiling().max(FIRST_WRITE.min(now))),
+        };
+        if self.has_shrunk && larger != now {
             (self.patience, self.has_shrunk) = ((2 * self.patience).min(MOST_PATIENCE), false);
         }
-        self.set_sizes(step, write, "every step was full");
+        self.set_size(larger, "every one was full");
     }
 
     fn shrink(&mut self) {
-        let levers = self.settings.levers;
-        let step = if levers.lane { self.within(self.plan.step / 2) } else { self.plan.step };
-        let least = FIRST_WRITE.min(self.plan.write);
-        let write = if levers.write { (self.plan.write / 2).max(least) } else { self.plan.write };
-        self.set_sizes(step, write, "steps stay half empty");
+        let now = self.pieces.size(&self.plan);
+        let smaller = match self.pieces {
+            Pieces::Steps => self.within(now / 2),
+            Pieces::Writes => (now / 2).max(FIRST_WRITE.min(now)),
+        };
+        self.set_size(smaller, "they stay half empty");
     }
 
-    fn set_sizes(&mut self, step: usize, write: usize, because: &str) {
-        self.decide("step", self.plan.step, step, || because.to_owned());
-        self.decide("write", self.plan.write, write, || because.to_owned());
-        (self.plan.step, self.plan.write) = (step, write);
+    fn set_size(&mut self, size: usize, because: &str) {
+        let (lever, may_move) = match self.pieces {
+            Pieces::Steps => ("step", self.settings.levers.lane),
+            Pieces::Writes => ("write", self.settings.levers.write),
+        };
+        if may_move {
+            self.decide(lever, self.pieces.size(&self.plan), size, || because.to_owned());
+            *self.pieces.size_mut(&mut self.plan) = size;
+        }
     }
 
     fn rechoose(&mut self) {
@@ -259,11 +267,15 @@ impl Adaptive {
     }
 }
 
-fn lane(start: &Start, is_large: bool) -> Lane {
-    match (start.direction, start.carrier) {
-        (Direction::Download, _) => Lane::ZeroCopy,
-        (Direction::Upload, Carrier::Plain) if is_large => Lane::ZeroCopy,
-        (Direction::Upload, _) => Lane::Buffered,
+impl Settings {
+    /// The lane of an adaptive transfer.
+    pub(super) fn lane(&self, start: &Start) -> Lane {
+        let is_large = start.size.is_some_and(|size| size >= LARGE);
+        match (start.direction, start.carrier) {
+            (Direction::Download, _) if self.zero_copy => Lane::ZeroCopy,
+            (Direction::Upload, Carrier::Plain) if self.zero_copy && is_large => Lane::ZeroCopy,
+            _ => Lane::Buffered,
+        }
     }
 }
 
@@ -289,8 +301,8 @@ impl Controller for Adaptive {
 
     fn observe(&mut self, seen: &Observation) {
         let was_sampled = self.note(seen);
-        if seen.moved > 0 && self.settings.follows {
-            self.resize(seen.filled);
+        if let Some(filled) = seen.filled.filter(|_| seen.moved > 0 && self.settings.follows) {
+            self.resize(filled);
         }
         if was_sampled {
             self.rechoose();

@@ -255,7 +255,7 @@ mod tests {
             estimate.observe(&Observation {
                 now: Duration::from_millis(250 * n),
                 moved: 25_000,
-                filled: true,
+                filled: None,
                 is_app_limited: false,
                 path: Some(path),
             });

@@ -13,6 +13,7 @@ mod estimate;
 mod kept;
 mod losses;
 mod path;
+mod pieces;
 mod settings;
 mod shortest;
 mod standard;
@@ -25,6 +26,7 @@ use std::time::Duration;
 pub use adaptive::Adaptive;
 pub use cadence::Detection;
 pub use path::{Congestion, PathSample};
+pub use pieces::Pieces;
 pub use settings::{Levers, Settings};
 pub use standard::Standard;
 pub use window::{Round, Window};
@@ -129,9 +131,10 @@ pub enum Lane {
 pub struct Plan {
     /// The lane.
     pub lane: Lane,
-    /// Bytes per read and write of the buffered lane, and of one splice.
+    /// Bytes that an upload gathers before they are written, and per read of a download over HTTP/1.1 without TLS: what
+    /// zero copy carries has pieces of its own.
     pub step: usize,
-    /// Bytes handed to TLS or HTTP/2 at once.
+    /// Download: bytes handed to TLS or HTTP/2 at once.
     pub write: usize,
     /// Upload: reserve the announced size before the first byte.
     pub preallocate: bool,
@@ -156,8 +159,9 @@ pub struct Observation {
     pub now: Duration,
     /// Body bytes that moved.
     pub moved: u64,
-    /// Whether every step was full: a larger one would have moved more at once.
-    pub filled: bool,
+    /// Whether every piece that the plan sizes was full: a larger one would have moved more at once. `None` where none
+    /// moved anything.
+    pub filled: Option<bool>,
     /// Whether bytes waited for the store or for the other side's reading, not for the network.
     pub is_app_limited: bool,
     /// What the kernel says of the path; `None` where it is not ours to see.

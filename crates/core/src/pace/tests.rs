@@ -207,7 +207,7 @@ fn a_handover_that_ends_well_makes_the_next_one_bearable() {
 #[test]
 fn waiting_for_us_says_nothing_about_the_path() {
     let mut adaptive = controller(Arm::Adaptive, &settings(), &upload(1 << 30));
-    let seen = |now, moved, is_app_limited| Observation { now, moved, filled: true, is_app_limited, path: None };
+    let seen = |now, moved, is_app_limited| Observation { now, moved, filled: Some(true), is_app_limited, path: None };
     for second in 1..10u64 {
         adaptive.observe(&seen(ms(second * 1000), 10_000_000, false));
     }
@@ -226,6 +226,7 @@ fn steps_grow_while_they_are_full_and_shrink_when_they_are_not() {
     let mut now = 0;
     let mut step = |adaptive: &mut dyn Controller, filled| {
         now += 300;
+        let filled = Some(filled);
         adaptive.observe(&Observation { now: ms(now), moved: 4096, filled, is_app_limited: false, path: None });
         adaptive.plan().step
     };
@@ -236,13 +237,35 @@ fn steps_grow_while_they_are_full_and_shrink_when_they_are_not() {
 }
 
 #[test]
+fn only_what_sizes_the_pieces_of_a_transfer_grows() {
+    let first = settings().first_step;
+    let sizes = |start: Start, filled| {
+        let mut adaptive = controller(Arm::Adaptive, &settings(), &start);
+        let before = adaptive.plan();
+        for n in 1..20 {
+            adaptive.observe(&Observation { now: ms(n * 10), moved: 4096, filled, is_app_limited: false, path: None });
+        }
+        let changed: Vec<_> = adaptive.decisions().iter().map(|decision| decision.lever).collect();
+        let (step, write) = (adaptive.plan().step / before.step, adaptive.plan().write / before.write);
+        (step > 1, write > 1, changed.first().copied())
+    };
+    let over = |carrier| Start { carrier, ..download(1 << 30) };
+    assert_eq!(sizes(upload(1 << 30), Some(true)), (true, false, Some("step")));
+    assert_eq!(sizes(over(Carrier::Plain), Some(true)), (true, false, Some("step")), "what a cold disk is read in");
+    assert_eq!(sizes(over(Carrier::Tls), Some(true)), (false, true, Some("write")));
+    assert_eq!(sizes(over(Carrier::H2), Some(true)), (false, true, Some("write")));
+    assert_eq!(sizes(upload(1 << 30), None), (false, false, None), "zero copy has pieces of its own");
+    assert_eq!(controller(Arm::Adaptive, &settings(), &over(Carrier::Tls)).plan().write, first);
+}
+
+#[test]
 fn steps_do_not_swing_with_a_reader_that_hesitates() {
     let settings = Settings { explain: false, ..settings() };
     let mut adaptive = controller(Arm::Adaptive, &settings, &Start { size: Some(64 << 10), ..upload(0) });
     let (mut changes, mut before) = (0, 0);
     for n in 0..2400u64 {
         let (now, filled) = (ms(n * 250), n % 6 == 0);
-        adaptive.observe(&Observation { now, moved: 4096, filled, is_app_limited: false, path: None });
+        adaptive.observe(&Observation { now, moved: 4096, filled: Some(filled), is_app_limited: false, path: None });
         changes += u32::from(adaptive.plan().step != before);
         before = adaptive.plan().step;
     }
@@ -312,7 +335,8 @@ fn steps_grow_no_further_than_what_is_worth_it() {
         let mut adaptive = controller(Arm::Adaptive, &settings(), &Start { expected, ..upload(1 << 30) });
         for n in 1..20 {
             let now = ms(n * 10);
-            adaptive.observe(&Observation { now, moved: 4096, filled: true, is_app_limited: false, path: None });
+            let filled = Some(true);
+            adaptive.observe(&Observation { now, moved: 4096, filled, is_app_limited: false, path: None });
         }
         adaptive.plan().step
     };

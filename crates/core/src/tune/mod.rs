@@ -37,8 +37,8 @@ pub struct Kind {
 /// What one transfer takes.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Choice {
-    ceiling: usize,
-    /// `None` where there is nothing to choose.
+    /// `None` where there is nothing to choose, as below.
+    ceiling: Option<usize>,
     congestion: Option<usize>,
 }
 
@@ -54,16 +54,28 @@ const CEILINGS: usize = 3;
 const CONGESTIONS: usize = 2;
 
 impl Choice {
-    /// The largest step, where the configured one is `max`.
+    /// The largest step, where the configured one is `max`; `None` leaves it to the configuration.
     #[must_use]
-    pub fn ceiling(self, max: usize) -> usize {
-        max >> (2 * self.ceiling)
+    pub fn ceiling(self, max: usize) -> Option<usize> {
+        self.ceiling.map(|option| max >> (2 * option))
     }
 
     /// What a download begins with; `None` leaves it to the controller.
     #[must_use]
     pub fn congestion(self) -> Option<Congestion> {
         self.congestion.filter(|option| *option > 0).map(|_| Congestion::Bbr)
+    }
+
+    /// Whether it takes part in a contest.
+    #[must_use]
+    pub fn is_any(self) -> bool {
+        self.ceiling.or(self.congestion).is_some()
+    }
+
+    /// The same, for a transfer whose pieces no plan sizes: it teaches nothing about steps.
+    #[must_use]
+    pub fn without_ceiling(self) -> Self {
+        Self { ceiling: None, ..self }
     }
 
     /// The same, for a transfer whose congestion control cannot be chosen: it teaches nothing about that.
@@ -113,7 +125,8 @@ impl Tuner {
     pub fn choose(&self, kind: &Kind, chances: [f64; 2]) -> Choice {
         let fresh = Contests::default();
         let contests = self.contests.get(kind).unwrap_or(&fresh);
-        Choice { ceiling: contests.ceiling.pick(chances[0]), congestion: Some(contests.congestion.pick(chances[1])) }
+        let (ceiling, congestion) = (contests.ceiling.pick(chances[0]), contests.congestion.pick(chances[1]));
+        Choice { ceiling: Some(ceiling), congestion: Some(congestion) }
     }
 
     /// Learns that a transfer which took `choice` reached `ratio` times the rate that its client had reached before.
@@ -121,7 +134,9 @@ impl Tuner {
     pub fn learn(&mut self, kind: Kind, choice: Choice, ratio: f64, memory: u32) {
         let reward = ratio.ln();
         let contests = self.contests.entry(kind).or_default();
-        contests.ceiling.learn(choice.ceiling, reward, memory);
+        if let Some(option) = choice.ceiling {
+            contests.ceiling.learn(option, reward, memory);
+        }
         if let Some(option) = choice.congestion {
             contests.congestion.learn(option, reward, memory);
         }
@@ -153,6 +168,6 @@ impl Contests {
     }
 
     fn in_force(&self) -> Choice {
-        Choice { ceiling: self.ceiling.in_force(), congestion: Some(self.congestion.in_force()) }
+        Choice { ceiling: Some(self.ceiling.in_force()), congestion: Some(self.congestion.in_force()) }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hfs_core::Timestamp;
-use hfs_core::pace::{self, Arm, Carrier, Congestion, Direction, Expected, Snapshot, Start};
+use hfs_core::pace::{self, Arm, Carrier, Congestion, Direction, Expected, Pieces, Snapshot, Start};
 use hfs_core::profile::{
     Bounds, Evidence, Guess, Hints, Lesson, Profile, ProfileKey, Quality, TELLING_BYTES, Vantage, guess,
 };
@@ -112,7 +112,7 @@ impl Engine {
     /// Begins a flow; waits while other flows hold all the memory that there may be.
     pub async fn begin(self: &Arc<Self>, begin: Begin) -> Flow {
         let mut flow = self.prepare(begin);
-        flow.share = self.memory.share(flow.plan.step.max(flow.plan.write), flow.least).await;
+        flow.share = self.memory.share(flow.pieces.size(&flow.plan), flow.least).await;
         flow.watch = Stopwatch::start();
         flow.begin();
         flow
@@ -137,9 +137,10 @@ impl Engine {
         grant(&config, profile.class, &mut start.expected);
         let controller = pace::controller(arm, &config.settings, &start);
         let plan = controller.plan();
+        let pieces = Pieces::of(direction, start.carrier);
         // The standard arm is what it is; the adaptive one can begin with less.
         let least = match arm {
-            Arm::Standard => plan.step.max(plan.write),
+            Arm::Standard => pieces.size(&plan),
             Arm::Adaptive => config.settings.min_step,
         };
         Flow {
@@ -147,13 +148,14 @@ impl Engine {
             direction,
             controller,
             plan,
+            pieces,
             // A proxy's connection is not the client's.
             wire: wire.filter(|_| !whose.is_proxied),
             watch: Stopwatch::start(),
             total: 0,
             zero_copied: 0,
             moved: 0,
-            filled: true,
+            filled: None,
             reconsidered: Duration::ZERO,
             sampled: Duration::ZERO,
             is_blind: false,

@@ -24,7 +24,7 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hfs_core::pace::{Arm, Congestion, Controller, Direction, Observation, PathSample, Plan, Snapshot};
+use hfs_core::pace::{Arm, Congestion, Controller, Direction, Observation, PathSample, Pieces, Plan, Snapshot};
 use hfs_core::profile::{Lesson, ProfileKey, Quality, TELLING_BYTES, Vantage, tells_rate};
 use hfs_core::tune;
 use tokio::time::Instant;
@@ -53,13 +53,14 @@ pub struct Flow {
     direction: Direction,
     controller: Box<dyn Controller>,
     plan: Plan,
+    pieces: Pieces,
     wire: Option<Wire>,
     watch: Stopwatch,
-    /// Bytes moved in all, and since the last observation; whether every step was full.
+    /// Bytes moved in all, and since the last observation; whether every piece that the plan sizes was full.
     total: u64,
     zero_copied: u64,
     moved: u64,
-    filled: bool,
+    filled: Option<bool>,
     reconsidered: Duration,
     sampled: Duration,
     /// Whether the connection says nothing of its path: a Unix socket does not.
@@ -120,12 +121,19 @@ impl Flow {
         Snapshot { min_rtt: seen.min_rtt.or(self.round_trip), ..seen }
     }
 
-    /// Notes that `bytes` moved in one step; `filled` says that a larger step would have moved more. Nothing may move while
-    /// the path is looked at.
+    /// Notes that `bytes` moved in one piece of the plan's size; `filled` says that a larger one would have moved more.
+    /// Nothing may move while the path is looked at.
     pub fn moved(&mut self, bytes: u64, filled: bool) {
+        if bytes > 0 {
+            self.filled = Some(filled && self.filled.unwrap_or(true));
+        }
+        self.carried(bytes);
+    }
+
+    /// Notes that `bytes` moved in pieces of their own size, as zero copy has them.
+    pub fn carried(&mut self, bytes: u64) {
         self.total += bytes;
         self.moved += bytes;
-        self.filled &= filled;
         let now = self.watch.elapsed();
         if bytes > 0 {
             self.last_moved = now;
@@ -169,9 +177,9 @@ impl Flow {
         self.explain();
     }
 
-    /// Whether larger steps would have moved more, for long enough to say so.
+    /// Whether larger pieces would have moved more, for long enough to say so.
     fn is_pressed(&self) -> bool {
-        self.filled && self.moved >= STEPS * self.plan.step as u64
+        self.filled == Some(true) && self.moved >= STEPS * self.pieces.size(&self.plan) as u64
     }
 
     fn is_sample_due(&self, now: Duration) -> bool {
@@ -193,7 +201,7 @@ impl Flow {
     fn observation(&mut self, now: Duration, path: Option<PathSample>) -> Observation {
         let is_app_limited = self.is_app_limited(now, path.as_ref());
         let seen = Observation { now, moved: self.moved, filled: self.filled, is_app_limited, path };
-        (self.reconsidered, self.moved, self.filled, self.held) = (now, 0, true, Duration::ZERO);
+        (self.reconsidered, self.moved, self.filled, self.held) = (now, 0, None, Duration::ZERO);
         seen
     }
 
@@ -219,9 +227,8 @@ impl Flow {
     /// Takes the controller's plan, shrunk to what memory there is; returns the plan before.
     fn fit(&mut self) -> Plan {
         let mut plan = self.controller.plan();
-        let granted = self.share.fit(plan.step.max(plan.write), self.least);
-        plan.step = plan.step.min(granted);
-        plan.write = plan.write.min(granted);
+        let size = self.pieces.size_mut(&mut plan);
+        *size = self.share.fit(*size, self.least).min(*size);
         std::mem::replace(&mut self.plan, plan)
     }
 

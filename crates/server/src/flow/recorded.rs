@@ -84,7 +84,7 @@ impl Recorded {
         let mut controller = controller(Arm::Adaptive, &Settings::default(), &start);
         for (now, moved, info) in &self.samples {
             let path = Some(of_kernel(info, Some(Congestion::Cubic)));
-            controller.observe(&Observation { now: *now, moved: *moved, filled: false, is_app_limited: false, path });
+            controller.observe(&Observation { now: *now, moved: *moved, filled: None, is_app_limited: false, path });
         }
         controller.snapshot()
     }

@@ -70,6 +70,22 @@ async fn a_transfer_measures_its_path_and_teaches_the_next_one() {
 }
 
 #[tokio::test]
+async fn what_zero_copy_carries_resizes_nothing() {
+    let metrics = Arc::new(Metrics::new());
+    let engine = Arc::new(Engine::new(PaceConfig::default(), Arc::clone(&metrics)));
+    let (ours, _theirs) = pair();
+    let mut flow = engine.begin(begin(&ours, false)).await;
+    let first = *flow.plan();
+    for _ in 0..16 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        flow.carried(64 << 10);
+    }
+    flow.complete();
+    assert_eq!((flow.plan().step, flow.plan().write), (first.step, first.write));
+    assert!(metrics.encode().contains("\nadaptive_buffer_optimizations_total 0\n"), "nothing was optimized");
+}
+
+#[tokio::test]
 async fn a_benchmark_measures_its_path_and_teaches_nobody() {
     let metrics = Arc::new(Metrics::new());
     let engine = Arc::new(Engine::new(PaceConfig::default(), Arc::clone(&metrics)));

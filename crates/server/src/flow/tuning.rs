@@ -61,8 +61,9 @@ impl Tuning {
         // What is known of a client is better than what is known of its kind: it takes no part in that contest.
         let is_open = settings.may_bbr(start) && start.expected.is_bbr_better.is_none();
         let choice = if is_open { choice } else { choice.without_congestion() };
+        let choice = if settings.may_size(start) { choice } else { choice.without_ceiling() };
         apply(choice, settings, &mut start.expected);
-        Some(Trial { kind, choice, known })
+        choice.is_any().then_some(Trial { kind, choice, known })
     }
 
     /// Learns from a transfer of the adaptive path; returns what came into force, and the transfer's rate over that
@@ -107,7 +108,7 @@ impl Tuning {
 }
 
 fn apply(choice: Choice, settings: &Settings, expected: &mut Expected) {
-    expected.ceiling = Some(choice.ceiling(settings.max_step));
+    expected.ceiling = choice.ceiling(settings.max_step);
     expected.is_bbr_better = expected.is_bbr_better.or(choice.congestion().map(|_| true));
 }
 
@@ -125,7 +126,7 @@ fn chances() -> [f64; 2] {
 /// For the log: what an adoption changes, and to what.
 pub(super) fn told(adoption: &Adoption, settings: &Settings) -> [String; 2] {
     let told = |choice: Choice| match adoption.question {
-        tune::CEILING => choice.ceiling(settings.max_step).to_string(),
+        tune::CEILING => choice.ceiling(settings.max_step).unwrap_or(settings.max_step).to_string(),
         _ => choice.congestion().map_or("as it seems best", |congestion| congestion.as_str()).to_owned(),
     };
     [told(adoption.from), told(adoption.to)]
@@ -133,7 +134,7 @@ pub(super) fn told(adoption: &Adoption, settings: &Settings) -> [String; 2] {
 
 #[cfg(test)]
 mod tests {
-    use hfs_core::pace::{Congestion, Direction};
+    use hfs_core::pace::{Carrier, Congestion, Direction, Levers};
 
     use super::*;
     use crate::flow::testing::lesson;
@@ -143,7 +144,7 @@ mod tests {
         Start {
             direction: Direction::Download,
             size: None,
-            carrier: hfs_core::pace::Carrier::Plain,
+            carrier: Carrier::Plain,
             is_shared: false,
             inherited: None,
             expected,
@@ -156,7 +157,7 @@ mod tests {
         let choose = |start: &mut Start| tuning.choose(&settings, &Thresholds::default(), Guess::default(), start);
         let mut stranger = Start { expected: Expected::default(), ..known(0) };
         assert!(choose(&mut stranger).is_none() && stranger.expected == Expected::default());
-        let mut client = known(1_000_000);
+        let mut client = Start { carrier: Carrier::Tls, ..known(1_000_000) };
         let trial = choose(&mut client).unwrap();
         assert!(client.expected.ceiling.is_some_and(|ceiling| ceiling <= settings.max_step));
         assert_eq!(trial.choice.congestion(), None, "this machine's settings offer no BBR");
@@ -181,6 +182,27 @@ mod tests {
         assert!(tries_bbr(&settings, None), "one of which nothing is known explores");
         assert!(!tries_bbr(&settings, Some(true)) && !tries_bbr(&settings, Some(false)));
         assert!(!tries_bbr(&Settings { foresees: false, ..settings }, None));
+    }
+
+    #[test]
+    fn steps_are_tried_where_they_carry_the_bytes() {
+        let tuning = Tuning::new();
+        let tries = |settings: &Settings, start: Start| {
+            let mut start = start;
+            let trial = tuning.choose(settings, &Thresholds::default(), Guess::default(), &mut start);
+            assert_eq!(trial.is_some(), start.expected.ceiling.is_some(), "there is nothing else to try");
+            trial.is_some()
+        };
+        let settings = Settings::default();
+        let large = Start { size: Some(1 << 30), direction: Direction::Upload, ..known(1_000_000) };
+        assert!(!tries(&settings, known(1_000_000)), "sendfile");
+        assert!(!tries(&settings, large), "splice");
+        assert!(tries(&settings, Start { carrier: Carrier::H2, ..known(1_000_000) }));
+        let over_tls = Start { carrier: Carrier::Tls, ..large };
+        assert!(tries(&settings, over_tls));
+        let through_memory = Settings { zero_copy: false, ..settings };
+        assert!(tries(&through_memory, known(1_000_000)) && tries(&through_memory, large));
+        assert!(!tries(&Settings { levers: Levers::NONE, ..settings }, over_tls));
     }
 
     #[test]

@@ -127,7 +127,11 @@ impl Receiver {
         if how == Pump::Splice {
             self.flow.zero_copied(bytes);
         }
-        self.note(bytes, end == PumpEnd::Flowing);
+        match how {
+            Pump::Stepwise { .. } => self.flow.moved(bytes, end == PumpEnd::Flowing),
+            Pump::Seen | Pump::Splice => self.flow.carried(bytes),
+        }
+        self.note(bytes);
         self.received += bytes;
         // A client that makes a thread wait, or keeps it with a trickle, is the runtime's again, until it sends faster; and
         // there its limits of a stall are.
@@ -139,10 +143,9 @@ impl Receiver {
         self.flow.held(self.watch.elapsed().saturating_sub(self.given));
     }
 
-    fn note(&mut self, bytes: u64, filled: bool) {
+    fn note(&mut self, bytes: u64) {
         self.given = self.watch.elapsed();
         self.progress.moved(self.given, bytes);
-        self.flow.moved(bytes, filled);
         self.progress.set_limits(self.flow.plan().stall);
     }
 
@@ -202,7 +205,8 @@ impl Receiver {
             let is_slow = seems_slow || came.saturating_sub(asked) >= SLOW;
             self.hurried = if is_slow { 0 } else { self.hurried + bytes.len() as u64 };
             self.is_slow = !self.is_pressed && (is_slow || self.is_slow && self.hurried < NO_LONGER_SLOW);
-            self.note(bytes.len() as u64, filled);
+            self.flow.moved(bytes.len() as u64, filled);
+            self.note(bytes.len() as u64);
         }
         Ok(piece)
     }

@@ -117,7 +117,7 @@ impl DropTail {
             let is_due = controller.plan().sample_after.is_some_and(|after| self.at >= self.sampled + after);
             let path = is_due.then(|| self.sample());
             let (now, moved) = (self.at, moved as u64);
-            controller.observe(&Observation { now, moved, filled: true, is_app_limited: false, path });
+            controller.observe(&Observation { now, moved, filled: Some(true), is_app_limited: false, path });
         }
         total
     }

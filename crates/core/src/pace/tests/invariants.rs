@@ -35,7 +35,7 @@ fn any_path() -> impl Strategy<Value = Option<PathSample>> {
 
 fn any_seen() -> impl Strategy<Value = Observation> {
     let now = prop_oneof![(0u64..3_600_000).prop_map(ms), Just(Duration::MAX)];
-    (now, prop_oneof![Just(0), 0u64..1 << 30, Just(u64::MAX)], any::<bool>(), any::<bool>(), any_path())
+    (now, prop_oneof![Just(0), 0u64..1 << 30, Just(u64::MAX)], any::<Option<bool>>(), any::<bool>(), any_path())
         .prop_map(|(now, moved, filled, is_app_limited, path)| Observation { now, moved, filled, is_app_limited, path })
 }
 

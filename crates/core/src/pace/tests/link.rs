@@ -116,7 +116,7 @@ impl Link {
                 .sample_after
                 .is_some_and(|after| course.at >= course.sampled + after)
                 .then(|| self.sample(course, plan.congestion));
-            let filled = self.reader == u64::MAX;
+            let filled = Some(self.reader == u64::MAX);
             controller.observe(&Observation { now: course.at, moved, filled, is_app_limited: false, path });
         }
         total

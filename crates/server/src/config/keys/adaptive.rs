@@ -31,7 +31,7 @@ pub(super) const KEYS: &[Key] = &[
         "Split clients evenly between the two paths, each for good, to compare them.",
     ),
     Key::active("performance.min_buffer_size", Size, "\"16KB\"", "Smallest step of a transfer."),
-    Key::active("performance.max_buffer_size", Size, "\"1MB\"", "Largest step of a transfer."),
+    Key::active("performance.max_buffer_size", Size, "\"1MB\"", "Largest step of a transfer: what an upload gathers before it is written, what is handed to TLS or HTTP/2 at once, what is read from a disk that memory does not hold. Sendfile and splice have pieces of their own, of up to 1 MiB."),
     Key::active("performance.initial_buffer_size", Size, "\"64KB\"", "First step of a transfer."),
     Key::active(
         "performance.levers",

@@ -146,7 +146,8 @@ impl<'a> Sender<'a> {
                     body.advance(sent as u64);
                     self.reader.took(sent);
                     body.flow().zero_copied(sent as u64);
-                    self.follow(body, sent);
+                    body.flow().carried(sent as u64);
+                    self.follow(body);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(socket).await?,
                 Err(error) => return Err(error.into()),
@@ -171,18 +172,17 @@ impl<'a> Sender<'a> {
             self.waited = handed.elapsed() > SOON;
             // What TLS takes at once is seconds of a slow path, which is looked at meanwhile, as it is without TLS.
             if rest.is_empty() || (self.waited && self.io.plain().is_none()) {
-                self.follow(body, std::mem::take(&mut untold));
+                body.flow().moved(std::mem::take(&mut untold) as u64, !self.waited);
+                self.follow(body);
             }
         }
         Ok(())
     }
 
-    /// Tells the flow what went out, and takes its limits.
-    fn follow(&mut self, body: &mut FileBody, sent: usize) {
-        let flow = body.flow();
-        flow.moved(sent as u64, !self.waited);
+    /// Takes the limits of a flow that was told what went out.
+    fn follow(&mut self, body: &mut FileBody) {
         self.waited = false;
-        self.reader.set_limits(flow.plan().stall);
+        self.reader.set_limits(body.flow().plan().stall);
     }
 
     async fn wait(&mut self, socket: &Socket) -> Result<(), SendError> {
