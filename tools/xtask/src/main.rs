@@ -25,7 +25,7 @@ Chores of hmac-file-server
 
   cargo xtask test [ARGS]     every test, real servers included; ARGS go to `cargo test`
   cargo xtask soak [ARGS]     the same tests in their long versions (hours)
-  cargo xtask bench           server CPU and memory beside nginx, Caddy and Prosody
+  cargo xtask bench           server CPU and memory beside nginx, Caddy, dufs and Prosody
   cargo xtask bench --links   goodput over emulated links, standard arm against adaptive arm
   cargo xtask netlab SHAPE    an emulated link between two network namespaces, to try things on
   cargo xtask lint            formatting, clippy, cargo-deny, cargo-audit

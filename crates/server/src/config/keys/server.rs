@@ -63,7 +63,10 @@ pub(super) const KEYS: &[Key] = &[
     Key::later("uploads.sessiontimeout", Duration, "How long a broken upload can be continued."),
     Key::later("uploads.network_aware_chunking", Bool, "Chunk sizes that follow the network."),
     Key::later("uploads.upload_acceleration", Bool, "Larger steps on fast links."),
-    Key::later("downloads.chunk_size", SizeOrAdaptive, "Size of the steps in which downloads are read."),
+    Key::void(
+        "downloads.chunk_size",
+        "Steps of downloads follow the transfer, within `min_buffer_size` and `max_buffer_size` of `[performance]`.",
+    ),
     Key::later("downloads.bandwidth_estimation", Bool, "Measure the rate of downloads."),
     Key::later("downloads.quality_adaptation", Bool, "Steps that follow the measured quality."),
     // Always so.
