@@ -3,14 +3,15 @@
 //! Starts from what is known of the client and the size, then follows what is observed. A lever that is off stays at
 //! the standard arm's value, so each can be measured alone.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::cadence::{self, Cadence};
 use super::congestion::Chooser;
 use super::estimate::Estimate;
 use super::{
-    Carrier, Congestion, Controller, Decision, Direction, Expected, Lane, Observation, Pieces, Plan, Settings, Snapshot,
-    Standard, Start, Window,
+    Carrier, Congestion, Controller, Decision, Direction, Expected, Lane, Observation, Pieces, Plan, Settings,
+    Snapshot, Standard, Start, Window,
 };
 use crate::progress::StallLimits;
 
@@ -35,7 +36,7 @@ const PATIENCE: u32 = 4;
 const MOST_PATIENCE: u32 = 64;
 /// Retransmission time-outs in a row that a handover may cost.
 const TIMEOUTS: u32 = 8;
-/// Decisions kept for the log.
+/// Decisions of each lever kept for the log.
 const MOST_DECISIONS: usize = 16;
 
 /// The controller of the adaptive arm.
@@ -97,9 +98,34 @@ impl Adaptive {
             decisions: Vec::new(),
         };
         adaptive.plan = adaptive.first(start);
-        let (from, to) = (name(standard.congestion), name(adaptive.plan.congestion));
-        adaptive.decide("congestion control", from, to, || Chooser::why_first(&expected));
+        adaptive.explain_first(&standard, start, &expected);
         adaptive
+    }
+
+    /// What of the first plan a stranger would not get.
+    fn explain_first(&mut self, standard: &Plan, start: &Start, expected: &Expected) {
+        let (plan, known) = (self.plan, start.expected);
+        let (from, to) = (name(standard.congestion), name(plan.congestion));
+        self.decide("congestion control", from, to, || Chooser::why_first(expected));
+        if self.settings.may_size(start) {
+            let usual = match self.pieces {
+                Pieces::Steps => self.settings.first_step,
+                Pieces::Writes => FIRST_WRITE,
+            };
+            self.decide(self.pieces.as_str(), usual, self.pieces.size(&plan), || match known.step {
+                Some(step) => format!("earlier transfers: the last upload ended with {step}"),
+                None => "within the smallest and the largest step for such clients".to_owned(),
+            });
+        }
+        self.decide("stall", Shown(standard.stall.idle), Shown(plan.stall.idle), || match known.patience {
+            Some(factor) => format!("such clients are granted {factor} times the limit"),
+            None => "min_timeout".to_owned(),
+        });
+        if let Some((rate, rtt)) = known.rate.zip(known.min_rtt).filter(|_| self.moves_unsent()) {
+            self.decide("unsent", Shown(standard.unsent), Shown(plan.unsent), || {
+                format!("earlier transfers: {rate} B/s over a round trip of {rtt:?}")
+            });
+        }
     }
 
     /// The first plan; until then there is the standard one.
@@ -202,12 +228,12 @@ impl Adaptive {
     }
 
     fn set_size(&mut self, size: usize, because: &str) {
-        let (lever, may_move) = match self.pieces {
-            Pieces::Steps => ("step", self.settings.levers.lane),
-            Pieces::Writes => ("write", self.settings.levers.write),
+        let may_move = match self.pieces {
+            Pieces::Steps => self.settings.levers.lane,
+            Pieces::Writes => self.settings.levers.write,
         };
         if may_move {
-            self.decide(lever, self.pieces.size(&self.plan), size, || because.to_owned());
+            self.decide(self.pieces.as_str(), self.pieces.size(&self.plan), size, || because.to_owned());
             *self.pieces.size_mut(&mut self.plan) = size;
         }
     }
@@ -225,7 +251,12 @@ impl Adaptive {
             return;
         }
         if let Some((under_way, rtt)) = self.estimate.bandwidth_delay().zip(self.estimate.min_rtt()) {
-            self.plan.unsent = unsent(under_way, rtt);
+            let wanted = unsent(under_way, rtt);
+            if is_worth(self.plan.unsent, wanted) {
+                let why = || format!("{under_way} bytes are under way when the path is full, over {rtt:?}");
+                self.decide("unsent", Shown(self.plan.unsent), Shown(wanted), why);
+                self.plan.unsent = wanted;
+            }
         }
     }
 
@@ -236,8 +267,11 @@ impl Adaptive {
     /// What the path has shown to need.
     fn be_patient(&mut self) {
         let timeouts = self.estimate.retransmission_timeout().unwrap_or_default().saturating_mul(TIMEOUTS);
-        let stall = self.patient(timeouts.max(self.estimate.longest_gap()));
+        let gap = self.estimate.longest_gap();
+        let stall = self.patient(timeouts.max(gap));
         if stall.idle > self.plan.stall.idle {
+            let why = || format!("{TIMEOUTS} retransmissions may take {timeouts:?}, and nothing moved for {gap:?}");
+            self.decide("stall", Shown(self.plan.stall.idle), Shown(stall.idle), why);
             self.plan.stall = stall;
         }
     }
@@ -261,7 +295,8 @@ impl Adaptive {
         to: T,
         because: impl FnOnce() -> String,
     ) {
-        if self.settings.explain && from != to && self.decisions.len() < MOST_DECISIONS {
+        let kept = || self.decisions.iter().filter(|decision| decision.lever == lever).count();
+        if self.settings.explain && from != to && kept() < MOST_DECISIONS {
             self.decisions.push(Decision { lever, from: from.to_string(), to: to.to_string(), because: because() });
         }
     }
@@ -280,7 +315,37 @@ impl Settings {
 }
 
 fn name(congestion: Option<Congestion>) -> &'static str {
-    congestion.map_or("the host's", Congestion::as_str)
+    congestion.map_or(HOSTS, Congestion::as_str)
+}
+
+/// What a socket has that a plan leaves alone.
+const HOSTS: &str = "the host's";
+
+/// As a decision tells it.
+#[derive(Clone, Copy, PartialEq)]
+struct Shown<T>(T);
+
+impl fmt::Display for Shown<Duration> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+impl fmt::Display for Shown<Option<u32>> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(bytes) => bytes.fmt(f),
+            None => f.write_str(HOSTS),
+        }
+    }
+}
+
+/// Whether another bound of what a socket holds is worth a system call: what is under way swings from sample to sample.
+fn is_worth(before: Option<u32>, wanted: Option<u32>) -> bool {
+    match (before, wanted) {
+        (Some(before), Some(wanted)) => before.abs_diff(wanted) > before / 4,
+        _ => before != wanted,
+    }
 }
 
 /// Twice what is under way: enough that the sender never waits for us.

@@ -21,6 +21,15 @@ impl Pieces {
         }
     }
 
+    /// The lever that this size is.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Steps => "step",
+            Self::Writes => "write",
+        }
+    }
+
     /// Their size in `plan`.
     #[must_use]
     pub fn size(self, plan: &Plan) -> usize {

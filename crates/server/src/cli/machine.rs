@@ -34,11 +34,7 @@ pub(super) fn inspect(config: &Config) -> Vec<Finding> {
 /// kernel's lists are read.
 fn congestion() -> Option<Finding> {
     let list = |name: &str| std::fs::read_to_string(format!("/proc/sys/net/ipv4/tcp_{name}")).ok();
-    no_bbr(
-        &list("congestion_control")?,
-        &list("available_congestion_control")?,
-        &list("allowed_congestion_control")?,
-    )
+    no_bbr(&list("congestion_control")?, &list("available_congestion_control")?, &list("allowed_congestion_control")?)
 }
 
 /// What stands in the way of BBR on a host with this default, these modules, and these for everybody.

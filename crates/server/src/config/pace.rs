@@ -39,6 +39,7 @@ impl Resolver<'_, '_> {
             agents: self.or("client_optimization.user_agent_analysis", kind::bool, default.agents),
             fingerprints: self.or("client_optimization.connection_fingerprinting", kind::bool, default.fingerprints),
             log_profiles: self.or("performance.client_profile_logging", kind::bool, default.log_profiles),
+            log_paths: self.or("performance.detailed_logging", kind::bool, default.log_paths),
             settings: self.settings(stall),
         }
     }

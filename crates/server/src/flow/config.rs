@@ -41,6 +41,8 @@ pub struct PaceConfig {
     pub fingerprints: bool,
     /// `client_profile_logging`.
     pub log_profiles: bool,
+    /// `detailed_logging`: each look at a path.
+    pub log_paths: bool,
     /// What controllers take.
     pub settings: Settings,
 }
@@ -65,6 +67,7 @@ impl Default for PaceConfig {
             agents: true,
             fingerprints: true,
             log_profiles: false,
+            log_paths: false,
             settings: Settings::default(),
         }
     }

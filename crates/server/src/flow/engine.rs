@@ -7,13 +7,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use hfs_core::Timestamp;
 use hfs_core::pace::{self, Arm, Carrier, Congestion, Direction, Expected, Pieces, Snapshot, Start};
-use hfs_core::profile::{
-    Bounds, Evidence, Guess, Hints, Lesson, Profile, ProfileKey, Quality, TELLING_BYTES, Vantage, guess,
-};
+use hfs_core::profile::{Bounds, Guess, Hints, Lesson, Profile, ProfileKey, Quality, TELLING_BYTES, Vantage, guess};
+use hfs_core::tune;
 use tracing::info;
 
 use super::assign::assign;
 use super::config::PaceConfig;
+use super::explain::{self, Explainer};
 use super::memory::Memory;
 use super::profiles::Profiles;
 use super::tuning::{Tuning, told};
@@ -134,7 +134,11 @@ impl Engine {
             expected: profile.expected(direction),
         };
         let trial = self.tuning.choose(&config.settings, &config.thresholds, profile.class, &mut start);
-        grant(&config, profile.class, &mut start.expected);
+        let explainer = explainer(&config, arm, &key);
+        let bounds = grant(&config, profile.class, &mut start.expected);
+        if let Some(explainer) = explainer.filter(|_| config.settings.may_size(&start)) {
+            explain_ceiling(&config, &explainer, &start.expected, bounds, profile.class);
+        }
         let controller = pace::controller(arm, &config.settings, &start);
         let plan = controller.plan();
         let pieces = Pieces::of(direction, start.carrier);
@@ -164,6 +168,8 @@ impl Engine {
             wanted: None,
             share: self.memory.unclaimed(),
             least,
+            withheld: 0,
+            explainer,
             key,
             vantage: Vantage::of(whose.is_proxied),
             agent: whose.agent.filter(|_| config.agents),
@@ -232,17 +238,12 @@ impl Engine {
         if flow.arm == Arm::Standard || !config.profiling {
             return;
         }
-        if config.log_profiles {
-            let (link, quality) = (lesson.guess, self.quality(&lesson.snapshot, lesson.rate().is_some()));
-            let evidence: Vec<&str> = Evidence::of(&lesson.snapshot).names().collect();
-            info!(
-                client = ?flow.key.prefix, measured_at = lesson.vantage.as_str(), quality = quality.as_str(), rate = lesson.snapshot.rate,
-                min_rtt_us = lesson.snapshot.min_rtt.map(|rtt| rtt.as_micros()), loss = lesson.snapshot.loss,
-                evidence = ?evidence, link = link.link.as_str(), confidence = link.confidence,
-                "Learnt about a client"
-            );
-        }
         self.profiles().learn(&flow.key, lesson, config.settings.gain, clock::now());
+        if config.log_profiles {
+            let quality = self.quality(&lesson.snapshot, lesson.rate().is_some());
+            let known = self.profile(&config, flow.arm, &flow.key);
+            explain::learnt(flow.key.prefix, quality, lesson, known.as_ref());
+        }
     }
 
     /// Compares an adaptive transfer with the standard path's, and what it tried with what others did.
@@ -329,12 +330,33 @@ fn inherited(arm: Arm, direction: Direction, wire: Option<&Wire>) -> Option<Cong
     wire.filter(|_| arm == Arm::Adaptive && direction == Direction::Download).and_then(Wire::inherited)
 }
 
-/// Adds what the configuration grants such a client.
-fn grant(config: &PaceConfig, class: Guess, expected: &mut Expected) {
+/// Adds what the configuration grants such a client, and returns that.
+fn grant(config: &PaceConfig, class: Guess, expected: &mut Expected) -> Bounds {
     let quality = config.thresholds.quality(expected.rate, expected.min_rtt);
-    let Bounds { ceiling, patience } = config.strategies.bounds(class, quality);
-    expected.ceiling = [expected.ceiling, ceiling].into_iter().flatten().min();
-    expected.patience = patience;
+    let bounds = config.strategies.bounds(class, quality);
+    expected.ceiling = [expected.ceiling, bounds.ceiling].into_iter().flatten().min();
+    expected.patience = bounds.patience;
+    bounds
+}
+
+/// Where changes of an adaptive plan are to be explained.
+fn explainer(config: &PaceConfig, arm: Arm, key: &ProfileKey) -> Option<Explainer> {
+    let explainer = Explainer { client: key.prefix, is_detailed: config.log_paths };
+    (config.settings.explain && arm == Arm::Adaptive).then_some(explainer)
+}
+
+/// Says how far steps may grow, where that is less than for everybody.
+fn explain_ceiling(config: &PaceConfig, explainer: &Explainer, expected: &Expected, bounds: Bounds, class: Guess) {
+    let (least, most) = (config.settings.min_step, config.settings.max_step);
+    let Some(ceiling) = expected.ceiling.filter(|&ceiling| ceiling < most) else { return };
+    let because = if bounds.ceiling == expected.ceiling {
+        let quality = config.thresholds.quality(expected.rate, expected.min_rtt).as_str();
+        let (link, confidence) = (class.link.as_str(), class.confidence);
+        format!("granted to such clients: link {link} ({confidence:.2}), quality {quality}")
+    } else {
+        "what is tried, or was found best, on such paths".to_owned()
+    };
+    explainer.plan_changed(tune::CEILING, most, ceiling.max(least), because);
 }
 
 fn oldest(config: &PaceConfig) -> Timestamp {

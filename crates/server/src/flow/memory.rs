@@ -94,7 +94,7 @@ impl Memory {
         }
     }
 
-    #[cfg(test)]
+    /// Bytes that no flow holds.
     pub(super) fn free(&self) -> usize {
         self.0.pages.available_permits() * PAGE
     }

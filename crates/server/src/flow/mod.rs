@@ -9,6 +9,7 @@ mod assign;
 mod body;
 mod config;
 mod engine;
+mod explain;
 mod memory;
 mod profiles;
 #[cfg(test)]
@@ -24,17 +25,20 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hfs_core::pace::{Arm, Congestion, Controller, Direction, Observation, PathSample, Pieces, Plan, Snapshot};
-use hfs_core::profile::{Lesson, ProfileKey, Quality, TELLING_BYTES, Vantage, tells_rate};
+use hfs_core::pace::{
+    Arm, Congestion, Controller, Decision, Direction, Observation, PathSample, Pieces, Plan, Snapshot,
+};
+use hfs_core::profile::{Guess, Lesson, ProfileKey, Quality, TELLING_BYTES, Vantage, tells_rate};
 use hfs_core::tune;
 use tokio::time::Instant;
-use tracing::{debug, info};
+use tracing::debug;
 
 use crate::clock::Stopwatch;
 
 pub use body::{Ending, FileBody};
 pub use config::PaceConfig;
 pub use engine::{Begin, Engine, Whose};
+use explain::Explainer;
 use memory::Share;
 pub use profiles::MOST as MOST_PROFILES;
 use tuning::Trial;
@@ -71,8 +75,10 @@ pub struct Flow {
     /// What the connection was last asked for.
     wanted: Option<Congestion>,
     share: Share,
-    /// What its plan may shrink to when memory is short.
+    /// What its plan may shrink to when memory is short, and by how much it has.
     least: usize,
+    withheld: usize,
+    explainer: Option<Explainer>,
     key: ProfileKey,
     vantage: Vantage,
     agent: Option<String>,
@@ -113,6 +119,12 @@ impl Flow {
         let seen = self.seen();
         let is_telling = tells_rate(self.direction, self.total, self.last_moved, seen.min_rtt, self.vantage);
         self.engine.quality(&seen, is_telling)
+    }
+
+    /// What link its client seems to have.
+    #[must_use]
+    pub fn guess(&self) -> Guess {
+        self.engine.guess(&self.seen(), self.agent.as_deref())
     }
 
     /// What the controller has learnt, and the round trip of a standard transfer that has ended.
@@ -171,10 +183,10 @@ impl Flow {
 
     /// The first plan, on the connection and in the log.
     fn begin(&mut self) {
+        self.explain();
         self.fit();
         self.act();
         debug!(plan = ?self.plan, "Plan");
-        self.explain();
     }
 
     /// Whether larger pieces would have moved more, for long enough to say so.
@@ -194,6 +206,7 @@ impl Flow {
         }
         let seen = self.observation(now, path);
         self.controller.observe(&seen);
+        self.explain_path(&seen);
         self.replan();
     }
 
@@ -213,6 +226,7 @@ impl Flow {
     }
 
     fn replan(&mut self) {
+        self.explain();
         let before = self.fit();
         if before != self.plan {
             if (before.step != self.plan.step || before.write != self.plan.write) && !self.is_benchmark {
@@ -221,15 +235,35 @@ impl Flow {
             self.act();
             debug!(plan = ?self.plan, "Plan");
         }
-        self.explain();
     }
 
     /// Takes the controller's plan, shrunk to what memory there is; returns the plan before.
     fn fit(&mut self) -> Plan {
         let mut plan = self.controller.plan();
         let size = self.pieces.size_mut(&mut plan);
-        *size = self.share.fit(*size, self.least).min(*size);
+        let wanted = *size;
+        *size = self.share.fit(wanted, self.least).min(wanted);
+        self.explain_size(wanted, *size);
         std::mem::replace(&mut self.plan, plan)
+    }
+
+    /// Says what memory keeps from the plan, where that is news.
+    fn explain_size(&mut self, wanted: usize, granted: usize) {
+        let withheld = wanted - granted;
+        if std::mem::replace(&mut self.withheld, withheld) == withheld {
+            return;
+        }
+        let Some(explainer) = self.explainer else { return };
+        let (lever, before, free) = (self.pieces.as_str(), self.pieces.size(&self.plan), self.engine.memory().free());
+        match withheld {
+            0 => explainer.plan_changed(lever, before, granted, "there is memory again"),
+            _ => explainer.plan_changed(
+                lever,
+                before,
+                granted,
+                format_args!("memory is short: {wanted} were wanted, {free} bytes are free"),
+            ),
+        }
     }
 
     /// Makes the connection follow the plan.
@@ -238,7 +272,7 @@ impl Flow {
         match self.direction {
             Direction::Upload => {
                 if let Some(window) = wire.window() {
-                    window.allow(self.plan.window, || self.engine.memory().unclaimed());
+                    window.allow(self.plan.window, self.explainer, || self.engine.memory().unclaimed());
                 }
             }
             Direction::Download => {
@@ -250,12 +284,16 @@ impl Flow {
         }
     }
 
+    fn explain_path(&self, seen: &Observation) {
+        if let Some(explainer) = self.explainer.filter(|_| seen.path.is_some()) {
+            explainer.path_seen(self.direction, &self.controller.snapshot());
+        }
+    }
+
     fn explain(&mut self) {
-        for decision in self.controller.decisions() {
-            info!(
-                lever = decision.lever, from = decision.from, to = decision.to, because = decision.because,
-                client = ?self.key.prefix, "Plan changed"
-            );
+        let Some(explainer) = self.explainer else { return };
+        for Decision { lever, from, to, because } in self.controller.decisions() {
+            explainer.plan_changed(lever, from, to, because);
         }
     }
 }
@@ -282,6 +320,7 @@ impl Flow {
             // What comes after the last byte is the disk's time, or the database's.
             let seen = self.observation(self.last_moved, path.filter(|_| is_sampled));
             self.controller.conclude(&seen);
+            self.explain_path(&seen);
         }
         true
     }
@@ -312,7 +351,7 @@ impl Drop for Flow {
         let snapshot = self.seen();
         let lesson = Lesson {
             snapshot,
-            guess: self.engine.guess(&snapshot, self.agent.as_deref()),
+            guess: self.guess(),
             plan: self.plan,
             direction: self.direction,
             elapsed: self.last_moved,

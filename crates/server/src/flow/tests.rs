@@ -251,6 +251,79 @@ fn the_log_says_why_downloads_cannot_be_put_on_bbr() {
     assert!(lines[0].contains("why_not=the kernel does not have it: its module tcp_bbr is not loaded"), "{lines:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_memory_keeps_from_a_plan_is_explained() {
+    let engine = engine(|config| {
+        config.memory = ByteSize::mib(1);
+        config.settings.explain = true;
+    });
+    let log = listen();
+    let mut flows = Vec::new();
+    for _ in 0..2 {
+        let mut flow = engine.begin(anonymous()).await;
+        for _ in 0..4 {
+            tokio::time::advance(SOONEST).await;
+            flow.moved(4 * flow.plan().step as u64, true);
+        }
+        flows.push(flow);
+    }
+    let lines = log.lines_with("memory is short");
+    assert!(!lines.is_empty() && lines.len() < 4, "once for each change: {lines:?}");
+    assert!(lines.iter().all(|line| line.contains("lever=\"step\"") && line.contains("bytes are free")), "{lines:?}");
+}
+
+#[tokio::test]
+async fn what_a_client_is_granted_is_explained() {
+    let engine = engine(|config| {
+        config.strategies.mobile.ceiling = Some(32 << 10);
+        config.strategies.by_quality = true;
+        config.settings.explain = true;
+    });
+    testing::learnt(&engine, "192.0.2.7", 300_000);
+    let (ours, _theirs) = pair();
+    let log = listen();
+    let wire = Wire::new(OwnedFd::from(ours.try_clone().unwrap()), Carrier::Tls);
+    drop(engine.begin(Begin { wire: Some(wire), ..begin(&ours, false) }).await);
+    let lines = log.lines_with("lever=\"largest step\" from=\"1048576\" to=\"32768\"");
+    assert!(lines.len() == 1 && lines[0].contains("quality fair"), "{lines:?}");
+    drop(engine.begin(begin(&ours, false)).await);
+    assert_eq!(log.lines_with("lever=\"largest step\"").len(), 1, "sendfile has no steps");
+}
+
+#[tokio::test]
+async fn each_look_at_a_path_is_logged_where_details_are_asked_for() {
+    for is_detailed in [false, true] {
+        let engine = engine(|config| {
+            config.settings.explain = true;
+            config.log_paths = is_detailed;
+        });
+        let log = listen();
+        let (mut ours, mut theirs) = pair();
+        let mut flow = engine.begin(begin(&ours, false)).await;
+        transfer(&mut flow, &mut ours, &mut theirs).await;
+        assert_eq!(
+            log.lines_with("Path looked at").len(),
+            if is_detailed { flow.snapshot().samples as usize } else { 0 }
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_line_about_a_client_has_its_jitter_and_how_often_it_breaks_off() {
+    let engine = engine(|config| config.log_profiles = true);
+    let log = listen();
+    let (mut ours, mut theirs) = pair();
+    let mut flow = engine.begin(begin(&ours, false)).await;
+    transfer(&mut flow, &mut ours, &mut theirs).await;
+    drop(flow);
+    let mut broken = engine.begin(begin(&ours, false)).await;
+    broken.moved(2 << 20, true);
+    drop(broken);
+    let lines = log.lines_with("Learnt about a client");
+    assert!(lines[0].contains("breaks=0.0") && lines[0].contains("jitter_us="), "{lines:?}");
+    assert!(lines[0].contains("measured_at=\"client\"") && lines[1].contains("breaks=0.2"), "{lines:?}");
+}
+
 #[tokio::test]
 async fn another_configuration_counts_for_flows_from_now_on() {
     let engine = engine(|_| {});

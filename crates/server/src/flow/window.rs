@@ -4,11 +4,12 @@
 //! client may use what it was promised at any time, so the claim lasts until the window is small again: it shrinks when
 //! the connection rests.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use hfs_core::pace::Window;
 use tokio::sync::watch;
 
+use super::explain::Explainer;
 use super::memory::Share;
 
 /// What the flows of a connection let its window be, and the memory behind it.
@@ -16,17 +17,22 @@ use super::memory::Share;
 pub(crate) struct WindowClaim {
     most: watch::Sender<u32>,
     share: Mutex<Option<Share>>,
+    explainer: OnceLock<Explainer>,
 }
 
 impl Default for WindowClaim {
     fn default() -> Self {
-        Self { most: watch::Sender::new(Window::FIRST), share: Mutex::default() }
+        Self { most: watch::Sender::new(Window::FIRST), share: Mutex::default(), explainer: OnceLock::new() }
     }
 }
 
 impl WindowClaim {
-    /// A flow's plan lets the window grow to `most`, on memory of `share`.
-    pub(super) fn allow(&self, most: u32, share: impl FnOnce() -> Share) {
+    /// A flow's plan lets the window grow to `most`, on memory of `share`. All flows of a connection are one client's, so
+    /// one of them explains what becomes of it.
+    pub(super) fn allow(&self, most: u32, explainer: Option<Explainer>, share: impl FnOnce() -> Share) {
+        if let Some(explainer) = explainer {
+            self.explainer.get_or_init(|| explainer);
+        }
         if most <= *self.most.borrow() {
             return;
         }
@@ -47,6 +53,13 @@ impl WindowClaim {
         let grown = size.saturating_sub(Window::FIRST) as usize;
         let mut share = self.share.lock().unwrap_or_else(PoisonError::into_inner);
         share.as_mut().is_some_and(|share| share.resize(grown) == grown)
+    }
+
+    /// Says that the window has another size, where that is to be said.
+    pub(crate) fn explain(&self, from: u32, to: u32, because: std::fmt::Arguments<'_>) {
+        if let Some(explainer) = self.explainer.get() {
+            explainer.plan_changed("window", from, to, because);
+        }
     }
 
     /// Whether a flow has let it grow, be it that it has not.
@@ -75,7 +88,7 @@ mod tests {
         let mut grown = 0;
         for claim in &claims {
             assert!(!claim.claim(2 * Window::FIRST), "no flow has asked for it");
-            claim.allow(Window::MOST, || memory.unclaimed());
+            claim.allow(Window::MOST, None, || memory.unclaimed());
             let mut size = Window::FIRST;
             while size < claim.above(0).await && claim.claim(2 * size) {
                 size *= 2;
@@ -92,20 +105,20 @@ mod tests {
     async fn a_window_waits_for_a_flow_that_lets_it_grow() {
         let claim = WindowClaim::default();
         let memory = Memory::new(ByteSize::mib(64));
-        claim.allow(Window::FIRST, || memory.unclaimed());
+        claim.allow(Window::FIRST, None, || memory.unclaimed());
         let grown = claim.above(Window::FIRST);
         tokio::pin!(grown);
         let waited = tokio::time::timeout(std::time::Duration::from_secs(60), &mut grown).await;
         assert!(waited.is_err(), "a standard flow changes nothing");
-        claim.allow(3 * Window::FIRST, || memory.unclaimed());
+        claim.allow(3 * Window::FIRST, None, || memory.unclaimed());
         assert_eq!(grown.await, 3 * Window::FIRST);
-        claim.allow(Window::FIRST, || memory.unclaimed());
+        claim.allow(Window::FIRST, None, || memory.unclaimed());
         assert_eq!(claim.above(2 * Window::FIRST).await, 3 * Window::FIRST, "the next flow does not take it back");
         assert!(claim.claim(3 * Window::FIRST) && memory.free() < 64 << 20);
         claim.release();
         assert_eq!(memory.free(), 64 << 20);
         assert!(!claim.claim(2 * Window::FIRST), "a flow has to ask for it again");
-        claim.allow(3 * Window::FIRST, || memory.unclaimed());
+        claim.allow(3 * Window::FIRST, None, || memory.unclaimed());
         assert!(claim.claim(2 * Window::FIRST));
     }
 }

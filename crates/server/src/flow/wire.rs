@@ -273,9 +273,7 @@ pub(super) enum Unsettable {
     #[error("the kernel does not have it: its module tcp_{0} is not loaded")]
     Absent(&'static str),
     /// Not for this process.
-    #[error(
-        "this process has no CAP_NET_ADMIN, and net.ipv4.tcp_allowed_congestion_control does not name {0}"
-    )]
+    #[error("this process has no CAP_NET_ADMIN, and net.ipv4.tcp_allowed_congestion_control does not name {0}")]
     Forbidden(&'static str),
     /// Anything else.
     #[error("the system refuses {0}: {1}")]

@@ -14,7 +14,6 @@ use h2::{Ping, PingPong};
 use hfs_core::pace::{Round, Window};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
-use tracing::debug;
 
 use super::queue::Queued;
 use crate::flow::{WindowClaim, Wire};
@@ -104,7 +103,10 @@ impl Inflow {
             return;
         }
         connection.set_target_window_size(size + OTHERS);
-        debug!(from = self.window.size(), to = size, arrived = round.bytes, within = ?round.took, "Window grew");
+        if let Some(claimed) = self.claimed() {
+            let Round { bytes, took } = round;
+            claimed.explain(self.window.size(), size, format_args!("{bytes} bytes arrived within {took:?}"));
+        }
         self.window.grow(size, round);
     }
 
@@ -126,7 +128,9 @@ impl Inflow {
                 return;
             }
             connection.set_target_window_size(FIRST.1);
-            debug!(from = self.window.size(), "Window of an idle connection shrank");
+            if let Some(claimed) = self.claimed() {
+                claimed.explain(self.window.size(), FIRST.0, format_args!("the connection rested for {REST:?}"));
+            }
             self.window = Window::default();
         }
         if let Some(claimed) = self.claimed() {

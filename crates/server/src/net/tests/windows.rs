@@ -17,6 +17,7 @@ use super::http2::{handshake, put, send};
 use super::{Echo, PaceConfig, State, engine, test_config};
 use crate::flow::{Engine, Wire};
 use crate::http::exchange::Peer;
+use crate::http::testing::listen;
 use crate::net::accept::Link;
 use crate::net::{self, ConnectionEvents, Shutdown};
 
@@ -136,4 +137,20 @@ async fn a_window_without_memory_behind_it_stays_as_it_is() {
     let standard = PaceConfig { enabled: false, ..PaceConfig::default() };
     let (short, standard) = (upload(short).await, upload(standard).await);
     assert!(short > standard.mul_f64(0.95), "{short:?} against {standard:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_window_that_grows_and_shrinks_is_explained() {
+    let log = listen();
+    let mut config = PaceConfig::default();
+    config.settings.explain = true;
+    let (client, _driver) = handshake(serve(engine(config))).await;
+    upload_by(&client).await;
+    sleep(Duration::from_secs(20)).await;
+    let lines = log.lines_with("lever=\"window\"");
+    assert!(
+        lines.len() >= 2 && lines[0].contains("from=\"1048576\"") && lines[0].contains("arrived within"),
+        "{lines:?}"
+    );
+    assert!(lines.iter().any(|line| line.contains("to=\"1048576\"") && line.contains("rested")), "{lines:?}");
 }

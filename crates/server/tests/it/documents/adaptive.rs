@@ -66,7 +66,8 @@ fn the_steps_work_as_they_are_written() {
     let refused = line("s/forged.bin").expect("a line");
     assert!(!refused.contains("arm="), "it took no path: {refused}");
     let errors = run("errors");
-    let expected = "download adaptive: 0 of 2\ndownload standard: 0 of 1\nupload adaptive: 1 of 4\nupload standard: 0 of 1\n";
+    let expected =
+        "download adaptive: 0 of 2\ndownload standard: 0 of 1\nupload adaptive: 1 of 4\nupload standard: 0 of 1\n";
     assert_eq!(errors, expected, "what was refused is no path's error");
     server.assert_whole();
 }
