@@ -126,6 +126,9 @@ fn evidence_is_what_the_figures_show() {
     tunnelled.last = Some(PathSample { mss: 1368, rtt_var: ms(10), ..tunnelled.last.unwrap() });
     assert_eq!(Evidence::of(&tunnelled).names().collect::<Vec<_>>(), ["jittery", "tunnelled"]);
     assert_eq!(Evidence::of(&Snapshot::default()), Evidence::default());
+    let mut multipath = seen(ms(20), 1 << 20);
+    multipath.last = Some(PathSample { subflows: 2, ..multipath.last.unwrap() });
+    assert_eq!(Evidence::of(&multipath).names().collect::<Vec<_>>(), ["multipath"]);
     let mut wired = seen(ms(1), 3_000_000);
     // Ten segments a round trip arrive behind each hole.
     let holes =

@@ -76,7 +76,7 @@ pub(super) async fn upload(
     let slot =
         SlotPath::parse(&format!("{}/benchmark", BlobId::from_random(random()))).map_err(upload::PutError::from)?;
     let grant = administrator.rehearse(slot);
-    let Rehearsed { bytes, elapsed, first, last, path, quality } =
+    let Rehearsed { bytes, elapsed, first, last, path, quality, guess } =
         upload::rehearse(app, context, grant, MOST, request).await?;
     let report = Report {
         request: context.id().to_string(),
@@ -90,6 +90,7 @@ pub(super) async fn upload(
         last,
         path,
         quality,
+        guess,
     };
     app.bench().keep(report.clone());
     Ok(report)
@@ -152,6 +153,7 @@ impl Measure {
             last: *flow.plan(),
             path: flow.snapshot(),
             quality: flow.quality(),
+            guess: flow.guess(),
         });
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hfs_core::ByteSize;
 use hfs_core::pace::{Arm, Congestion, Direction, Lane, PathSample, Plan, Snapshot};
-use hfs_core::profile::Quality;
+use hfs_core::profile::{Evidence, Guess, Quality};
 use serde_json::{Value, json};
 
 /// How one benchmark went.
@@ -32,6 +32,8 @@ pub struct Report {
     pub path: Snapshot,
     /// How good the path was.
     pub quality: Quality,
+    /// What link was guessed.
+    pub guess: Guess,
 }
 
 impl Report {
@@ -50,6 +52,8 @@ impl Report {
             "process_cpu_seconds": self.cpu.as_secs_f64(),
             "quality": self.quality.as_str(),
             "path": path(&self.path),
+            "evidence": Evidence::of(&self.path).names().collect::<Vec<_>>(),
+            "link": { "name": self.guess.link.as_str(), "confidence": self.guess.confidence },
             "plans": { "first": plan(&self.first), "last": plan(&self.last) },
         })
     }

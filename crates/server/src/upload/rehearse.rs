@@ -7,7 +7,7 @@ use hfs_core::ByteSize;
 use hfs_core::admit::{self, Limits, Usage};
 use hfs_core::auth::Grant;
 use hfs_core::pace::{Direction, Plan, Snapshot};
-use hfs_core::profile::Quality;
+use hfs_core::profile::{Guess, Quality};
 use http::Request;
 
 use super::PutError;
@@ -33,6 +33,8 @@ pub struct Rehearsed {
     pub path: Snapshot,
     /// How good the path was.
     pub quality: Quality,
+    /// What link was guessed.
+    pub guess: Guess,
 }
 
 /// Receives the body of `request`, at most `most`, as an upload; nothing of it stays.
@@ -63,5 +65,6 @@ pub async fn rehearse(
         last: *flow.plan(),
         path: flow.snapshot(),
         quality: flow.quality(),
+        guess: flow.guess(),
     })
 }
