@@ -17,6 +17,7 @@ mod call;
 mod claim;
 mod durable;
 mod gather;
+mod joint;
 mod lane;
 mod layout;
 mod open;

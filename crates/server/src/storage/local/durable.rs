@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, StatxFlags, statx};
 const GENERATION: usize = 2048;
 
 /// Tells a directory from another that has its path, and perhaps its inode, later: one that another process made.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Identity {
     inode: u64,
     /// When it was made: seconds and nanoseconds, in steps of some milliseconds.
@@ -23,6 +23,11 @@ impl Identity {
         // Old file systems keep no birth time.
         let is_dated = StatxFlags::from_bits_retain(status.stx_mask).contains(StatxFlags::BTIME);
         is_dated.then_some(Self { inode: status.stx_ino, born: (status.stx_btime.tv_sec, status.stx_btime.tv_nsec) })
+    }
+
+    #[cfg(test)]
+    pub(super) fn invented(inode: u64) -> Self {
+        Self { inode, born: (0, 0) }
     }
 }
 

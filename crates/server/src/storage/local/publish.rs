@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use futures_core::future::BoxFuture;
 use hfs_core::{Digest, SlotPath};
-use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, fdatasync, ftruncate, linkat, renameat, unlinkat};
 use rustix::io::Errno;
 use tracing::warn;
@@ -17,7 +16,7 @@ use tracing::warn;
 use super::call::Call;
 use super::layout::{self, SECOND_NAME, split};
 use super::temporary::Temporary;
-use super::tree::{Way, is_replaceable};
+use super::tree::{Directory, Way, is_replaceable};
 use super::writer::{hash, write_all};
 use super::{Inner, Place, StoreError, failed};
 use crate::storage::digest::Hasher;
@@ -62,7 +61,7 @@ impl Landing {
         let named = self.name_unless(abandoned)?;
         match self.inner.tree.sync(&named.way, &self.inner.seam) {
             Ok(()) => Ok(self.landed(named)),
-            Err(error) => Err(self.take_back(&named, error)),
+            Err(error) => Err(self.take_back(&named, error.into())),
         }
     }
 
@@ -147,7 +146,7 @@ impl Landing {
     }
 
     /// Gives the name. What already has it is the leftover of a crash: the caller holds the claim and saw no row.
-    fn link(&self, parent: &OwnedFd, name: &str) -> rustix::io::Result<()> {
+    fn link(&self, parent: &Directory, name: &str) -> rustix::io::Result<()> {
         let (ours, own) = (&*self.inner.temporaries, self.temporary.id().to_string());
         match linkat(ours, &own, parent, name, AtFlags::empty()) {
             Ok(()) => Ok(()),

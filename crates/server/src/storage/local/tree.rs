@@ -10,12 +10,13 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use hfs_core::ByteSize;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat, fstat, fsync, mkdirat, openat, openat2, statat, unlinkat};
 use rustix::io::{Errno, Result, retry_on_intr};
 
 use super::call::Call;
 use super::durable::{Durable, Identity};
+use super::joint::Joint;
 use super::layout::split;
 use super::lock;
 use super::seam::Seam;
@@ -27,21 +28,35 @@ const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLI
 
 pub(super) struct Tree {
     root: OwnedFd,
+    root_identity: Option<Identity>,
     /// Kernels before 5.6 and some sandboxes lack openat2.
     has_openat2: bool,
     /// Directories whose entry in their parent this process has synced.
     durable: Mutex<Durable>,
+    joint: Joint,
 }
 
 /// An open directory to publish in, and those above it with an entry on the way that may not be durable.
 pub(super) struct Way {
-    pub(super) parent: OwnedFd,
+    pub(super) parent: Directory,
     unsynced: Vec<Unsynced>,
+}
+
+/// An open directory.
+pub(super) struct Directory {
+    fd: OwnedFd,
+    identity: Option<Identity>,
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }
 
 /// An entry that may not be durable: the directory that has it, and what it leads to.
 struct Unsynced {
-    above: OwnedFd,
+    above: Directory,
     path: String,
     directory: Option<Identity>,
 }
@@ -49,12 +64,17 @@ struct Unsynced {
 impl Tree {
     pub(super) fn new(root: OwnedFd) -> Self {
         let probe = openat2(&root, ".", DIRECTORY | SAFE, Mode::empty(), BENEATH);
-        Self { root, has_openat2: probe.is_ok(), durable: Mutex::default() }
+        Self::of(root, probe.is_ok())
     }
 
     #[cfg(test)]
     pub(super) fn without_openat2(root: OwnedFd) -> Self {
-        Self { root, has_openat2: false, durable: Mutex::default() }
+        Self::of(root, false)
+    }
+
+    fn of(root: OwnedFd, has_openat2: bool) -> Self {
+        let root_identity = Identity::of(&root);
+        Self { root, root_identity, has_openat2, durable: Mutex::default(), joint: Joint::default() }
     }
 
     /// Opens what lies at a relative path; the empty path is the root.
@@ -86,15 +106,16 @@ impl Tree {
 
     /// Opens a directory, making what is missing. `NOENT` when one was pruned on the way: try again.
     pub(super) fn way(&self, directory: &str, seam: &Seam) -> std::io::Result<Way> {
-        let mut way = Way { parent: self.open("", DIRECTORY)?, unsynced: Vec::new() };
+        let root = Directory { fd: self.open("", DIRECTORY)?, identity: self.root_identity };
+        let mut way = Way { parent: root, unsynced: Vec::new() };
         let mut end = 0;
         while end < directory.len() {
             let start = if end == 0 { 0 } else { end + 1 };
             end = directory[start..].find('/').map_or(directory.len(), |at| start + at);
             let path = &directory[..end];
-            let next = self.step(&way.parent, &directory[start..end], path, seam)?;
+            let next = self.step(&way.parent.fd, &directory[start..end], path, seam)?;
             let identity = Identity::of(&next);
-            let above = std::mem::replace(&mut way.parent, next);
+            let above = std::mem::replace(&mut way.parent, Directory { fd: next, identity });
             if !identity.is_some_and(|identity| lock(&self.durable).contains(path, identity)) {
                 way.unsynced.push(Unsynced { above, path: path.to_owned(), directory: identity });
             }
@@ -119,17 +140,27 @@ impl Tree {
     }
 
     /// Makes a new name durable: syncs its directory and all that may have gained an entry for it.
-    pub(super) fn sync(&self, way: &Way, seam: &Seam) -> std::io::Result<()> {
+    pub(super) fn sync(&self, way: &Way, seam: &Seam) -> Result<()> {
         for directory in way.unsynced.iter().map(|unsynced| &unsynced.above).chain([&way.parent]) {
-            seam.pass(Call::SyncDirectory)?;
-            match retry_on_intr(|| fsync(directory)) {
-                // A file system that syncs no directories.
-                Ok(()) | Err(Errno::INVAL) => {}
-                Err(error) => return Err(error.into()),
-            }
+            self.sync_directory(directory, seam)?;
         }
         self.synced(way);
         Ok(())
+    }
+
+    fn sync_directory(&self, directory: &Directory, seam: &Seam) -> Result<()> {
+        let sync = || {
+            seam.pass(Call::SyncDirectory).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+            match retry_on_intr(|| fsync(directory)) {
+                // A file system that syncs no directories.
+                Err(Errno::INVAL) => Ok(()),
+                synced => synced,
+            }
+        };
+        match directory.identity {
+            Some(identity) => self.joint.sync(identity, sync),
+            None => sync(),
+        }
     }
 
     /// Remembers what was made durable.
