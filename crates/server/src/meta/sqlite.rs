@@ -91,7 +91,7 @@ impl MetaStore for SqliteMeta {
     }
 
     fn record(&self, record: Record) -> BoxFuture<'_, Result<Recorded, MetaError>> {
-        Box::pin(self.writer.run("record a blob", move |connection| rows::insert(connection, &record)))
+        Box::pin(self.writer.run_statement("record a blob", move |connection| rows::insert(connection, &record)))
     }
 
     fn replace(&self, old: BlobId, record: Record) -> BoxFuture<'_, Result<Recorded, MetaError>> {

@@ -1,7 +1,8 @@
 //! The one thread that writes: takes all waiting operations, applies them in one transaction, commits once, answers all.
 //!
 //! A sync costs about the same for one row as for a hundred, so concurrent uploads share it. Each operation runs in a
-//! savepoint of its own: a bad one fails alone. An answer is only sent after the COMMIT that holds it.
+//! savepoint of its own, or is one statement, which SQLite undoes by itself: a bad one fails alone. An answer is only sent
+//! after the COMMIT that holds it.
 
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
@@ -9,6 +10,7 @@ use std::thread::JoinHandle;
 use prometheus_client::metrics::counter::Counter;
 use rusqlite::ffi::SQLITE_IOERR_WRITE;
 use rusqlite::{Connection, ErrorCode};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info};
 
@@ -53,9 +55,29 @@ impl Writer {
         action: &'static str,
         change: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, MetaError> {
+        self.ask(action, Steps::Many, change).await
+    }
+
+    /// [`Writer::run`] for a change that writes by one statement at most, after all that it reads: it needs no savepoint,
+    /// for which SQLite copies each page that it touches.
+    pub(super) async fn run_statement<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        change: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, MetaError> {
+        self.ask(action, Steps::One, change).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        steps: Steps,
+        change: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, MetaError> {
         let stopped = || MetaError::Backend { action, source: "the thread that writes metadata has stopped".into() };
         let (answer, outcome) = oneshot::channel();
-        let job = Box::new(Change { action, change, outcome: None, answer });
+        let runtime = Handle::try_current().ok();
+        let job = Box::new(Change { action, steps, runtime, change, outcome: None, answer });
         let queue = self.queue.as_ref().ok_or_else(stopped)?;
         queue.send(job).await.map_err(|_| stopped())?;
         outcome.await.map_err(|_| stopped())?
@@ -72,8 +94,18 @@ impl Drop for Writer {
     }
 }
 
+/// How many statements of a change write.
+#[derive(Clone, Copy)]
+enum Steps {
+    One,
+    Many,
+}
+
 /// One operation in the queue.
 trait Job: std::fmt::Debug + Send {
+    fn steps(&self) -> Steps;
+    /// Where its caller waits, if that is a runtime.
+    fn runtime(&self) -> Option<Handle>;
     /// Applies it and keeps the outcome.
     fn apply(&mut self, connection: &Connection) -> rusqlite::Result<()>;
     /// Its transaction is durable: answers with the outcome.
@@ -84,6 +116,8 @@ trait Job: std::fmt::Debug + Send {
 
 struct Change<F, T> {
     action: &'static str,
+    steps: Steps,
+    runtime: Option<Handle>,
     change: F,
     outcome: Option<T>,
     answer: oneshot::Sender<Result<T, MetaError>>,
@@ -94,6 +128,14 @@ where
     F: FnMut(&Connection) -> rusqlite::Result<T> + Send,
     T: Send,
 {
+    fn steps(&self) -> Steps {
+        self.steps
+    }
+
+    fn runtime(&self) -> Option<Handle> {
+        self.runtime.clone()
+    }
+
     fn apply(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         self.outcome = Some((self.change)(connection)?);
         Ok(())
@@ -137,7 +179,11 @@ impl Worker {
         let mut applied = Vec::new();
         let mut next = Some(first);
         while let Some(mut job) = next {
-            match in_savepoint(connection, job.as_mut()) {
+            let applied_alone = match job.steps() {
+                Steps::One => job.apply(connection),
+                Steps::Many => in_savepoint(connection, job.as_mut()),
+            };
+            match applied_alone {
                 Ok(()) => applied.push(job),
                 // Some errors (disk full, I/O) end the whole transaction, and with it all that was applied.
                 Err(cause) if connection.is_autocommit() || is_suspect(&cause) => {
@@ -157,7 +203,7 @@ impl Worker {
         match say(connection, "COMMIT") {
             Ok(()) => {
                 self.commits.inc();
-                applied.into_iter().for_each(|job| job.succeed());
+                tell_all(applied);
             }
             Err(cause) => self.abandon(applied, cause),
         }
@@ -228,6 +274,16 @@ impl Worker {
             }
             Err(error) => error!(database = %self.path.display(), error, "Cannot reopen the metadata database"),
         }
+    }
+}
+
+/// Tells those whose changes are durable, from within their runtime. From here each would wake one of its threads and be
+/// carried on with at once, before the next is told.
+fn tell_all(applied: Vec<Box<dyn Job>>) {
+    let tell = |applied: Vec<Box<dyn Job>>| applied.into_iter().for_each(|job| job.succeed());
+    match applied.first().and_then(|first| first.runtime()) {
+        Some(runtime) if applied.len() > 1 => drop(runtime.spawn(async move { tell(applied) })),
+        _ => tell(applied),
     }
 }
 
