@@ -105,8 +105,9 @@ pub(crate) async fn a_recorded_blob_is_found_by_slot_and_by_id(store: &dyn MetaS
     assert_eq!(store.find(record.id).await.unwrap(), None);
     assert_eq!(store.record(record.clone()).await.unwrap(), Recorded::Inserted);
     assert_eq!(store.lookup(&record.slot).await.unwrap(), Some(Entry::Live(record.clone())));
-    assert_eq!(store.find(record.id).await.unwrap(), Some(record));
+    assert_eq!(store.find(record.id).await.unwrap(), Some(record.clone()));
     assert_eq!(store.lookup(&sample("uuid/file", 1).slot).await.unwrap(), None);
+    assert!(!store.is_vacant(&record.slot));
 }
 
 pub(crate) async fn every_field_comes_back_as_it_was_recorded(store: &dyn MetaStore) {

@@ -110,6 +110,11 @@ impl<M: MetaStore> MetaStore for FaultyMeta<M> {
         Box::pin(self.read(self.inner.lookup(slot)))
     }
 
+    /// Never at once: look-ups can be made to fail.
+    fn is_vacant(&self, _: &SlotPath) -> bool {
+        false
+    }
+
     fn find(&self, id: BlobId) -> BoxFuture<'_, Result<Option<Record>, MetaError>> {
         Box::pin(self.read(self.inner.find(id)))
     }

@@ -117,6 +117,10 @@ impl MetaStore for MemoryMeta {
         Box::pin(async move { Ok(self.rows().entries.get(slot).cloned()) })
     }
 
+    fn is_vacant(&self, slot: &SlotPath) -> bool {
+        !self.rows().entries.contains_key(slot)
+    }
+
     fn find(&self, id: BlobId) -> BoxFuture<'_, Result<Option<Record>, MetaError>> {
         Box::pin(async move { Ok(self.rows().live().find(|record| record.id == id).cloned()) })
     }

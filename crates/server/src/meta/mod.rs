@@ -102,6 +102,10 @@ pub trait MetaStore: std::fmt::Debug + Send + Sync + 'static {
     /// What is known of a slot.
     fn lookup<'a>(&'a self, slot: &'a SlotPath) -> BoxFuture<'a, Result<Option<Entry>, MetaError>>;
 
+    /// Whether a slot surely has no entry, asked on a thread that may wait for the disk. False also where that cannot be
+    /// told at once; then [`MetaStore::lookup`] tells.
+    fn is_vacant(&self, slot: &SlotPath) -> bool;
+
     /// The live record of a blob.
     fn find(&self, id: BlobId) -> BoxFuture<'_, Result<Option<Record>, MetaError>>;
 

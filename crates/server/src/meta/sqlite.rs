@@ -86,6 +86,10 @@ impl MetaStore for SqliteMeta {
         Box::pin(self.readers.run("look up a slot", move |connection| rows::entry(connection, slot.as_str())))
     }
 
+    fn is_vacant(&self, slot: &SlotPath) -> bool {
+        self.readers.at_once(|connection| rows::is_vacant(connection, slot.as_str())).unwrap_or(false)
+    }
+
     fn find(&self, id: BlobId) -> BoxFuture<'_, Result<Option<Record>, MetaError>> {
         Box::pin(self.readers.run("find a blob", move |connection| rows::find(connection, id)))
     }

@@ -8,7 +8,7 @@ use super::{Blob, Scratch, StoreError};
 const STEP: usize = 1 << 20;
 
 /// BLAKE3 over the bytes so far. Boxed: it is 2 KiB, and most uploads have none.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Hasher(Box<blake3::Hasher>);
 
 impl Hasher {

@@ -14,7 +14,9 @@ use futures_core::future::BoxFuture;
 use hfs_core::{BlobId, ByteSize, SlotPath};
 use hfs_sock::Tap;
 
-use super::{Blob, BlobStore, BlobWriter, Claim, Hints, Place, Published, Pump, Pumped, Scratch, StoreError};
+use super::{
+    Attempt, Blob, BlobStore, BlobWriter, Claim, Hints, Place, Published, Pump, Pumped, Scratch, StoreError, Vacancy,
+};
 
 /// A kind of operation that can fail.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -282,6 +284,11 @@ impl BlobWriter for FaultyWriter {
             self.faults.pass(Operation::PublishLate)?;
             Ok(published)
         })
+    }
+
+    /// Only after a look-up: those can be made to fail.
+    fn publish_if_vacant(self: Box<Self>, _: &Claim, _: Vacancy) -> BoxFuture<'_, Result<Attempt, StoreError>> {
+        Box::pin(std::future::ready(Ok(Attempt::Kept(self))))
     }
 
     fn publish_apart(self: Box<Self>, claim: &Claim) -> BoxFuture<'_, Result<Published, StoreError>> {

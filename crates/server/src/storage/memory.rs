@@ -15,7 +15,8 @@ use tokio::time::timeout;
 
 use super::digest::Hasher;
 use super::{
-    Aftermath, Blob, BlobStore, BlobWriter, Claim, Hints, Place, Published, Pump, Pumped, Scratch, StoreError,
+    Aftermath, Attempt, Blob, BlobStore, BlobWriter, Claim, Hints, Place, Published, Pump, Pumped, Scratch, StoreError,
+    Vacancy,
 };
 
 /// Blobs in memory. Cheap to clone: all clones are one store. It never fails and never fills.
@@ -197,6 +198,19 @@ impl BlobWriter for MemoryWriter {
     fn publish(self: Box<Self>, claim: &Claim) -> BoxFuture<'_, Result<Published, StoreError>> {
         let published = self.publish_at(Place::new(claim.slot().as_str()));
         Box::pin(std::future::ready(Ok(published)))
+    }
+
+    fn publish_if_vacant(
+        self: Box<Self>,
+        claim: &Claim,
+        vacancy: Vacancy,
+    ) -> BoxFuture<'_, Result<Attempt, StoreError>> {
+        let attempt = if vacancy() {
+            Attempt::Published(self.publish_at(Place::new(claim.slot().as_str())))
+        } else {
+            Attempt::Kept(self)
+        };
+        Box::pin(std::future::ready(Ok(attempt)))
     }
 
     fn publish_apart(self: Box<Self>, _claim: &Claim) -> BoxFuture<'_, Result<Published, StoreError>> {

@@ -176,9 +176,29 @@ pub trait BlobWriter: std::fmt::Debug + Send {
     /// of a crash and is replaced.
     fn publish(self: Box<Self>, claim: &Claim) -> BoxFuture<'_, Result<Published, StoreError>>;
 
+    /// [`BlobWriter::publish`] of a slot that nobody has looked up, if `vacancy` says that it has no row. That is asked on
+    /// the thread that publishes: to look it up before costs two changes of threads.
+    fn publish_if_vacant(
+        self: Box<Self>,
+        claim: &Claim,
+        vacancy: Vacancy,
+    ) -> BoxFuture<'_, Result<Attempt, StoreError>>;
+
     /// The same at a place that nothing else ever had: for a slot whose row still names another one. Whoever reads by
     /// that row must not get these bytes.
     fn publish_apart(self: Box<Self>, claim: &Claim) -> BoxFuture<'_, Result<Published, StoreError>>;
+}
+
+/// Whether a slot surely has no row. May wait for the disk; false also where that cannot be told at once.
+pub type Vacancy = Box<dyn FnOnce() -> bool + Send>;
+
+/// How [`BlobWriter::publish_if_vacant`] ended.
+#[derive(Debug)]
+pub enum Attempt {
+    /// As by [`BlobWriter::publish`].
+    Published(Published),
+    /// Nothing was done: the slot may have a row.
+    Kept(Box<dyn BlobWriter>),
 }
 
 /// A published blob that has no row yet. [`Published::settle`] it once its row is committed; dropped before, it stays

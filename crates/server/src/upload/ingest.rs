@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hfs_core::admit::{Admission, Refusal};
-use hfs_core::{BlobId, ByteSize, Digest};
+use hfs_core::{BlobId, ByteSize, Digest, SlotPath};
 use tokio::task::JoinError;
 use tracing::error;
 
@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::clock;
 use crate::meta::{Entry, Integrity, MetaError, Record, Recorded};
 use crate::storage::digest::digest_of;
-use crate::storage::{Blob, BlobWriter, Claim, Place, Published, StoreError};
+use crate::storage::{Attempt, Blob, BlobWriter, Claim, Place, Published, StoreError, Vacancy};
 
 /// How long an upload waits for a rival that is publishing the same slot. A rival needs a few syncs, so seconds mean a
 /// disk in trouble; the client must hear something before its own patience (10 s for the shortest) is over.
@@ -110,20 +110,19 @@ fn check_length(admission: &Admission, received: ByteSize, done: bool) -> Result
     }
 }
 
-async fn commit(app: Arc<App>, admission: Admission, mut writer: Box<dyn BlobWriter>) -> Result<Stored, PutError> {
+async fn commit(app: Arc<App>, admission: Admission, writer: Box<dyn BlobWriter>) -> Result<Stored, PutError> {
     let grant = admission.grant();
     let claim = app.store().claim(grant.slot(), CLAIM_PATIENCE).await?;
-    let lost = match app.meta().lookup(grant.slot()).await? {
-        None => None,
-        Some(entry) => match against(&app, entry, &mut *writer).await? {
-            Rival::Equal(stored) => return Ok(stored),
-            Rival::Lost(record) => Some(record),
-        },
-    };
     let stored = Stored { id: writer.id(), size: writer.written(), fresh: true };
-    let published = match &lost {
-        None => writer.publish(&claim).await?,
-        Some(_) => writer.publish_apart(&claim).await?,
+    let (published, lost) = match writer.publish_if_vacant(&claim, vacancy(&app, grant.slot())).await? {
+        Attempt::Published(published) => (published, None),
+        Attempt::Kept(mut writer) => match app.meta().lookup(grant.slot()).await? {
+            None => (writer.publish(&claim).await?, None),
+            Some(entry) => match against(&app, entry, &mut *writer).await? {
+                Rival::Equal(stored) => return Ok(stored),
+                Rival::Lost(record) => (writer.publish_apart(&claim).await?, Some(record)),
+            },
+        },
     };
     let row = Row::new(grant, stored, &published, clock::now());
     let row = match lost {
@@ -145,6 +144,11 @@ async fn commit(app: Arc<App>, admission: Admission, mut writer: Box<dyn BlobWri
         Ok(joined) => finish(joined),
         Err(_) => Err(StoreError::Slow { action: "record the upload", deadline }.into()),
     }
+}
+
+fn vacancy(app: &Arc<App>, slot: &SlotPath) -> Vacancy {
+    let (app, slot) = (Arc::clone(app), slot.clone());
+    Box::new(move || app.meta().is_vacant(&slot))
 }
 
 /// Whether these bytes may be those that were lost. Without a digest nobody can tell.

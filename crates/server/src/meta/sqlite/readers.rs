@@ -57,6 +57,14 @@ impl Readers {
         }
     }
 
+    /// Runs `query` on this thread, which may wait for the disk. `None` where no connection is at hand, or it fails.
+    pub(super) fn at_once<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Option<T> {
+        let connection = self.idle.pool().pop()?;
+        let answer = query(&connection).ok()?;
+        self.idle.pool().push(connection);
+        Some(answer)
+    }
+
     /// The same for what reads the whole database: on a thread of its own, for as long as it takes.
     pub(super) async fn unbounded<T: Send + 'static>(
         &self,

@@ -45,6 +45,14 @@ pub(super) fn entry(connection: &Connection, slot: &str) -> Result<Option<Entry>
     statement.query_row([slot], entry).optional()
 }
 
+/// Whether nothing is known of a slot.
+pub(super) fn is_vacant(connection: &Connection, slot: &str) -> Result<bool> {
+    let mut statement = connection.prepare_cached(
+        "SELECT NOT EXISTS (SELECT 1 FROM blob WHERE slot = ?1) AND NOT EXISTS (SELECT 1 FROM gone WHERE slot = ?1)",
+    )?;
+    statement.query_row([slot], |row| row.get(0))
+}
+
 pub(super) fn find(connection: &Connection, id: BlobId) -> Result<Option<Record>> {
     let mut statement = connection.prepare_cached(select_blob!("WHERE id = ?1"))?;
     statement.query_row([id.as_bytes()], record).optional()

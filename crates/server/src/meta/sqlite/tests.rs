@@ -140,6 +140,19 @@ async fn sixty_four_waiting_records_share_two_commits() {
 }
 
 #[tokio::test]
+async fn a_slot_is_vacant_where_that_is_seen_at_once_and_nothing_is_known_of_it() {
+    let (_folder, meta) = fresh();
+    let (live, gone, other) = (sample("live", 1), sample("gone", 2), sample("other", 3).slot);
+    assert!(!meta.is_vacant(&other), "nobody has opened a connection yet");
+    assert_eq!(meta.lookup(&other).await.unwrap(), None);
+    assert!(meta.is_vacant(&other) && meta.is_vacant(&live.slot) && meta.is_vacant(&gone.slot));
+    meta.record(live.clone()).await.unwrap();
+    meta.record(gone.clone()).await.unwrap();
+    meta.bury(&gone.slot, gone.id, tombstone(5, Farewell::Expired)).await.unwrap();
+    assert!(meta.is_vacant(&other) && !meta.is_vacant(&live.slot) && !meta.is_vacant(&gone.slot));
+}
+
+#[tokio::test]
 async fn a_bad_operation_fails_alone() {
     let (folder, meta) = fresh();
     meta.record(sample("first", 1)).await.unwrap();

@@ -14,7 +14,7 @@ use super::testing::{Root, config, files_below};
 use super::{BlobStore, LocalStore, OpenError, StoreError};
 use crate::storage::conformance::{self, pattern, publish, put, read, settle, slot};
 use crate::storage::faulty::{Faults, Faulty};
-use crate::storage::{Hints, Place, Published};
+use crate::storage::{Attempt, Hints, Place, Published};
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
@@ -299,6 +299,28 @@ async fn a_writer_that_failed_never_publishes() {
     writer.publish(&claim).await.unwrap_err();
     store.quiesce().await;
     assert_eq!(files_below(root.path()), [".hfs/claims"]);
+}
+
+#[tokio::test]
+async fn a_slot_that_may_have_a_row_leaves_the_disk_and_the_writer_as_they_were() {
+    let root = Root::new();
+    let store = root.open();
+    // Held in memory as a whole, and half on the disk.
+    for size in [3, 300 << 10] {
+        let (bytes, slot) = (pattern(size), slot(&format!("a/{size}")));
+        let mut writer = store.create(Some(ByteSize::bytes(size as u64)), Hints::default()).await.unwrap();
+        for piece in bytes.chunks(280 << 10) {
+            writer.write(Bytes::copy_from_slice(piece)).await.unwrap();
+        }
+        let claim = store.claim(&slot, Duration::ZERO).await.unwrap();
+        store.0.seam.arm(None);
+        let attempt = writer.publish_if_vacant(&claim, Box::new(|| false)).await.unwrap();
+        assert_eq!(store.0.seam.seen(), []);
+        let Attempt::Kept(writer) = attempt else { panic!("{attempt:?}") };
+        let attempt = writer.publish_if_vacant(&claim, Box::new(|| true)).await.unwrap();
+        let Attempt::Published(published) = attempt else { panic!("{attempt:?}") };
+        assert!(read(&store, &settle(published).await).await == bytes);
+    }
 }
 
 #[tokio::test]

@@ -39,15 +39,18 @@ pub(super) fn crew() -> Crew {
 pub(super) struct Together(Mutex<Line<Upload>>);
 
 /// A short upload that is whole: what makes its file, where that may block, and who waits for it.
-type Upload = (Box<dyn FnOnce() -> Result<Landing, StoreError> + Send>, Caller);
+type Upload = (Box<dyn FnOnce() -> Step<Landing> + Send>, Caller);
+
+/// `None`: it is not to be published after all.
+type Step<T> = Result<Option<T>, StoreError>;
 
 struct Caller {
     abandoned: Arc<AtomicBool>,
-    tell: oneshot::Sender<Result<Landed, StoreError>>,
+    tell: oneshot::Sender<Step<Landed>>,
 }
 
 impl Caller {
-    fn tell(self, outcome: Result<Landed, StoreError>) {
+    fn tell(self, outcome: Step<Landed>) {
         // Fails when the caller gave up meanwhile: then it stays unresolved, for the sweep.
         let _ = self.tell.send(outcome);
     }
@@ -59,8 +62,8 @@ impl Inner {
     pub(super) async fn land_together(
         self: &Arc<Self>,
         abandoned: Arc<AtomicBool>,
-        begin: impl FnOnce() -> Result<Landing, StoreError> + Send + 'static,
-    ) -> Result<Landed, StoreError> {
+        begin: impl FnOnce() -> Step<Landing> + Send + 'static,
+    ) -> Step<Landed> {
         let (tell, mut told) = oneshot::channel();
         let upload = (Box::new(begin) as _, Caller { abandoned, tell });
         let _waiter = lock(&self.together.0).push(upload);
@@ -91,7 +94,7 @@ impl Inner {
                 Some(round) => self.publish_together(uploads, &round),
                 None => finish(uploads, |begin, caller| {
                     unless(&caller.abandoned)?;
-                    begin()?.land(&caller.abandoned)
+                    begin()?.map(|landing| landing.land(&caller.abandoned)).transpose()
                 }),
             }
         }
@@ -109,7 +112,7 @@ impl Inner {
         let written = each(uploads, |begin, caller| {
             unless(&caller.abandoned)?;
             let landing = begin()?;
-            landing.write()?;
+            landing.as_ref().map_or(Ok(()), Landing::write)?;
             Ok(landing)
         });
         let synced = self.sync_all(round);
@@ -122,14 +125,14 @@ impl Inner {
         }
         self.name_together(safe, round);
         // Written anew: of bytes that are lost, nothing is left whose sync could fail.
-        finish(unsure, |landing, caller| landing.land(&caller.abandoned));
+        finish(unsure, |landing, caller| landing.land(&caller.abandoned).map(Some));
     }
 
     /// From where their bytes are durable.
     fn name_together(&self, safe: Vec<(Landing, Caller)>, round: &Round) {
         let named = each(safe, |landing, caller| {
             let named = landing.name_unless(&caller.abandoned)?;
-            Ok((landing, named))
+            Ok(Some((landing, named)))
         });
         if named.is_empty() {
             return;
@@ -138,7 +141,7 @@ impl Inner {
         let landed = named.into_iter().map(|((landing, named), caller)| match synced {
             Ok(()) => {
                 self.tree.synced(&named.way);
-                (Ok(landing.landed(named)), caller)
+                (Ok(Some(landing.landed(named))), caller)
             }
             Err(error) => (Err(landing.take_back(&named, error.into())), caller),
         });
@@ -152,19 +155,21 @@ impl Inner {
 }
 
 /// Those for whom a step worked; the others are told.
-fn each<T, U>(members: Vec<(T, Caller)>, step: impl Fn(T, &Caller) -> Result<U, StoreError>) -> Vec<(U, Caller)> {
-    let stepped = members.into_iter().filter_map(|(member, caller)| match step(member, &caller) {
-        Ok(member) => Some((member, caller)),
-        Err(error) => {
-            caller.tell(Err(error));
-            None
-        }
+fn each<T, U>(members: Vec<(T, Caller)>, step: impl Fn(T, &Caller) -> Step<U>) -> Vec<(U, Caller)> {
+    let stepped = members.into_iter().filter_map(|(member, caller)| {
+        let ended = match step(member, &caller) {
+            Ok(Some(member)) => return Some((member, caller)),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
+        caller.tell(ended);
+        None
     });
     stepped.collect()
 }
 
 /// The last step of those that sync for themselves: each is told before the next one's disk is waited for.
-fn finish<T>(members: Vec<(T, Caller)>, step: impl Fn(T, &Caller) -> Result<Landed, StoreError>) {
+fn finish<T>(members: Vec<(T, Caller)>, step: impl Fn(T, &Caller) -> Step<Landed>) {
     for (member, caller) in members {
         let outcome = step(member, &caller);
         caller.tell(outcome);
@@ -173,7 +178,7 @@ fn finish<T>(members: Vec<(T, Caller)>, step: impl Fn(T, &Caller) -> Result<Land
 
 /// Tells those that end together, from within the runtime. From here each would wake one of its threads and be carried on
 /// with at once, before the next is told: two changes of threads for each upload, and a commit for each row.
-fn tell_all(outcomes: Vec<(Result<Landed, StoreError>, Caller)>) {
+fn tell_all(outcomes: Vec<(Step<Landed>, Caller)>) {
     Handle::current().spawn(async move { outcomes.into_iter().for_each(|(outcome, caller)| caller.tell(outcome)) });
 }
 
@@ -191,7 +196,7 @@ mod tests {
     use super::super::testing::{Root, files_below};
     use super::*;
     use crate::storage::conformance::{read, settle, slot};
-    use crate::storage::{BlobStore as _, Hints, Published};
+    use crate::storage::{Attempt, BlobStore as _, Hints, Published};
 
     const CROWD: usize = 3;
     const ENOSPC: i32 = 28;
@@ -336,6 +341,21 @@ mod tests {
         assert!(crowd.join_all().await.iter().all(Result::is_ok));
         assert!(!files_below(root.path()).iter().any(|path| path.contains("leaves")));
         assert!(store.claim(&slot("leaves/x"), Duration::ZERO).await.is_ok(), "its claim has ended, too");
+    }
+
+    #[tokio::test]
+    async fn who_may_not_publish_is_told_so_and_holds_up_nobody() {
+        let root = Root::new();
+        let store = root.open();
+        let mut crowd = JoinSet::new();
+        let held = waiting(&store, &mut crowd).await;
+        let mut writer = store.create(Some(ByteSize::bytes(1)), Hints::default()).await.unwrap();
+        writer.write(Bytes::from_static(b"x")).await.unwrap();
+        let claim = store.claim(&slot("taken/x"), Duration::ZERO).await.unwrap();
+        let (attempt, ()) = tokio::join!(writer.publish_if_vacant(&claim, Box::new(|| false)), async { drop(held) });
+        assert!(matches!(attempt.unwrap(), Attempt::Kept(_)));
+        assert!(crowd.join_all().await.iter().all(Result::is_ok));
+        assert!(!files_below(root.path()).iter().any(|path| path.contains("taken")));
     }
 
     #[tokio::test]

@@ -16,12 +16,12 @@ use rustix::io::{Errno, pwritev};
 use super::blob::read_full;
 use super::call::Call;
 use super::gather::Gather;
-use super::publish::{Abandoned, Landing};
+use super::publish::{Abandoned, Landed, Landing};
 use super::pump::Job;
 use super::temporary::Temporary;
 use super::{Blob, BlobWriter, Claim, Inner, StoreError, failed};
 use crate::storage::digest::Hasher;
-use crate::storage::{Hints, Published, Pump, Pumped, SHORT, Scratch};
+use crate::storage::{Attempt, Hints, Published, Pump, Pumped, SHORT, Scratch, Vacancy};
 
 const WRITE: &str = "write";
 /// Writes of up to this many bytes go through the narrow lane: they come from clients that nobody waits for.
@@ -31,6 +31,7 @@ const TRICKLE: usize = 16 << 10;
 const PART: u64 = 8 << 20;
 /// Comparing goes in steps of this size.
 const STEP: usize = 256 << 10;
+const UNASKED: &str = "nobody was asked whether to publish";
 
 #[derive(Debug)]
 pub(super) struct LocalWriter {
@@ -186,26 +187,36 @@ impl LocalWriter {
         Ok(true)
     }
 
-    async fn land(mut self, claim: &Claim, apart: bool) -> Result<Published, StoreError> {
+    /// Publishes what was written. `None`: `vacancy` was asked, and did not say that the slot has no row.
+    async fn land(
+        &mut self,
+        claim: &Claim,
+        apart: bool,
+        vacancy: Option<Vacancy>,
+    ) -> Result<Option<Published>, StoreError> {
         self.check()?;
         let length = self.length();
         let (inner, slot, temporary) = (Arc::clone(&self.inner), claim.slot().clone(), self.temporary());
-        let (rest, rest_at, shrink) = (self.gather.take(), self.flushed, self.allocated > length);
-        let hasher = self.hasher.take();
-        let hold = claim.hold();
+        // Shared, for a slot that turns out to have a row.
+        let (rest, hasher) = (self.gather.held().to_vec(), self.hasher.clone());
+        let (rest_at, shrink, hold) = (self.flushed, self.allocated > length, claim.hold());
         let begin = move || {
+            if vacancy.is_some_and(|vacancy| !vacancy()) {
+                return Ok(None);
+            }
             let temporary = temporary()?;
-            Ok(Landing { inner, temporary, slot, rest, rest_at, length, shrink, apart, hasher, hold })
+            Ok(Some(Landing { inner, temporary, slot, rest, rest_at, length, shrink, apart, hasher, hold }))
         };
         let abandoned = Abandoned::default();
         let flag = abandoned.flag();
         let landed = if self.temporary.is_none() && self.inner.syncfs.is_time() {
             self.inner.land_together(flag, begin).await?
         } else {
-            self.inner.writes.run("publish the upload", move || begin()?.land(&flag)).await?
+            let land = move || begin()?.map(|landing| landing.land(&flag)).transpose();
+            self.inner.writes.run("publish the upload", land).await?
         };
         abandoned.not();
-        Ok(landed.into_published())
+        Ok(landed.map(Landed::into_published))
     }
 }
 
@@ -252,12 +263,23 @@ impl BlobWriter for LocalWriter {
         Box::pin(self.equal(blob))
     }
 
-    fn publish(self: Box<Self>, claim: &Claim) -> BoxFuture<'_, Result<Published, StoreError>> {
-        Box::pin(self.land(claim, false))
+    fn publish(mut self: Box<Self>, claim: &Claim) -> BoxFuture<'_, Result<Published, StoreError>> {
+        Box::pin(async move { Ok(self.land(claim, false, None).await?.expect(UNASKED)) })
     }
 
-    fn publish_apart(self: Box<Self>, claim: &Claim) -> BoxFuture<'_, Result<Published, StoreError>> {
-        Box::pin(self.land(claim, true))
+    fn publish_if_vacant(
+        mut self: Box<Self>,
+        claim: &Claim,
+        vacancy: Vacancy,
+    ) -> BoxFuture<'_, Result<Attempt, StoreError>> {
+        Box::pin(async move {
+            let landed = self.land(claim, false, Some(vacancy)).await?;
+            Ok(landed.map_or_else(|| Attempt::Kept(self), Attempt::Published))
+        })
+    }
+
+    fn publish_apart(mut self: Box<Self>, claim: &Claim) -> BoxFuture<'_, Result<Published, StoreError>> {
+        Box::pin(async move { Ok(self.land(claim, true, None).await?.expect(UNASKED)) })
     }
 }
 
