@@ -22,6 +22,8 @@ pub(crate) struct Crew(Arc<Inner>);
 
 struct Inner {
     size: usize,
+    /// So many wake as soon as there is work for each.
+    prompt: usize,
     patience: usize,
     soon: Duration,
     state: Mutex<State>,
@@ -44,14 +46,20 @@ pub(crate) struct GivenUp;
 impl Crew {
     /// At most `size` threads, each as soon as there is work for it.
     pub(crate) fn new(size: usize) -> Self {
-        Self::patient(size, 0, Duration::ZERO)
+        Self::gradual(size, size, 0, Duration::ZERO)
     }
 
     /// Another thread wakes only when more than `patience` jobs wait for each that is at work, or one has waited longer
     /// than `soon`, for a thread that may be stuck: for work that takes less time than waking a thread, or has to be
     /// done by few.
     pub(crate) fn patient(size: usize, patience: usize, soon: Duration) -> Self {
-        Self(Arc::new(Inner { size, patience, soon, state: Mutex::default() }))
+        Self::gradual(size, 1, patience, soon)
+    }
+
+    /// The same beyond the first `prompt` threads: for work that waits for the disk, and so does better in parallel, until
+    /// there is so much of it that a thread which ends one piece need not rest before it takes the next.
+    pub(crate) fn gradual(size: usize, prompt: usize, patience: usize, soon: Duration) -> Self {
+        Self(Arc::new(Inner { size, prompt, patience, soon, state: Mutex::default() }))
     }
 
     /// Runs `work` where it may block. Work whose caller gives up before it begins is dropped at once; from then on the
@@ -75,23 +83,25 @@ impl Crew {
     fn put(&self, work: Work) -> line::Waiter<Work> {
         let mut state = self.0.lock();
         let waiter = state.waiting.push(work);
-        if state.waiting.len() > state.busy.saturating_mul(self.0.patience) {
-            self.wake(&mut state);
+        if state.busy < self.0.prompt || state.waiting.len() > state.busy.saturating_mul(self.0.patience) {
+            self.wake(state);
         }
         waiter
     }
 
     /// Those at work may be stuck.
     fn hurry(&self) {
-        let mut state = self.0.lock();
+        let state = self.0.lock();
         if state.waiting.len() > 0 {
-            self.wake(&mut state);
+            self.wake(state);
         }
     }
 
-    fn wake(&self, state: &mut State) {
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
         if state.busy < self.0.size {
             state.busy += 1;
+            // The thread that wakes wants it, and may run before this one goes on.
+            drop(state);
             let inner = Arc::clone(&self.0);
             tokio::task::spawn_blocking(move || inner.work());
         }
@@ -210,6 +220,18 @@ mod tests {
         assert_eq!(crew.run(|| 1).await.unwrap(), 1);
     }
 
+    /// A job that is stuck once it has begun. Its first poll has handed it over.
+    async fn handed_over(
+        crew: &Crew,
+        stuck: &Arc<Mutex<mpsc::Receiver<()>>>,
+    ) -> std::pin::Pin<Box<impl Future<Output = Result<bool, GivenUp>> + Send + 'static + use<>>> {
+        let (theirs, stuck) = (crew.clone(), Arc::clone(stuck));
+        let mut job = Box::pin(async move { theirs.run(move || stuck.lock().unwrap().recv().is_err()).await });
+        let handed = std::future::poll_fn(|context| std::task::Poll::Ready(job.as_mut().poll(context).is_pending()));
+        assert!(handed.await);
+        job
+    }
+
     #[tokio::test]
     async fn patience_ends_where_a_thread_is_stuck() {
         let crew = Crew::patient(2, 8, Duration::from_millis(5));
@@ -226,12 +248,7 @@ mod tests {
         let stuck = Arc::new(Mutex::new(stuck));
         let mut waiting = JoinSet::new();
         for (jobs, busy) in [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2)] {
-            let (theirs, stuck) = (crew.clone(), Arc::clone(&stuck));
-            let mut job = Box::pin(async move { theirs.run(move || stuck.lock().unwrap().recv().is_err()).await });
-            // Its first poll hands it over.
-            let handed =
-                std::future::poll_fn(|context| std::task::Poll::Ready(job.as_mut().poll(context).is_pending()));
-            assert!(handed.await);
+            let job = handed_over(&crew, &stuck).await;
             if jobs == 1 {
                 while crew.0.lock().waiting.len() > 0 {
                     tokio::task::yield_now().await;
@@ -239,6 +256,26 @@ mod tests {
             }
             assert_eq!(crew.busy(), busy, "{jobs} jobs");
             waiting.spawn(job);
+        }
+        drop(release);
+        assert!(waiting.join_all().await.into_iter().all(|outcome| outcome.unwrap()));
+    }
+
+    #[tokio::test]
+    async fn the_first_wake_at_once_and_a_crowd_waits_for_them() {
+        let crew = Crew::gradual(9, 3, 2, Duration::from_secs(60));
+        let (release, stuck) = mpsc::channel::<()>();
+        let stuck = Arc::new(Mutex::new(stuck));
+        let mut waiting = JoinSet::new();
+        for (jobs, busy) in [(1, 1), (2, 2), (3, 3), (4, 3), (9, 3), (10, 4)] {
+            while waiting.len() < jobs {
+                waiting.spawn(handed_over(&crew, &stuck).await);
+            }
+            let at_work = crew.busy();
+            while crew.0.lock().waiting.len() > jobs - busy {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(at_work, busy, "{jobs} jobs");
         }
         drop(release);
         assert!(waiting.join_all().await.into_iter().all(|outcome| outcome.unwrap()));

@@ -85,6 +85,8 @@ struct Inner {
     /// Syscalls that write. Readers have their own lane, so that a burst of syncs cannot starve them.
     writes: Lane,
     reads: Lane,
+    /// Short uploads that are whole, each by itself.
+    shorts: Lane,
     /// The beginning of uploads, and the small writes of those that are slow anyway.
     trickles: Lane,
     /// Short uploads that are published together, by few threads.

@@ -15,6 +15,13 @@ const WIDTH: usize = 128;
 /// memory.
 const NARROW: usize = 8;
 
+/// Short uploads wake so many threads at once: a disk does better with a few syncs at a time. Of a crowd, up to this many
+/// wait for each thread: it does the next without a change of threads. After a while they do not, since a slow disk, or the
+/// journal of its file system, wants more at a time.
+const PROMPT: usize = 8;
+const PATIENCE: usize = 4;
+const SOON: Duration = Duration::from_millis(10);
+
 pub(super) struct Lane {
     crew: Crew,
     deadline: Duration,
@@ -27,6 +34,11 @@ impl Lane {
 
     pub(super) fn narrow(deadline: Duration) -> Self {
         Self { crew: Crew::new(NARROW), deadline }
+    }
+
+    /// For short uploads that are whole.
+    pub(super) fn gradual(deadline: Duration) -> Self {
+        Self { crew: Crew::gradual(WIDTH, PROMPT, PATIENCE, SOON), deadline }
     }
 
     /// How long a caller waits at most.

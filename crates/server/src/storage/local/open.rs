@@ -119,6 +119,7 @@ impl LocalStore {
             reserve: Reserve::new(reserve),
             writes: Lane::new(config.io_deadline),
             reads: Lane::new(config.io_deadline),
+            shorts: Lane::gradual(config.io_deadline),
             trickles: Lane::narrow(config.io_deadline),
             together: Together::default(),
             groups: together::crew(),

@@ -212,8 +212,9 @@ impl LocalWriter {
         let landed = if self.temporary.is_none() && self.inner.syncfs.is_time() {
             self.inner.land_together(flag, begin).await?
         } else {
+            let lane = if self.temporary.is_none() { &self.inner.shorts } else { &self.inner.writes };
             let land = move || begin()?.map(|landing| landing.land(&flag)).transpose();
-            self.inner.writes.run("publish the upload", land).await?
+            lane.run("publish the upload", land).await?
         };
         abandoned.not();
         Ok(landed.map(Landed::into_published))
