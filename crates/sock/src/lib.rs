@@ -2,7 +2,7 @@
 //!
 //! The only crate with `unsafe`; each call is small, says what it does where the kernel or the file system cannot,
 //! and returns plain `io::Result`s. It decides nothing. Called by the server's `storage` (locks, preallocation,
-//! write-back, blocks, reads from the page cache), `net` (reads) and `flow` (path figures, socket options), and by the
+//! write-back, blocks, what the page cache has), `net` (reads) and `flow` (path figures, socket options), and by the
 //! tools that measure. Linux only, as the server is.
 
 mod extents;
@@ -11,6 +11,7 @@ mod lock;
 mod mptcp;
 mod option;
 mod receive;
+mod resident;
 mod seccomp;
 mod tap;
 mod tcp;
@@ -22,6 +23,7 @@ pub use file::{preallocate, read_cached, start_write_back, wait_write_back};
 pub use lock::try_lock_byte;
 pub use mptcp::{MptcpInfo, mptcp_info};
 pub use receive::receive;
+pub use resident::is_resident;
 pub use seccomp::ignore_syncs;
 pub use tap::Tap;
 pub use tcp::{TcpInfo, congestion, notsent_lowat, set_congestion, set_notsent_lowat, tcp_info, unacknowledged};

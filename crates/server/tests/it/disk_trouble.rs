@@ -1,6 +1,10 @@
 //! Disks that lie about their size, are slow, or hang: uploads fail honestly, everything else goes on.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
+
+use rustix::fs::{Advice, fadvise};
 
 use crate::rig::command::{curl, curl_text};
 use crate::rig::disk::{Mounted, PowerCutDisk};
@@ -115,7 +119,49 @@ fn a_cold_download_from_a_slow_disk_stalls_nobody() {
     });
 }
 
-/// The same over TLS, by both protocols at once: each piece is read into a buffer of ours there.
+/// Of each window of 1 MiB, memory has the pages that a cheap look would find, and nothing between them. At 1 MB/s each
+/// window takes a second: sendfile would hold both threads of the runtime for that.
+#[test]
+fn downloads_with_holes_in_memory_stall_nobody() {
+    let disk = PowerCutDisk::throttled(128, "x-bps-read=1000000");
+    let server =
+        TestServer::builder().storage(&disk.path().join("storage")).set("server.min_free_bytes", "\"1KB\"").start();
+    let uploads = ["a", "b", "c"].map(|name| Upload { slot: format!("holes/{name}.bin"), size: 2 << 20 });
+    for upload in &uploads {
+        assert_eq!(server.put(&upload.slot, &upload.body()).status, 201);
+        let path = server.storage().join(&upload.slot);
+        disk.forget(&path);
+        let file = File::open(&path).expect("a file on the disk");
+        // Without this the kernel reads what lies between, too.
+        fadvise(&file, 0, None, Advice::Random).expect("no read-ahead");
+        for window in (0..upload.size).step_by(1 << 20) {
+            for at in [0, 1 << 19, (1 << 20) - 1] {
+                file.read_exact_at(&mut [0], window + at).expect("a page");
+            }
+        }
+    }
+    disk.forget_itself();
+    std::thread::scope(|scope| {
+        let begin = Instant::now();
+        let gets = uploads.each_ref().map(|upload| {
+            let server = &server;
+            scope.spawn(move || server.get(&upload.slot).body == upload.body())
+        });
+        let mut health = HealthProbe::default();
+        while !gets.iter().all(|get| get.is_finished()) {
+            health.ask(&server);
+        }
+        assert!(begin.elapsed() > Duration::from_secs(3), "the pages were in memory: the rig does not bite");
+        let longest = health.longest();
+        health.judge("downloads with holes");
+        assert!(longest < Duration::from_secs(1), "/health took {longest:?} once: a thread waited for the disk");
+        for get in gets {
+            assert!(get.join().expect("the download"), "other bytes");
+        }
+    });
+}
+
+/// Downloads over TLS, by both protocols at once: each piece is read into a buffer of ours there.
 #[test]
 fn cold_downloads_over_tls_stall_nobody() {
     let disk = PowerCutDisk::throttled(128, "x-bps-read=4000000");

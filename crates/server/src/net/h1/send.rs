@@ -6,6 +6,7 @@
 
 use std::io;
 use std::io::IoSliceMut;
+use std::time::Duration;
 
 use hfs_core::pace::Lane;
 use hfs_core::progress::StallLimits;
@@ -25,6 +26,8 @@ use crate::storage::{Scratch, StoreError};
 const APPEND: usize = 16 << 10;
 /// One sendfile call: long enough to be cheap, short enough that other connections of this thread get their turn.
 const WINDOW: u64 = 1 << 20;
+/// How long it is believed that a window is in memory.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// Why a response was cut.
 #[derive(Debug, thiserror::Error)]
@@ -133,9 +136,10 @@ impl<'a> Sender<'a> {
         Ok(())
     }
 
-    /// One window by sendfile.
+    /// One window by sendfile; less where its reader is so slow that what was in memory need not be any more.
     async fn window(&mut self, socket: &Socket, body: &mut FileBody, window: u64) -> Result<(), SendError> {
         let end = body.remaining() - window;
+        let mut waiting = None;
         while body.remaining() > end {
             let Some((file, mut at)) = body.file() else { return Ok(()) };
             // At most WINDOW, which fits everywhere.
@@ -149,7 +153,13 @@ impl<'a> Sender<'a> {
                     body.flow().carried(sent as u64);
                     self.follow(body);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(socket).await?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let since = *waiting.get_or_insert_with(Instant::now);
+                    self.wait(socket).await?;
+                    if since.elapsed() > FRESH {
+                        return Ok(());
+                    }
+                }
                 Err(error) => return Err(error.into()),
             }
         }

@@ -191,6 +191,8 @@ struct State {
     ended: Notify,
     /// What the last file showed, and its last plan.
     last: Mutex<Option<(Snapshot, Plan)>>,
+    /// How often a file was looked for in the page cache.
+    looks: Arc<AtomicUsize>,
     /// Handlers of `/wait` that were entered, and what lets them go on.
     entered: Notify,
     waiting: Counter,
@@ -206,6 +208,7 @@ impl State {
             endings: Mutex::default(),
             ended: Notify::new(),
             last: Mutex::default(),
+            looks: Arc::default(),
             entered: Notify::new(),
             waiting: Counter::default(),
             release: Notify::new(),
@@ -238,7 +241,7 @@ impl State {
             }
             (Method::GET, "/file") => {
                 let state = Arc::clone(self);
-                let blob = FileBlob(File::open(&self.file).unwrap());
+                let blob = FileBlob(File::open(&self.file).unwrap(), Arc::clone(&self.looks));
                 let size = blob.size().as_u64();
                 let note = move |ending, flow: &Flow| {
                     *state.last.lock().unwrap() = Some((flow.snapshot(), *flow.plan()));
@@ -360,7 +363,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 #[derive(Debug)]
-struct FileBlob(File);
+struct FileBlob(File, Arc<AtomicUsize>);
 
 impl Blob for FileBlob {
     fn size(&self) -> ByteSize {
@@ -382,6 +385,7 @@ impl Blob for FileBlob {
     }
 
     fn is_at_hand(&self, offset: u64, length: u64) -> bool {
+        self.1.fetch_add(1, Ordering::SeqCst);
         let ends = [offset, offset + length.saturating_sub(1)];
         ends.iter().all(|&at| hfs_sock::read_cached(&self.0, &mut [0], at).is_ok())
     }

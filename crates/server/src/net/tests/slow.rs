@@ -142,6 +142,14 @@ async fn who_takes_little_but_goes_on_gets_everything() {
     assert!(cut.is_empty(), "cut: {cut:#?}");
 }
 
+/// At 20 KB/s one window of a file takes a minute, in which the kernel may give up what it had in memory.
+#[tokio::test]
+async fn a_slow_reader_is_not_sent_what_was_in_memory_long_ago() {
+    let server = begin(false, false).await;
+    let looks = server.service.0.looks.load(Ordering::SeqCst);
+    assert!((2..12).contains(&looks), "{looks}");
+}
+
 /// What others take keeps an answer no longer than until its turn would have come.
 #[tokio::test]
 async fn who_leaves_a_stream_alone_loses_it_although_another_goes_on() {

@@ -75,12 +75,19 @@ impl LocalBlob {
         Ok(())
     }
 
-    /// Looks for the first and the last byte, and for the middle one of more than the kernel reads ahead at once.
+    /// Whether sendfile would find all of it. The kernel is asked for holes, where it tells of them; what it counts may be
+    /// on its way from the disk still, which shows at the first page, the middle one or the last. Where it does not tell, a
+    /// page is looked for in each part that it reads ahead at once.
     fn is_cached(&self, offset: u64, length: u64) -> bool {
         const READ_AHEAD: u64 = 128 << 10;
+        let apart = match hfs_sock::is_resident(&self.file, offset, length) {
+            Ok(false) => return false,
+            Ok(true) => (length / 2).max(READ_AHEAD),
+            Err(_) => READ_AHEAD,
+        };
         let is_there = |at| hfs_sock::read_cached(&self.file, &mut [0], at).is_ok();
-        let is_long = length > READ_AHEAD;
-        is_there(offset) && is_there(offset + length.saturating_sub(1)) && (!is_long || is_there(offset + length / 2))
+        is_there(offset + length.saturating_sub(1))
+            && (0..length).step_by(apart as usize).all(|at| is_there(offset + at))
     }
 }
 
@@ -130,8 +137,9 @@ struct Seen {
 }
 
 impl Seen {
-    /// Pages that were sent this lately are the last that the kernel gives up: no need to look at each request.
-    const RECENT: u64 = 1000;
+    /// Pages that were sent this lately are the last that the kernel gives up: no need to look at each of thousands of
+    /// requests.
+    const RECENT: u64 = 100;
 
     fn is_recent(&self) -> bool {
         let at = self.at.load(Ordering::Relaxed);

@@ -244,11 +244,16 @@ impl PowerCutDisk {
     /// Drops what memory holds of a file that is written back, so that its next reader waits for the disk.
     #[track_caller]
     pub(crate) fn forget(&self, path: &Path) {
-        // The pages of the file, and those of the disk that they were written to: it is a file, too.
-        for path in [path, &self._export.0] {
-            let file = fs::File::open(path).expect("a file on the disk");
-            fadvise(&file, 0, None, Advice::DontNeed).expect("its pages are given up");
-        }
+        let file = fs::File::open(path).expect("a file on the disk");
+        fadvise(&file, 0, None, Advice::DontNeed).expect("its pages are given up");
+        self.forget_itself();
+    }
+
+    /// Drops what memory holds of the disk, which is a file, too, and of no file on it.
+    #[track_caller]
+    pub(crate) fn forget_itself(&self) {
+        let disk = fs::File::open(&self._export.0).expect("the disk");
+        fadvise(&disk, 0, None, Advice::DontNeed).expect("its pages are given up");
     }
 
     /// Stops the disk in the middle of whatever it does. It runs again, for clean-up, when the value is dropped.

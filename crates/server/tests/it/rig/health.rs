@@ -20,6 +20,11 @@ impl HealthProbe {
         self.0.push(asked.elapsed());
     }
 
+    /// The longest one: for what holds everybody up once.
+    pub(crate) fn longest(&self) -> Duration {
+        self.0.iter().max().copied().unwrap_or_default()
+    }
+
     /// Prints the 99th percentile, and fails where it is too long.
     #[track_caller]
     pub(crate) fn judge(mut self, during: &str) {
