@@ -2,6 +2,7 @@
 
 mod drop_tail;
 mod invariants;
+mod levers;
 pub(crate) mod link;
 mod lossy;
 
@@ -13,6 +14,7 @@ use super::{
     controller,
 };
 use crate::pace::Arm;
+use crate::progress::StallLimits;
 
 pub(crate) fn settings() -> Settings {
     Settings { bbr: true, explain: true, ..Settings::default() }
@@ -389,6 +391,19 @@ fn a_client_is_granted_more_patience_and_never_less() {
 }
 
 #[test]
+fn an_adaptive_plan_is_at_least_as_patient_as_the_configuration_wants() {
+    let stall = |arm, settings: &Settings| controller(arm, settings, &download(1 << 30)).plan().stall;
+    let wanted = Settings { shortest_stall: Duration::from_secs(200), ..settings() };
+    let StallLimits { idle, window, .. } = stall(Arm::Adaptive, &wanted);
+    assert_eq!((idle, window), (wanted.shortest_stall, wanted.shortest_stall), "a window is no shorter than a silence");
+    let fixed = Settings { longest_stall: None, ..wanted };
+    let pinned = Settings { levers: Levers { stall: false, ..Levers::ALL }, ..wanted };
+    for (arm, settings) in [(Arm::Adaptive, &fixed), (Arm::Adaptive, &pinned), (Arm::Standard, &wanted)] {
+        assert_eq!(stall(arm, settings), settings.stall, "{arm:?}");
+    }
+}
+
+#[test]
 fn steps_grow_no_further_than_what_is_worth_it() {
     let most = |ceiling| {
         let expected = Expected { ceiling: Some(ceiling), ..Expected::default() };
@@ -448,13 +463,4 @@ fn without_zero_copy_bytes_go_through_memory_both_ways_in_steps_as_planned() {
         assert_ne!(up.lane, Lane::ZeroCopy);
         assert_eq!((up.step, up.write_back, down.step), (usual.step, usual.write_back, usual.step));
     }
-}
-
-#[test]
-fn each_lever_that_is_off_stays_where_the_standard_arm_has_it() {
-    let standard = controller(Arm::Standard, &settings(), &upload(1 << 30)).plan();
-    let off = Settings { levers: Levers { lane: false, ..Levers::ALL }, ..settings() };
-    let plan = controller(Arm::Adaptive, &off, &upload(1 << 30)).plan();
-    assert_eq!((plan.lane, plan.step), (standard.lane, standard.step));
-    assert!(plan.write_back && !standard.write_back);
 }

@@ -83,7 +83,7 @@ fn any_settings() -> impl Strategy<Value = Settings> {
         steps.sort_unstable();
         steps
     });
-    let stalls = (proptest::option::of(60u64..1000), 0u64..60, 1.0f64..100.0);
+    let stalls = (proptest::option::of(60u64..1000), 0u64..1000, 1.0f64..100.0);
     let detection = proptest::option::of((1u64..10_000, 10_000u64..100_000));
     (steps, stalls, 1u64..60_000, detection, any::<[bool; 3]>(), any_levers()).prop_map(
         |(steps, (longest, shortest, stall_factor), every, detection, [watches, follows, foresees], levers)| Settings {
@@ -91,7 +91,7 @@ fn any_settings() -> impl Strategy<Value = Settings> {
             first_step: steps[1],
             max_step: steps[2],
             longest_stall: longest.map(Duration::from_secs),
-            shortest_stall: Duration::from_secs(shortest),
+            shortest_stall: Duration::from_secs(longest.map_or(shortest, |longest| shortest.min(longest))),
             stall_factor,
             sample_every: ms(every),
             detection: detection.map(|(fast, slow)| Detection { fast: ms(fast), slow: ms(slow) }),
@@ -112,7 +112,9 @@ fn holds(plan: &Plan, settings: &Settings, start: &Start) {
     let writes = if settings.levers.write { 1..=settings.max_step } else { standard.write..=standard.write };
     assert!(writes.contains(&plan.write), "{plan:?}");
     let longest = settings.longest_stall.unwrap_or(settings.stall.idle).max(settings.stall.idle);
-    assert!(plan.stall.idle >= settings.stall.idle && plan.stall.idle <= longest, "{plan:?}");
+    let is_patient = settings.levers.stall && settings.longest_stall.is_some();
+    let shortest = if is_patient { settings.shortest_stall } else { Duration::ZERO };
+    assert!((settings.stall.idle.max(shortest)..=longest).contains(&plan.stall.idle), "{plan:?}");
     assert!(plan.stall.window >= settings.stall.window && plan.stall.min_rate <= settings.stall.min_rate, "{plan:?}");
     assert!(plan.unsent.is_none_or(|unsent| (128 << 10..=4 << 20).contains(&unsent)), "{plan:?}");
     let slowest =

@@ -1,0 +1,62 @@
+//! Each lever switched off alone: what it leaves where the standard arm has it, and what it does not.
+
+use super::*;
+use crate::pace::PathSample;
+
+/// A lever: its name, its switch, and how its parts of a plan become those of another one.
+type Lever = (&'static str, fn(&mut Levers) -> &mut bool, fn(&mut Plan, &Plan));
+
+const LEVERS: [Lever; 7] = [
+    ("lane", |all| &mut all.lane, |plan, other| (plan.lane, plan.step) = (other.lane, other.step)),
+    (
+        "write_back",
+        |all| &mut all.write_back,
+        |plan, other| (plan.preallocate, plan.write_back) = (other.preallocate, other.write_back),
+    ),
+    ("write", |all| &mut all.write, |plan, other| plan.write = other.write),
+    ("congestion", |all| &mut all.congestion, |plan, other| plan.congestion = other.congestion),
+    ("unsent", |all| &mut all.unsent, |plan, other| plan.unsent = other.unsent),
+    ("window", |all| &mut all.window, |plan, other| plan.window = other.window),
+    ("stall", |all| &mut all.stall, |plan, other| plan.stall = other.stall),
+];
+
+/// The first plan and those after what moves every lever: full steps on a long path, and most of a minute of silence.
+fn plans(arm: Arm, levers: Levers, start: &Start) -> Vec<Plan> {
+    let path = PathSample { rtt: ms(300), rtt_var: ms(10), min_rtt: Some(ms(300)), mss: 1448, ..PathSample::default() };
+    let mut controller = controller(arm, &Settings { levers, ..settings() }, start);
+    let mut plans = vec![controller.plan()];
+    for second in [1, 2, 3, 61, 62] {
+        let now = ms(second * 1000);
+        let seen = Observation { now, moved: 10_000_000, filled: Some(true), is_app_limited: false, path: Some(path) };
+        controller.observe(&seen);
+        plans.push(controller.plan());
+    }
+    plans
+}
+
+#[test]
+fn each_lever_that_is_off_leaves_its_parts_as_the_standard_arm_has_them_and_no_others() {
+    let expected = Expected { loss: Some(0.02), ..Expected::default() };
+    let starts = [upload(1 << 30), download(1 << 30)].map(|start| Start { expected, ..start });
+    for (name, switch, give_back) in LEVERS {
+        let mut levers = Levers::ALL;
+        *switch(&mut levers) = false;
+        let mut moves = false;
+        for start in &starts {
+            let [standard, all] = [Arm::Standard, Arm::Adaptive].map(|arm| plans(arm, Levers::ALL, start));
+            let mut without = all.clone();
+            without.iter_mut().zip(&standard).for_each(|(plan, standard)| give_back(plan, standard));
+            assert_eq!(plans(Arm::Adaptive, levers, start), without, "without {name}: {:?}", start.direction);
+            moves |= without != all;
+        }
+        assert!(moves, "{name} moves nothing here");
+    }
+}
+
+#[test]
+fn without_its_lever_no_loss_changes_the_congestion_control() {
+    let settings = Settings { levers: Levers { congestion: false, ..Levers::ALL }, ..settings() };
+    let mut pinned = controller(Arm::Adaptive, &settings, &download(1 << 30));
+    Link { loss: 0.02, ..Link::default() }.run(&mut *pinned, ms(30_000));
+    assert_eq!(pinned.plan().congestion, None);
+}
