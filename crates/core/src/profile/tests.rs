@@ -186,6 +186,20 @@ fn a_guess_needs_figures_and_says_how_sure_it_is() {
 }
 
 #[test]
+fn a_user_agent_tips_the_balance_and_outweighs_no_figure() {
+    let guess = |seen: &Snapshot, agent| guess(seen, &Hints { agent, fingerprints: true });
+    let [phone, desktop] = [Some("Conversations/2.17"), Some("gajim/1.9")];
+    // As likely a wire as a radio.
+    let open = Snapshot { loss: Some(0.001), ..seen(ms(5), 6_250_000) };
+    assert_eq!(guess(&open, None).link, Link::Unknown);
+    assert_eq!(guess(&open, phone).link, Link::Wifi, "{:?}", guess(&open, phone));
+    assert_eq!(guess(&open, desktop), guess(&open, None), "anybody may have a desktop");
+    let wired = seen(ms(1), 30_000_000);
+    assert_eq!(guess(&wired, phone).link, Link::Ethernet, "{:?}", guess(&wired, phone));
+    assert!(guess(&wired, phone).confidence < guess(&wired, None).confidence);
+}
+
+#[test]
 fn a_profile_expects_what_it_has_seen() {
     let mut profile = Profile::default();
     assert_eq!(profile.expected(Direction::Download), Expected::default());
