@@ -2,6 +2,7 @@
 
 mod documents;
 mod network;
+mod pace;
 mod register;
 mod secrets;
 mod texts;

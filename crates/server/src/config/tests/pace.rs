@@ -1,0 +1,56 @@
+//! Keys of the adaptive path: each of them changes its setting, and no other.
+
+use hfs_core::pace::Settings;
+
+use super::*;
+use crate::flow::PaceConfig;
+
+type Change = fn(&mut PaceConfig);
+
+const KEYS: [(&str, &str, Change); 22] = [
+    ("performance.adaptive_buffers", "false", |pace| pace.enabled = false),
+    ("performance.adaptive_uploads", "false", |pace| pace.uploads = false),
+    ("performance.adaptive_downloads", "false", |pace| pace.downloads = false),
+    ("performance.fully_adaptive", "true", |pace| pace.fully = true),
+    ("performance.testing_mode", "true", |pace| pace.testing = true),
+    ("performance.client_profiling", "false", |pace| pace.profiling = false),
+    ("client_optimization.enabled", "false", |pace| pace.profiling = false),
+    ("client_optimization.learning_enabled", "false", |pace| pace.profiling = false),
+    ("performance.client_profile_logging", "true", |pace| pace.log_profiles = true),
+    ("performance.profile_persistence_duration", "\"7m\"", |pace| pace.remember = Duration::from_secs(420)),
+    ("performance.performance_history_samples", "77", |pace| pace.history = 77),
+    ("performance.max_memory_usage", "\"77MB\"", |pace| pace.memory = ByteSize::mib(77)),
+    ("performance.connection_type_detection", "false", |pace| pace.guessing = false),
+    ("client_optimization.user_agent_analysis", "false", |pace| pace.agents = false),
+    ("client_optimization.connection_fingerprinting", "false", |pace| pace.fingerprints = false),
+    ("performance.initial_buffer_size", "\"128KB\"", |pace| pace.settings.first_step = 128 << 10),
+    ("performance.buffer_optimization_interval", "\"7s\"", |pace| {
+        pace.settings.reconsider_every = Duration::from_secs(7);
+    }),
+    ("network_resilience.quality_check_interval", "\"7s\"", |pace| {
+        pace.settings.sample_every = Duration::from_secs(7);
+    }),
+    ("performance.optimization_logging", "true", |pace| pace.settings.explain = true),
+    ("timeouts.min_timeout", "\"77s\"", |pace| pace.settings.shortest_stall = Duration::from_secs(77)),
+    ("timeouts.max_timeout", "\"77s\"", |pace| pace.settings.longest_stall = Some(Duration::from_secs(77))),
+    ("timeouts.timeout_adaptation_factor", "7.5", |pace| pace.settings.stall_factor = 7.5),
+];
+
+#[test]
+fn each_key_changes_its_setting_and_no_other() {
+    let usual = config("").pace;
+    for (key, value, change) in KEYS {
+        let mut expected = usual.clone();
+        change(&mut expected);
+        assert_ne!(expected, usual, "{key}");
+        assert_eq!(config(&format!("{key} = {value}")).pace, expected, "{key}");
+    }
+}
+
+#[test]
+fn without_a_file_the_paths_are_as_the_code_has_them() {
+    let pace = config("").pace;
+    let (default, strategies) = (PaceConfig::default(), pace.strategies);
+    assert_eq!(pace.settings, Settings::default());
+    assert_eq!(pace, PaceConfig { strategies, ..default });
+}
