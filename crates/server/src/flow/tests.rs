@@ -1,5 +1,8 @@
 //! Flows over real connections.
 
+mod known;
+mod learning;
+
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd as _, OwnedFd};

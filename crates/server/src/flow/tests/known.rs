@@ -1,0 +1,90 @@
+//! What is known of a client, what is best on paths like its, what the configuration grants it: all of it in a plan.
+
+use hfs_core::profile::{Bounds, Guess, Link, Strategies};
+
+use super::*;
+use crate::clock;
+use crate::flow::testing::lesson;
+
+/// Too little for the contest, so that chance has no part in it.
+const SMALL: Option<u64> = Some(512 << 10);
+/// A contest in which the smallest ceiling is in force; one transfer in 25 tries the one in the middle.
+const SMALLEST: &str = "upload good unknown ceiling 2 0 0 0 0 0 0 0 0 0 0\n";
+
+/// A transfer of one client.
+fn of_client(direction: Direction, size: Option<u64>) -> Begin {
+    let whose = Whose { address: Some("192.0.2.7".parse().unwrap()), ..Whose::default() };
+    Begin { direction, size, whose, ..anonymous() }
+}
+
+/// Teaches `engine` that this client reaches 10 MB/s either way over 100 ms, and ended an upload with steps of 256 KiB.
+fn teach(engine: &Engine, guess: Guess) {
+    let Begin { whose, .. } = of_client(Direction::Upload, None);
+    let key = ProfileKey::new(None, whose.address);
+    for direction in [Direction::Download, Direction::Upload] {
+        let mut lesson = Lesson { direction, guess, ..lesson(10_000_000) };
+        lesson.snapshot.min_rtt = Some(Duration::from_millis(100));
+        lesson.plan.step = 256 << 10;
+        engine.profiles().learn(&key, &lesson, 1.0, clock::now());
+    }
+}
+
+async fn first(engine: &Arc<Engine>, direction: Direction) -> Plan {
+    *engine.begin(of_client(direction, SMALL)).await.plan()
+}
+
+/// How large steps of an upload grow.
+async fn grown(engine: &Arc<Engine>, size: Option<u64>) -> usize {
+    let mut flow = engine.begin(of_client(Direction::Upload, size)).await;
+    for _ in 0..8 {
+        tokio::time::advance(SOONEST).await;
+        flow.moved(STEPS * flow.plan().step as u64, true);
+    }
+    flow.plan().step
+}
+
+#[tokio::test]
+async fn a_known_clients_transfer_starts_from_its_profile() {
+    let engine = engine(|_| {});
+    let parts =
+        async || (first(&engine, Direction::Upload).await.step, first(&engine, Direction::Download).await.unsent);
+    let stranger = parts().await;
+    teach(&engine, Guess::default());
+    let twice_under_way = 2 * 10_000_000 / 10;
+    let known = parts().await;
+    assert_eq!(known, (256 << 10, Some(twice_under_way)));
+    assert!(known.0 != stranger.0 && known.1 != stranger.1, "{stranger:?}");
+    engine.configure(PaceConfig { profiling: false, ..PaceConfig::default() });
+    assert_eq!(parts().await, stranger, "what is known is not used");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_known_client_takes_part_in_the_contest_of_its_paths() {
+    let desktop = Bounds { ceiling: Some(512 << 10), patience: None };
+    let engine = engine(|config| config.strategies = Strategies { desktop, by_quality: true, ..Strategies::default() });
+    engine.recall_tuning(SMALLEST);
+    let max = Settings::default().max_step;
+    assert_eq!(grown(&engine, None).await, max, "a stranger's rate cannot be compared with anything");
+    teach(&engine, Guess::default());
+    let before = engine.tuning();
+    let step = grown(&engine, None).await;
+    assert!(step <= max / 4, "{step}: what is best counts, although its strategy allows more");
+    assert_ne!(engine.tuning(), before, "what it reached counts for the next one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_known_client_is_granted_what_the_configuration_says_of_such_clients() {
+    let bounds = |kib: usize, patience| Bounds { ceiling: Some(kib << 10), patience: Some(patience) };
+    let mut strategies = Strategies { desktop: bounds(128, 2.0), by_quality: true, ..Strategies::default() };
+    strategies.links[Link::KNOWN.iter().position(|link| *link == Link::Lte).unwrap()] = bounds(32, 3.0);
+    let usual = Settings::default();
+    let lte = Guess { link: Link::Lte, confidence: 0.9 };
+    for (guess, ceiling, patience) in [(Guess::default(), 128 << 10, 2), (lte, 32 << 10, 3)] {
+        let engine = engine(|config| config.strategies = strategies);
+        assert_eq!(first(&engine, Direction::Download).await.stall, usual.stall, "of a stranger, nothing is known");
+        teach(&engine, guess);
+        assert_eq!(first(&engine, Direction::Download).await.stall.idle, patience * usual.stall.idle, "{guess:?}");
+        assert_eq!(grown(&engine, SMALL).await, ceiling, "{guess:?}");
+        assert!(grown(&engine, None).await <= ceiling, "{guess:?}: the contest allows no more");
+    }
+}

@@ -1,0 +1,118 @@
+//! What flows teach when they end, what is said of it, and what counts it.
+
+use super::*;
+use crate::http::testing::listen;
+
+const AGENT: &str = "Conversations/2.17";
+const LEARNT: &str = "Learnt about a client";
+const ADOPTED: &str = "Transfers begin otherwise now";
+
+fn counting(change: impl FnOnce(&mut PaceConfig)) -> (Arc<Engine>, Arc<Metrics>) {
+    let (mut config, metrics) = (PaceConfig::default(), Arc::new(Metrics::new()));
+    change(&mut config);
+    (Arc::new(Engine::new(config, Arc::clone(&metrics))), metrics)
+}
+
+/// The value of a series without labels.
+fn value(metrics: &Metrics, name: &str) -> f64 {
+    let text = metrics.encode();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+}
+
+/// An upload of a megabyte in so many seconds, of which nobody knows the path.
+async fn upload(engine: &Arc<Engine>, forced: Option<Arm>, seconds: u64) {
+    let whose = Whose { address: Some("192.0.2.7".parse().unwrap()), ..Whose::default() };
+    let mut flow = engine.begin(Begin { forced, whose, ..anonymous() }).await;
+    tokio::time::advance(Duration::from_secs(seconds)).await;
+    flow.moved(1_000_000, false);
+    flow.complete();
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_profiling_nothing_is_learnt_about_clients() {
+    let engine = engine(|config| (config.profiling, config.log_profiles) = (false, true));
+    let log = listen();
+    upload(&engine, None, 1).await;
+    assert_eq!((engine.recall(Vec::new()), engine.changed(9)), (0, Vec::new()));
+    assert_eq!(log.lines_with(LEARNT), Vec::<String>::new());
+    engine.configure(PaceConfig { log_profiles: true, ..PaceConfig::default() });
+    upload(&engine, None, 1).await;
+    assert_eq!((engine.changed(9).len(), log.lines_with(LEARNT).len()), (1, 1));
+    upload(&engine, Some(Arm::Standard), 1).await;
+    assert_eq!(engine.changed(9), [], "the standard path knows nobody");
+}
+
+#[tokio::test]
+async fn what_a_transfer_taught_is_logged_with_a_guess_in_which_its_user_agent_counts() {
+    for (log_profiles, agents, used) in [(true, true, Some(AGENT)), (true, false, None), (false, true, None)] {
+        let engine = engine(|config| (config.log_profiles, config.agents) = (log_profiles, agents));
+        let log = listen();
+        let (mut ours, mut theirs) = pair();
+        let mut asked = begin(&ours, false);
+        asked.whose.agent = Some(AGENT.to_owned());
+        let mut flow = engine.begin(asked).await;
+        transfer(&mut flow, &mut ours, &mut theirs).await;
+        let seen = flow.snapshot();
+        drop(flow);
+        let said = log.lines_with(LEARNT);
+        assert_eq!(said.len(), usize::from(log_profiles), "{said:?}");
+        let told = |agent| {
+            let guess = engine.guess(&seen, agent);
+            format!("link=\"{}\" confidence={:?}", guess.link.as_str(), guess.confidence)
+        };
+        assert_ne!(told(Some(AGENT)), told(None));
+        assert!(said.iter().all(|line| line.ends_with(&told(used))), "{said:?} without {}", told(used));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_into_force_is_counted_and_where_wanted_explained() {
+    for explain in [true, false] {
+        let (engine, metrics) = counting(|config| {
+            (config.settings.explain, config.settings.reconsider_every) = (explain, Duration::ZERO);
+        });
+        // Fifty transfers with each of two ceilings: the second gave e times as much.
+        engine.recall_tuning("upload good lte ceiling 0 0 50 0 0 50 50 50 0 0 0\n");
+        let log = listen();
+        upload(&engine, None, 1).await;
+        assert_eq!(value(&metrics, "adaptive_buffer_optimizations_total"), 1.0);
+        let said = log.lines_with(ADOPTED);
+        assert_eq!(said.len(), usize::from(explain), "{said:?}");
+        for part in [
+            "lever=\"largest step\" from=\"1048576\" to=\"262144\" gain=2.718",
+            "direction=Upload quality=\"good\" link=\"lte\"",
+        ] {
+            assert!(said.iter().all(|line| line.contains(part)), "{said:?} without {part}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_step_that_changes_is_counted() {
+    let (engine, metrics) = counting(|_| {});
+    let mut flow = engine.begin(anonymous()).await;
+    let mut steps = vec![flow.plan().step];
+    for _ in 0..8 {
+        tokio::time::advance(SOONEST).await;
+        flow.moved(STEPS * flow.plan().step as u64, true);
+        steps.push(flow.plan().step);
+    }
+    steps.dedup();
+    assert!(steps.len() > 2, "{steps:?}");
+    assert_eq!(value(&metrics, "adaptive_buffer_optimizations_total"), (steps.len() - 1) as f64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gain_over_the_standard_path_is_counted_once_that_is_known() {
+    let (engine, metrics) = counting(|_| {});
+    let gains = || ["count", "sum"].map(|what| value(&metrics, &format!("adaptive_performance_gains_{what}")));
+    upload(&engine, None, 1).await;
+    for _ in 0..20 {
+        upload(&engine, Some(Arm::Standard), 2).await;
+    }
+    assert_eq!(gains(), [0.0, 0.0]);
+    upload(&engine, None, 1).await;
+    let [count, sum] = gains();
+    assert!(count == 1.0 && (sum - 2.0).abs() < 1e-6, "{count} with {sum}");
+}
