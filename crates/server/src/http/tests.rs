@@ -1,5 +1,7 @@
 //! What holds for every request: identification, cross-origin headers, the URL table, counters.
 
+mod arms;
+
 use std::time::Duration;
 
 use hfs_core::ByteSize;
