@@ -151,6 +151,60 @@ fn an_upload_is_measured_and_nothing_of_it_stays() {
     }
 }
 
+#[test]
+fn a_report_has_the_path_its_quality_and_both_plans() {
+    let server = with_token().start();
+    // Of unannounced length: in steps that grow, and not in one go on a thread of its own.
+    let authorization = format!("Bearer {TOKEN}");
+    let chunked = [("Authorization", authorization.as_str()), ("Transfer-Encoding", "chunked")];
+    let body = [b"1800000\r\n".as_slice(), &vec![7; 24 << 20], b"\r\n0\r\n\r\n"].concat();
+    for (page, is_adaptive) in [("original", false), ("adaptive", true)] {
+        let upload = said(&server.request("POST", &format!("/benchmark/upload/{page}"), &chunked, Some(&body)));
+        let target = format!("/benchmark/download/{page}?size=64MB");
+        assert_eq!(ask(&server, "GET", &target, None).body.len(), 64 << 20);
+        let mut download = Value::Null;
+        wait_until("the report", Duration::from_secs(10), || {
+            let mut results = said(&ask(&server, "GET", "/benchmark/results", None));
+            download = results["results"].as_array_mut().and_then(Vec::pop).unwrap_or_default();
+            download["direction"] == json!("download")
+        });
+        for (report, bytes) in [(upload, 24 << 20), (download, 64 << 20)] {
+            assert_eq!(report["arm"], json!(if is_adaptive { "adaptive" } else { "standard" }));
+            assert_eq!(report["bytes"], json!(bytes), "{report}");
+            assert_ne!(report["quality"], json!("unknown"), "{report}");
+            let (path, plans) = (&report["path"], &report["plans"]);
+            assert!(path["bytes_per_second"].as_u64().is_some_and(|rate| rate > 0), "{report}");
+            assert_eq!(path["samples"].as_u64().is_some_and(|samples| samples > 0), is_adaptive, "{report}");
+            for seen in [&path["rtt_seconds"], &path["min_rtt_seconds"], &path["last"]["segment_bytes"]] {
+                assert_eq!(seen.as_f64().is_some_and(|number| number > 0.0), is_adaptive, "{report}");
+            }
+            assert!(plans["first"].is_object() && plans["last"].is_object(), "{report}");
+            assert_eq!(plans["first"] != plans["last"], is_adaptive, "the adaptive one follows its path: {report}");
+        }
+    }
+}
+
+#[test]
+fn an_upload_has_a_bound() {
+    let server = with_token().start();
+    let announce = |length: u64| {
+        let mut connection = Connection::open(server.address()).expect("connection");
+        let head = format!(
+            "POST /benchmark/upload/original HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: {length}\r\n\r\n"
+        );
+        connection.send(head.as_bytes()).expect("sent");
+        connection
+    };
+    let refused = announce((1 << 30) + 1).receive(false).expect("answer");
+    assert_eq!((refused.status, &said(&refused)["success"]), (413, &json!(false)), "{}", refused.text());
+    assert_eq!(temporaries(&server), 0);
+    let mut longest = announce(1 << 30);
+    longest.send(&[7; 300_000]).expect("sent");
+    wait_until("a temporary", Duration::from_secs(10), || temporaries(&server) == 1);
+    longest.reset();
+    assert_nothing_stays(&server);
+}
+
 /// No benchmark counts as a transfer. The metric must be there to say so.
 #[track_caller]
 fn assert_uncounted(server: &TestServer, name: &str) {
