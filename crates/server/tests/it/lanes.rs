@@ -123,19 +123,29 @@ fn an_upload_that_stutters_changes_lanes_and_loses_nothing() {
 fn a_file_that_shrinks_while_it_is_sent_ends_its_own_connection_only() {
     let body = noise(64 << 20);
     let server = TestServer::start();
-    for slot in ["s/shrinks.bin", "s/stays.bin"] {
+    // Both are on their way when one of them shrinks.
+    let [mut shrinks, mut stays] = ["s/shrinks.bin", "s/stays.bin"].map(|slot| {
         assert_eq!(server.put(slot, &body).status, 201);
-    }
-    let mut slow = TcpStream::connect(server.address()).expect("connect");
-    slow.write_all(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", server.target("s/shrinks.bin")).as_bytes())
-        .expect("ask");
-    let mut first = vec![0; 1 << 20];
-    slow.read_exact(&mut first).expect("begins");
+        let mut stream = TcpStream::connect(server.address()).expect("connect");
+        stream.set_read_timeout(Some(MOMENT)).expect("time-out");
+        let head = format!("GET {} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", server.target(slot));
+        stream.write_all(head.as_bytes()).expect("ask");
+        let mut begin = vec![0; 1 << 20];
+        stream.read_exact(&mut begin).expect("begins");
+        (stream, begin)
+    });
     let file = std::fs::OpenOptions::new().write(true).open(server.storage().join("s/shrinks.bin")).expect("file");
     file.set_len(8 << 20).expect("shrink");
-    let mut rest = Vec::new();
     // A reset or an early end: never the announced length.
-    let _ = slow.read_to_end(&mut rest);
-    assert!(first.len() + rest.len() < body.len(), "{} bytes came", first.len() + rest.len());
+    let _ = shrinks.0.read_to_end(&mut shrinks.1);
+    assert!(shrinks.1.len() < body.len(), "{} bytes came", shrinks.1.len());
+    let by_sendfile = || server.metric("hfs_zero_copy_bytes_total{direction=\"download\"}");
+    wait_until("what sendfile carried of it", MOMENT, || by_sendfile() > 0);
+    assert!(by_sendfile() > 7 << 20, "{}", by_sendfile());
+    assert_eq!(server.metric("hfs_transfers_total{direction=\"download\"}"), 1, "the other one goes on");
+
+    stays.0.read_to_end(&mut stays.1).expect("the rest");
+    assert!(stays.1.ends_with(&body), "{} bytes came", stays.1.len());
+    wait_until("what sendfile carried of both", MOMENT, || by_sendfile() > body.len() as u64);
     assert!(server.get("s/stays.bin").body == body);
 }
