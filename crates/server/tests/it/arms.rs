@@ -2,15 +2,20 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
+use serde_json::Value;
 
+use crate::rig::carrier::{Carrier, Client};
 use crate::rig::http::{Connection, Response};
 use crate::rig::load::{Upload, Writers, broken_promises};
-use crate::rig::server::{SECRET, TestServer};
+use crate::rig::post::{self, content_type, file, taking_tokens, token};
+use crate::rig::server::{Builder, SECRET, TestServer};
+use crate::rig::tls::{self, Certificate};
 use crate::rig::unfinished::Unfinished;
 use crate::rig::{sign, soak_or, wait_until};
 
@@ -24,8 +29,25 @@ const OWN: [&str; 2] = ["date", "x-request-id"];
 /// One request of a script.
 #[derive(Clone, Debug)]
 enum Step {
-    Put { slot: usize, size: u64, proof: Proof },
-    Read { method: &'static str, slot: usize, range: Option<String>, condition: Option<Condition> },
+    Put {
+        slot: usize,
+        size: u64,
+        proof: Proof,
+    },
+    /// What follows about this slot is about the one that the server invents.
+    Post {
+        slot: usize,
+        size: u64,
+        route: &'static str,
+        is_form: bool,
+        is_allowed: bool,
+    },
+    Read {
+        method: &'static str,
+        slot: usize,
+        range: Option<String>,
+        condition: Option<Condition>,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,10 +71,14 @@ enum Condition {
 fn step() -> impl Strategy<Value = Step> {
     let proof = prop_oneof![8 => Just(Proof::Right), 1 => Just(Proof::OtherSize), 1 => Just(Proof::None)];
     let put = (0..SLOTS, select(&SIZES[..]), proof).prop_map(|(slot, size, proof)| Step::Put { slot, size, proof });
+    let route = select(&["/upload", "/upload/adaptive", "/upload/auto"][..]);
+    let post = (0..SLOTS, select(&SIZES[..]), route, any::<bool>(), prop::bool::weighted(0.9));
+    let post =
+        post.prop_map(|(slot, size, route, is_form, is_allowed)| Step::Post { slot, size, route, is_form, is_allowed });
     let method = prop_oneof![4 => Just("GET"), 1 => Just("HEAD"), 1 => Just("OPTIONS")];
     let read = (method, 0..SLOTS, prop::option::of(range()), prop::option::weighted(0.3, condition()));
     let read = read.prop_map(|(method, slot, range, condition)| Step::Read { method, slot, range, condition });
-    prop_oneof![2 => put, 3 => read]
+    prop_oneof![2 => put, 1 => post, 4 => read]
 }
 
 fn range() -> impl Strategy<Value = String> {
@@ -71,48 +97,83 @@ fn condition() -> impl Strategy<Value = Condition> {
     select(&[NoneMatch, Match, OtherNoneMatch, ModifiedSince, IfRange, OtherIfRange][..])
 }
 
-/// A server, a connection to it, and what it last said about each slot.
-struct Side<'a> {
-    server: &'a TestServer,
-    connection: Option<Connection>,
-    validators: BTreeMap<usize, (String, String)>,
+/// A server of one arm, and where it speaks.
+struct Served {
+    server: TestServer,
+    address: SocketAddr,
 }
 
-impl<'a> Side<'a> {
-    fn of(server: &'a TestServer) -> Self {
-        Self { server, connection: None, validators: BTreeMap::new() }
+/// A client of a server, and what that last said about each slot.
+struct Side {
+    client: Client,
+    script: String,
+    validators: BTreeMap<usize, (String, String)>,
+    /// Slots that the server has invented.
+    invented: BTreeMap<usize, String>,
+}
+
+/// A request as it is sent.
+struct Asked {
+    slot: usize,
+    method: &'static str,
+    target: String,
+    headers: Vec<(&'static str, String)>,
+    body: Option<Vec<u8>>,
+}
+
+impl Side {
+    fn of(served: &Served, carrier: Carrier, script: &str) -> Self {
+        let client = Client::open(served.address, carrier).expect("connection");
+        Self { client, script: script.to_owned(), validators: BTreeMap::new(), invented: BTreeMap::new() }
     }
 
-    fn answer(&mut self, script: &str, step: &Step) -> Response {
-        let (slot, method, target, headers, body) = match step {
-            Step::Put { slot, size, proof } => {
-                let upload = Upload { slot: format!("{script}/{slot}.bin"), size: *size };
-                let signed = match proof {
-                    Proof::Right => format!("?{}", sign::v1(SECRET, &upload.slot, *size)),
-                    Proof::OtherSize => format!("?{}", sign::v1(SECRET, &upload.slot, size + 1)),
-                    Proof::None => String::new(),
-                };
-                (*slot, "PUT", format!("/{}{signed}", upload.slot), Vec::new(), Some(upload.body()))
-            }
-            Step::Read { method, slot, range, condition } => {
-                let range = range.iter().map(|range| ("Range", range.clone()));
-                let headers = range.chain(condition.and_then(|condition| self.header(*slot, condition))).collect();
-                (*slot, *method, format!("/{script}/{slot}.bin"), headers, None)
-            }
-        };
+    fn answer(&mut self, step: &Step) -> Response {
+        let Asked { slot, method, target, headers, body } = self.asked(step);
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => Connection::open(self.server.address()).expect("connection"),
-        };
-        let answer = connection.request(method, &target, &headers, body.as_deref()).expect("answer");
-        if answer.header("connection") != Some("close") {
-            self.connection = Some(connection);
+        let answer = self.client.request(method, &target, &headers, body.as_deref()).expect("answer");
+        match step {
+            Step::Put { .. } => drop(self.invented.remove(&slot)),
+            Step::Post { .. } if answer.status == 200 => {
+                drop(self.invented.insert(slot, path_of(&post::said(&answer))))
+            }
+            Step::Post { .. } | Step::Read { .. } => {}
         }
         if let (Some(tag), Some(time)) = (answer.header("etag"), answer.header("last-modified")) {
             self.validators.insert(slot, (tag.to_owned(), time.to_owned()));
         }
         answer
+    }
+
+    fn asked(&self, step: &Step) -> Asked {
+        let upload = |slot: &usize, size| Upload { slot: format!("{}/{slot}.bin", self.script), size };
+        match step {
+            Step::Put { slot, size, proof } => {
+                let upload = upload(slot, *size);
+                let signed = match proof {
+                    Proof::Right => format!("?{}", sign::v1(SECRET, &upload.slot, *size)),
+                    Proof::OtherSize => format!("?{}", sign::v1(SECRET, &upload.slot, size + 1)),
+                    Proof::None => String::new(),
+                };
+                let (target, body) = (format!("/{}{signed}", upload.slot), Some(upload.body()));
+                Asked { slot: *slot, method: "PUT", target, headers: Vec::new(), body }
+            }
+            Step::Post { slot, size, route, is_form, is_allowed } => {
+                let bytes = upload(slot, *size).body();
+                let (target, body, media_type) = match is_form {
+                    true => ((*route).to_owned(), file("a.bin", &bytes), content_type()),
+                    false => (format!("{route}?filename=a.txt"), bytes, "text/plain".to_owned()),
+                };
+                let authorization = if *is_allowed { token("a@b") } else { "Bearer x.y.z".to_owned() };
+                let headers = vec![("Content-Type", media_type), ("Authorization", authorization)];
+                Asked { slot: *slot, method: "POST", target, headers, body: Some(body) }
+            }
+            Step::Read { method, slot, range, condition } => {
+                let range = range.iter().map(|range| ("Range", range.clone()));
+                let headers = range.chain(condition.and_then(|condition| self.header(*slot, condition))).collect();
+                let target = self.invented.get(slot).cloned().unwrap_or_else(|| upload(slot, 0).get_target());
+                Asked { slot: *slot, method, target, headers, body: None }
+            }
+        }
     }
 
     fn header(&self, slot: usize, condition: Condition) -> Option<(&'static str, String)> {
@@ -126,45 +187,87 @@ impl<'a> Side<'a> {
             Condition::OtherIfRange => ("If-Range", "\"other\"".to_owned()),
         })
     }
+}
 
-    /// The headers that both servers must send alike. A blob's tag is its random id, and two servers may store it in two
-    /// seconds; that they name both, the next conditions show.
-    fn comparable(answer: &Response) -> Vec<(String, String)> {
-        let shape = |name: &str, value: &str| match name {
-            "etag" | "last-modified" => format!("{} bytes", value.len()),
-            _ => value.to_owned(),
-        };
-        let headers = answer.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value));
-        let kept = headers.filter(|(name, _)| !OWN.contains(&name.as_str()));
-        kept.map(|(name, value)| (name.clone(), shape(&name, value))).collect()
+/// The path of the URL in the answer to a POST.
+fn path_of(said: &Value) -> String {
+    let url = said["url"].as_str().expect("a URL");
+    format!("/{}", url.splitn(4, '/').last().expect("a path"))
+}
+
+/// The headers and the body that both servers must send alike. A blob's tag is its random id, and two servers may store it
+/// in two seconds; that they name both, the next conditions show. The same holds for the URL of an invented slot; and how
+/// long a POST took is its own.
+fn comparable(answer: &Response) -> (Vec<(String, String)>, Vec<u8>) {
+    let is_json = answer.header("content-type") == Some("application/json");
+    let shape = |name: &str, value: &str| match name {
+        "etag" | "last-modified" | "location" => format!("{} bytes", value.len()),
+        "content-length" if is_json => "as long as it is".to_owned(),
+        _ => value.to_owned(),
+    };
+    let headers = answer.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value));
+    let kept = headers.filter(|(name, _)| !OWN.contains(&name.as_str()));
+    let headers = kept.map(|(name, value)| (name.clone(), shape(&name, value))).collect();
+    // The answer to a HEAD has none.
+    if !is_json || answer.body.is_empty() {
+        return (headers, answer.body.clone());
     }
+    let mut said = post::said(answer);
+    for own in ["url", "duration"] {
+        if let Some(value) = said.get_mut(own) {
+            *value = Value::Null;
+        }
+    }
+    (headers, said.to_string().into_bytes())
+}
+
+/// The standard arm and the adaptive one, over TLS where there is a certificate.
+fn both(certificate: Option<&Certificate>) -> [Served; 2] {
+    [("performance.adaptive_buffers", "false"), ("performance.fully_adaptive", "true")].map(|(key, value)| {
+        let start = |builder: Builder| taking_tokens(builder).set(key, value).start();
+        match certificate {
+            Some(certificate) => {
+                let (builder, port) = tls::builder(certificate);
+                Served { server: start(builder), address: ([127, 0, 0, 1], port).into() }
+            }
+            None => {
+                let server = start(TestServer::builder());
+                Served { address: server.address(), server }
+            }
+        }
+    })
 }
 
 #[test]
 fn both_arms_answer_alike_to_whatever_is_asked() {
-    let start = |key: &str, value: &str| TestServer::builder().set(key, value).start();
-    let servers = [start("performance.adaptive_buffers", "false"), start("performance.fully_adaptive", "true")];
+    let folder = tempfile::tempdir().expect("folder");
+    let certificate = Certificate::copy(folder.path());
+    let servers = [both(None), both(Some(&certificate))];
     let script = Cell::new(0);
-    let cases = soak_or(24, 500);
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 60, ..Config::default() };
-    let outcome = TestRunner::new(config).run(&prop::collection::vec(step(), 1..14), |steps| {
-        script.set(script.get() + 1);
-        let script = format!("s{}", script.get());
-        let mut sides = servers.each_ref().map(Side::of);
-        for (number, step) in steps.iter().enumerate() {
-            let [standard, adaptive] = sides.each_mut().map(|side| side.answer(&script, step));
-            prop_assert_eq!(standard.status, adaptive.status, "step {}: {:?}", number, step);
-            let [a, b] = [&standard, &adaptive].map(Side::comparable);
-            prop_assert_eq!(a, b, "step {}: {:?}", number, step);
-            prop_assert!(standard.body == adaptive.body, "step {number}: {step:?}: other bytes");
+    for carrier in Carrier::ALL {
+        let both = &servers[usize::from(carrier.is_tls())];
+        let cases = soak_or(6, 250);
+        let config = Config { cases, failure_persistence: None, max_shrink_iters: 60, ..Config::default() };
+        let outcome = TestRunner::new(config).run(&prop::collection::vec(step(), 1..14), |steps| {
+            script.set(script.get() + 1);
+            let mut sides = both.each_ref().map(|served| Side::of(served, carrier, &format!("s{}", script.get())));
+            for (number, step) in steps.iter().enumerate() {
+                let [standard, adaptive] = sides.each_mut().map(|side| side.answer(step));
+                prop_assert_eq!(standard.status, adaptive.status, "step {}: {:?}", number, step);
+                let [a, b] = [&standard, &adaptive].map(comparable);
+                prop_assert_eq!(a.0, b.0, "step {}: {:?}", number, step);
+                prop_assert!(a.1 == b.1, "step {number}: {step:?}: other bytes");
+            }
+            Ok(())
+        });
+        outcome.unwrap_or_else(|failure| panic!("{carrier:?}: {failure}"));
+    }
+    for [standard, adaptive] in &servers {
+        for (served, [used, unused]) in [(standard, ["standard", "adaptive"]), (adaptive, ["adaptive", "standard"])] {
+            assert!(served.server.transfers(used) > 20, "hardly anything took the {used} arm");
+            assert_eq!(served.server.transfers(unused), 0, "the {unused} arm was taken");
+            served.server.assert_whole();
         }
-        Ok(())
-    });
-    outcome.unwrap_or_else(|failure| panic!("{failure}"));
-    for (server, [used, unused]) in servers.iter().zip([["standard", "adaptive"], ["adaptive", "standard"]]) {
-        assert!(server.transfers(used) > 20, "hardly anything took the {used} arm");
-        assert_eq!(server.transfers(unused), 0, "the {unused} arm was taken");
-        server.assert_whole();
     }
 }
 

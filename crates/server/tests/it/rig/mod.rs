@@ -2,6 +2,7 @@
 //!
 //! Everything here cleans up by being dropped, stops only what it started, and waits for conditions, not for time.
 
+pub(crate) mod carrier;
 pub(crate) mod command;
 pub(crate) mod disk;
 pub(crate) mod document;
