@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::rig::carrier::{Carrier, Client};
 use crate::rig::http::{Connection, Response};
 use crate::rig::load::{Upload, Writers, broken_promises};
-use crate::rig::post::{self, content_type, file, taking_tokens, token};
+use crate::rig::post::{self, content_type, file, post, taking_tokens, token};
 use crate::rig::server::{Builder, SECRET, TestServer};
 use crate::rig::tls::{self, Certificate};
 use crate::rig::unfinished::Unfinished;
@@ -269,6 +269,68 @@ fn both_arms_answer_alike_to_whatever_is_asked() {
             served.server.assert_whole();
         }
     }
+}
+
+/// Of one PUT, one GET, one POST to the original's route and twelve users' to `/upload/auto`: how many were adaptive.
+fn adaptive(server: &TestServer, round: &str) -> [u64; 4] {
+    let slot = format!("{round}/a.bin");
+    let put = || assert_eq!(server.put(&slot, b"hello").status, 201);
+    let get = || assert_eq!(server.get(&slot).body, b"hello");
+    let posted = |target: &str, user: &str| {
+        assert_eq!(post(server, target, &token(user), &file("a.txt", b"hello")).status, 200);
+    };
+    let users = || (0..12).for_each(|n| posted("/upload/auto", &format!("user{n}@example.org")));
+    [
+        adaptive_of(server, 1, put),
+        adaptive_of(server, 1, get),
+        adaptive_of(server, 1, || posted("/upload", "a@b")),
+        adaptive_of(server, 12, users),
+    ]
+}
+
+/// How many of these transfers were adaptive, once all of them have ended.
+fn adaptive_of(server: &TestServer, count: u64, transfer: impl FnOnce()) -> u64 {
+    let ended = || [server.transfers("standard"), server.transfers("adaptive")];
+    let [standard, adaptive] = ended();
+    transfer();
+    let is_over = || ended().iter().sum::<u64>() == standard + adaptive + count;
+    wait_until("end of the transfers", Duration::from_secs(20), is_over);
+    server.transfers("adaptive") - adaptive
+}
+
+#[test]
+fn each_flag_counts_for_what_begins_after_it_was_switched() {
+    let usual = [
+        ("adaptive_buffers", "true"),
+        ("testing_mode", "false"),
+        ("fully_adaptive", "false"),
+        ("adaptive_uploads", "true"),
+        ("adaptive_downloads", "true"),
+    ];
+    let builder = taking_tokens(TestServer::builder());
+    let builder = usual.iter().fold(builder, |all, (key, value)| all.set(&format!("performance.{key}"), value));
+    let server = builder.start();
+    assert_eq!(adaptive(&server, "usual"), [1, 1, 0, 12]);
+    for (key, from, to, expected) in [
+        // The lots of this network and of the twelve users, which are the same for ever.
+        ("testing_mode", "false", "true", [0, 0, 0, 5]),
+        ("fully_adaptive", "false", "true", [1, 1, 1, 12]),
+        ("adaptive_uploads", "true", "false", [0, 1, 0, 0]),
+        ("adaptive_downloads", "true", "false", [1, 0, 0, 12]),
+    ] {
+        let running = Unfinished::begin(&server, &format!("{key}/running.bin"), &[7; 1_000_000]);
+        let switch = |from: &str, to: &str| {
+            server.reconfigure(&format!("{key} = {from}"), &format!("{key} = {to}"));
+            server.reload_until("applied");
+        };
+        switch(from, to);
+        assert_eq!(adaptive(&server, key), expected, "{key} = {to}");
+        let finish = || assert_eq!(running.finish().expect("answer").status, 201);
+        assert_eq!(adaptive_of(&server, 1, finish), 1, "what ran before {key} was switched keeps its arm");
+        switch(to, from);
+        assert_eq!(adaptive(&server, &format!("{key}-back")), [1, 1, 0, 12], "{key} = {from}");
+    }
+    server.assert_whole();
 }
 
 #[test]
