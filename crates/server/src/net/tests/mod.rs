@@ -189,7 +189,7 @@ struct State {
     engine: Arc<Engine>,
     endings: Mutex<Vec<Ending>>,
     ended: Notify,
-    /// What the last file showed, and its last plan.
+    /// What the last file, or the upload that runs, showed, and its last plan.
     last: Mutex<Option<(Snapshot, Plan)>>,
     /// How often a file was looked for in the page cache.
     looks: Arc<AtomicUsize>,
@@ -232,6 +232,7 @@ impl State {
                 let mut flow = self.flow(Direction::Upload, None, &request).await;
                 while let Ok(Some(piece)) = request.body_mut().next().await {
                     flow.moved(piece.len() as u64, true);
+                    *self.last.lock().unwrap() = Some((flow.snapshot(), *flow.plan()));
                 }
                 text(StatusCode::CREATED, String::new())
             }

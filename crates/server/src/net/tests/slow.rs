@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::gate::{Drip, Gated};
-use super::http2::{body, send};
+use super::http2::{body, put, send};
 use super::peers::connect_tls;
 use super::{Client, TestServer, gate, noise, test_config, test_tls};
 use crate::flow::Ending;
@@ -200,5 +200,28 @@ async fn writes_of_http_2_are_large_for_a_fast_reader_and_small_for_a_slow_one()
         assert!(fast.files(drip).await == [Some(content)]);
         assert!(server.ending(0).await.complete);
         assert!(server.last().1.write >= 256 << 10, "{:?}", server.last().1);
+    }
+}
+
+#[tokio::test]
+async fn over_http_2_the_path_of_an_upload_is_looked_at_while_it_goes_on() {
+    for is_tls in [false, true] {
+        let way = Way { is_tls, is_h2: true, streams: 1, send_buffer: None, length: 0, rate: 1 };
+        let (server, _nothing) = way.serve(StallLimits::default());
+        let stream = TcpStream::connect(server.tcp()).await.unwrap();
+        let client = match is_tls {
+            true => handshake(connect_tls(stream, "", &["h2"], b"").await, 16 << 20).await,
+            false => handshake(stream, 16 << 20).await,
+        };
+        let mut client = client.ready().await.unwrap();
+        let (_answer, mut body) = client.send_request(put("http://a.example/flow"), false).unwrap();
+        let samples = || server.service.0.last.lock().unwrap().map_or(0, |(seen, _)| seen.samples);
+        let trickle = async {
+            while samples() < 3 {
+                body.send_data(Bytes::from_static(&[7; 100]), false).unwrap();
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(timeout(Duration::from_secs(20), trickle).await.is_ok(), "nobody looks, TLS: {is_tls}");
     }
 }
