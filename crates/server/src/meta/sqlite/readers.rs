@@ -61,7 +61,7 @@ impl Readers {
     pub(super) fn at_once<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Option<T> {
         let connection = self.idle.pool().pop()?;
         let answer = query(&connection).ok()?;
-        self.idle.pool().push(connection);
+        self.idle.put_back(connection);
         Some(answer)
     }
 
@@ -95,11 +95,65 @@ impl Idle {
         };
         // After an error the connection is closed: the next reader begins with a fresh one.
         let answer = query(&connection).map_err(|error| Failure::of(error).told(action))?;
-        self.pool().push(connection);
+        self.put_back(connection);
         Ok(answer)
+    }
+
+    /// Beyond what the crew can use at once it is closed: whoever found the pool empty opened one more.
+    fn put_back(&self, connection: Connection) {
+        let mut pool = self.pool();
+        if pool.len() < READERS {
+            pool.push(connection);
+        } else {
+            // It takes a while to close.
+            drop(pool);
+            drop(connection);
+        }
     }
 
     fn pool(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::schema::open_writer;
+    use super::*;
+
+    const CROWD: usize = 3 * READERS;
+
+    /// Looks up on `depth` connections at once.
+    fn look_up(idle: &Idle, depth: usize) {
+        let deeper = |_: &_| {
+            if depth > 1 {
+                look_up(idle, depth - 1);
+            }
+            Ok(())
+        };
+        idle.query("look up", deeper).unwrap();
+    }
+
+    /// Holds what is idle, as uploads that look up at once do, and looks up beside them.
+    fn look_up_beside(readers: &Readers) {
+        let deeper = |_: &_| {
+            look_up_beside(readers);
+            Ok(())
+        };
+        if readers.at_once(deeper).is_none() {
+            look_up(&readers.idle, CROWD);
+        }
+    }
+
+    #[test]
+    fn no_more_connections_stay_open_than_the_crew_can_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("meta.sqlite");
+        let _writer = open_writer(&path).unwrap();
+        let readers = Readers::new(&path);
+        look_up(&readers.idle, CROWD);
+        assert_eq!(readers.idle.pool().len(), READERS);
+        look_up_beside(&readers);
+        assert_eq!(readers.idle.pool().len(), READERS);
     }
 }
