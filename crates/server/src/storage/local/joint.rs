@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use rustix::io::Result;
+use rustix::io::{Errno, Result};
 
 use super::durable::Identity;
 use super::lock;
@@ -17,6 +17,23 @@ use super::lock;
 /// Directories that are being synced, each with those who wait for its next sync.
 #[derive(Default)]
 pub(super) struct Joint(Mutex<HashMap<Identity, Option<Arc<Round>>>>);
+
+/// Who does a sync. It tells the others when it ends, be it by a panic: they would wait for ever.
+struct Turn<'a> {
+    joint: &'a Joint,
+    directory: Identity,
+    round: Option<Arc<Round>>,
+    outcome: Result<()>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if let Some(round) = &self.round {
+            round.enter(State::Ended(self.outcome));
+        }
+        self.joint.pass_on(self.directory, self.outcome);
+    }
+}
 
 /// Those who wait for the same sync. One of them will do it.
 #[derive(Default)]
@@ -56,12 +73,9 @@ impl Joint {
             // From here on, who comes waits for the next one.
             lock(&self.0).insert(directory, None);
         }
-        let outcome = sync();
-        if let Some(round) = round {
-            round.enter(State::Ended(outcome));
-        }
-        self.pass_on(directory, outcome);
-        outcome
+        let mut turn = Turn { joint: self, directory, round, outcome: Err(Errno::IO) };
+        turn.outcome = sync();
+        turn.outcome
     }
 
     fn pass_on(&self, directory: Identity, outcome: Result<()>) {
@@ -120,47 +134,62 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
-    use rustix::io::Errno;
-
     use super::*;
 
     const CROWD: usize = 5;
     const LOST: Result<()> = Err(Errno::IO);
 
-    /// A crowd comes while a sync runs, which then ends in `first`. Returns how often the crowd synced, and what it heard.
-    fn crowd_behind(first: Result<()>) -> (usize, Vec<Result<()>>) {
+    /// A crowd comes while a sync runs, which then ends as `first` does; a sync of the crowd's ends as `next` does. Returns
+    /// how often the crowd synced, and what all heard, the first one first: `None` is a panic.
+    fn crowd_behind(first: fn() -> Result<()>, next: fn() -> Result<()>) -> (usize, Vec<Option<Result<()>>>) {
         let (joint, directory, syncs) = (Joint::default(), Identity::invented(1), AtomicUsize::new(0));
         let (release, held) = mpsc::channel::<()>();
         let sync = || {
             syncs.fetch_add(1, SeqCst);
-            Ok(())
+            next()
         };
         let heard = thread::scope(|scope| {
-            let runs = move || held.recv().map_or(first, |()| first);
-            let running = scope.spawn(|| joint.sync(directory, runs));
+            let runs = move || {
+                let _ = held.recv();
+                first()
+            };
+            let mut all = vec![scope.spawn(|| joint.sync(directory, runs))];
             while lock(&joint.0).is_empty() {
                 thread::yield_now();
             }
-            let crowd: Vec<_> = (0..CROWD).map(|_| scope.spawn(|| joint.sync(directory, sync))).collect();
+            all.extend((0..CROWD).map(|_| scope.spawn(|| joint.sync(directory, sync))));
             while joint.waiting(directory) < CROWD {
                 thread::yield_now();
             }
             assert_eq!(joint.sync(Identity::invented(2), || LOST), LOST, "another directory waits for nobody");
             drop(release);
-            assert_eq!(running.join().unwrap(), first);
-            crowd.into_iter().map(|one| one.join().unwrap()).collect()
+            all.into_iter().map(|one| one.join().ok()).collect()
         });
         assert!(lock(&joint.0).is_empty(), "nothing is left of it");
         (syncs.into_inner(), heard)
     }
 
+    fn panicking() -> Result<()> {
+        std::panic::resume_unwind(Box::new("planned"))
+    }
+
     #[test]
     fn who_comes_while_a_sync_runs_shares_the_next_one() {
-        assert_eq!(crowd_behind(Ok(())), (1, vec![Ok(()); CROWD]));
+        assert_eq!(crowd_behind(|| Ok(()), || Ok(())), (1, vec![Some(Ok(())); 1 + CROWD]));
     }
 
     #[test]
     fn what_a_sync_lost_may_be_the_names_of_those_who_wait() {
-        assert_eq!(crowd_behind(LOST), (0, vec![LOST; CROWD]));
+        assert_eq!(crowd_behind(|| LOST, || Ok(())), (0, vec![Some(LOST); 1 + CROWD]));
+    }
+
+    #[test]
+    fn who_waits_behind_a_panic_does_not_wait_for_ever() {
+        let (syncs, heard) = crowd_behind(panicking, || Ok(()));
+        assert_eq!((syncs, heard[0], &heard[1..]), (0, None, &[Some(LOST); CROWD][..]));
+        let (syncs, mut heard) = crowd_behind(|| Ok(()), panicking);
+        heard.sort_by_key(Option::is_some);
+        assert_eq!((syncs, heard[0]), (1, None));
+        assert_eq!(heard.iter().filter(|one| **one == Some(LOST)).count(), CROWD - 1);
     }
 }
