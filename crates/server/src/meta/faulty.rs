@@ -110,9 +110,9 @@ impl<M: MetaStore> MetaStore for FaultyMeta<M> {
         Box::pin(self.read(self.inner.lookup(slot)))
     }
 
-    /// Never at once: look-ups can be made to fail.
-    fn is_vacant(&self, _: &SlotPath) -> bool {
-        false
+    /// Nothing is known at once while a read is to fail, and it is not counted as one.
+    fn is_vacant(&self, slot: &SlotPath) -> bool {
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner).is_empty() && self.inner.is_vacant(slot)
     }
 
     fn find(&self, id: BlobId) -> BoxFuture<'_, Result<Option<Record>, MetaError>> {
@@ -207,5 +207,14 @@ mod tests {
         assert_eq!(meta.lookup(&slot).await.unwrap(), None);
         assert!(matches!(meta.lookup(&slot).await, Err(MetaError::Backend { .. })));
         assert_eq!(meta.lookup(&slot).await.unwrap(), None);
+    }
+
+    #[test]
+    fn a_vacant_slot_is_seen_at_once_but_while_a_read_is_to_fail() {
+        let ((), meta) = fresh();
+        let slot = sample("a", 1).slot;
+        assert!(meta.is_vacant(&slot));
+        meta.fail_read(2);
+        assert!(!meta.is_vacant(&slot));
     }
 }
