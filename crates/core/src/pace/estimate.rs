@@ -21,6 +21,8 @@ pub(super) struct Estimate {
     now: Duration,
     last_moved: Duration,
     longest_gap: Duration,
+    /// Time since bytes were last noted in which we held none up: looks without any teach the path alone.
+    waited: Duration,
     rate: Rate,
     /// What the connection received, and when that was last seen.
     received: Rate,
@@ -38,6 +40,7 @@ impl Estimate {
             now: Duration::ZERO,
             last_moved: Duration::ZERO,
             longest_gap: Duration::ZERO,
+            waited: Duration::ZERO,
             rate: Rate::new(gain),
             received: Rate::new(gain),
             sampled: Duration::ZERO,
@@ -55,8 +58,11 @@ impl Estimate {
         if seen.moved > 0 {
             self.longest_gap = self.longest_gap.max(self.now.saturating_sub(self.last_moved));
             self.last_moved = self.now;
+            let elapsed = elapsed.saturating_add(std::mem::take(&mut self.waited));
+            self.rate.observe(seen.moved, elapsed, seen.is_app_limited);
+        } else if !seen.is_app_limited {
+            self.waited = self.waited.saturating_add(elapsed);
         }
-        self.rate.observe(seen.moved, elapsed, seen.is_app_limited);
         if let Some(path) = seen.path {
             self.note_path(path, seen.is_app_limited);
         }
@@ -262,6 +268,31 @@ mod tests {
         }
         let seen = estimate.snapshot();
         assert_eq!((seen.rate, seen.received_rate), (Some(100_000), Some(400_000)));
+    }
+
+    #[test]
+    fn looks_between_the_steps_of_a_slow_reader_leave_its_rate_as_it_is() {
+        const EVERY: u64 = 250;
+        // 64 KiB each 3.2 s are 20 KB/s; of what we hold up the path knows nothing.
+        for is_held_up in [false, true] {
+            let mut estimate = Estimate::new(0.2);
+            let (mut next, step) = (3200, 1 << 16);
+            for n in 1..=240u64 {
+                let now = Duration::from_millis(EVERY * n);
+                let seen =
+                    Observation { now, moved: 0, filled: None, is_app_limited: is_held_up && n % 4 == 0, path: None };
+                if EVERY * n >= next {
+                    next += 3200;
+                    estimate.observe(&Observation { moved: step, is_app_limited: false, ..seen });
+                } else {
+                    estimate.observe(&seen);
+                }
+                let expected = if is_held_up { 24_000..29_000 } else { 18_000..22_600 };
+                let rate = estimate.rate();
+                assert!(rate.is_none_or(|rate| expected.contains(&rate)), "{rate:?} at {now:?}");
+            }
+            assert!(estimate.rate().is_some());
+        }
     }
 
     #[test]
