@@ -83,11 +83,12 @@ fn serve(settings: &Settings, around: Surroundings) -> anyhow::Result<u8> {
         Start::Trial(_) => Hangup::Stop,
         _ => Hangup::Reload(Box::new(move |running| config::reload(running, around.env.iter().cloned(), &overrides))),
     };
+    let outlives_terminal = matches!(hangup, Hangup::Ignore);
     let trial = matches!(start, Start::Trial(_)).then(|| config.clone());
     let ready = Box::new(move |addresses: &[ListenAddress]| {
         if let Some(config) = trial {
             // Nobody reads it, or the terminal is gone: no reason to stop serving.
-            let _ = super::greet(&config, &base_url(&config, addresses), &mut io::stdout());
+            let _ = super::greet(&config, &base_url(&config, addresses), outlives_terminal, &mut io::stdout());
         }
     });
     let runtime = runtime()?;

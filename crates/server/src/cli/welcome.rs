@@ -15,23 +15,29 @@ const BODY: &str = "Hello from hmac-file-server";
 ///
 /// # Errors
 /// The terminal cannot be written, or there is no randomness.
-pub fn greet(config: &Config, base_url: &str, out: &mut (impl Write + IsTerminal)) -> io::Result<()> {
-    if out.is_terminal() { welcome(config, base_url, out) } else { Ok(()) }
+pub fn greet(
+    config: &Config,
+    base_url: &str,
+    outlives_terminal: bool,
+    out: &mut (impl Write + IsTerminal),
+) -> io::Result<()> {
+    if out.is_terminal() { welcome(config, base_url, outlives_terminal, out) } else { Ok(()) }
 }
 
 /// Writes two `curl` commands that work as they stand, and the snippets for Prosody and ejabberd, all at once: the log has
 /// the same terminal, and no line of it may come between those that are to be copied. `base_url` is where the server
-/// answers, such as `http://127.0.0.1:8080`; the configured public URL outranks it in the snippets.
+/// answers, such as `http://127.0.0.1:8080`; the configured public URL outranks it in the snippets. `outlives_terminal`: only
+/// Ctrl-C is said to end the trial.
 ///
 /// # Errors
 /// `out` cannot be written, or there is no randomness.
-pub fn welcome(config: &Config, base_url: &str, out: &mut dyn Write) -> io::Result<()> {
+pub fn welcome(config: &Config, base_url: &str, outlives_terminal: bool, out: &mut dyn Write) -> io::Result<()> {
     let mut text = Vec::new();
-    compose(config, base_url, &mut text)?;
+    compose(config, base_url, outlives_terminal, &mut text)?;
     out.write_all(&text)
 }
 
-fn compose(config: &Config, base_url: &str, out: &mut Vec<u8>) -> io::Result<()> {
+fn compose(config: &Config, base_url: &str, outlives_terminal: bool, out: &mut Vec<u8>) -> io::Result<()> {
     let Some(secret) = config.keys.secrets.first() else { return Ok(()) };
     let base = base_url.trim_end_matches('/');
     let slot = demo_slot()?;
@@ -52,10 +58,8 @@ fn compose(config: &Config, base_url: &str, out: &mut Vec<u8>) -> io::Result<()>
     let public = config.http.public_url.as_deref().unwrap_or(&base);
     let secret = String::from_utf8_lossy(secret.expose());
     snippets(public, &secret, config, out)?;
-    writeln!(
-        out,
-        "\nThe secret above lets anyone upload: keep it. Ctrl-C or closing the terminal ends the trial; its files stay."
-    )
+    let end = if outlives_terminal { "Ctrl-C ends" } else { "Ctrl-C or closing the terminal ends" };
+    writeln!(out, "\nThe secret above lets anyone upload: keep it. {end} the trial; its files stay.")
 }
 
 fn snippets(base: &str, secret: &str, config: &Config, out: &mut Vec<u8>) -> io::Result<()> {
@@ -113,7 +117,7 @@ mod tests {
         let overrides = Overrides { public_url: public_url.map(str::to_owned), ..Overrides::default() };
         let config = trial_config(folder.path(), &overrides).unwrap();
         let mut out = Vec::new();
-        welcome(&config, "http://127.0.0.1:8080", &mut out).unwrap();
+        welcome(&config, "http://127.0.0.1:8080", false, &mut out).unwrap();
         (String::from_utf8(out).unwrap(), String::from_utf8(config.keys.secrets[0].expose().to_vec()).unwrap())
     }
 
@@ -142,6 +146,19 @@ mod tests {
     }
 
     #[test]
+    fn closing_the_terminal_is_said_to_end_the_trial_only_where_it_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = trial_config(folder.path(), &Overrides::default()).unwrap();
+        for outlives_terminal in [false, true] {
+            let mut out = Vec::new();
+            welcome(&config, "http://127.0.0.1:8080", outlives_terminal, &mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            assert_eq!(text.contains("closing the terminal"), !outlives_terminal, "{text}");
+            assert!(text.contains("Ctrl-C"), "{text}");
+        }
+    }
+
+    #[test]
     fn all_of_it_comes_at_once() {
         struct Counting(u32);
         impl Write for Counting {
@@ -156,7 +173,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let config = trial_config(folder.path(), &Overrides::default()).unwrap();
         let mut out = Counting(0);
-        welcome(&config, "http://127.0.0.1:8080", &mut out).unwrap();
+        welcome(&config, "http://127.0.0.1:8080", false, &mut out).unwrap();
         assert_eq!(out.0, 1);
     }
 
@@ -166,7 +183,7 @@ mod tests {
         let config = trial_config(folder.path(), &Overrides::default()).unwrap();
         let path = folder.path().join("out");
         let mut file = std::fs::File::create(&path).unwrap();
-        greet(&config, "http://127.0.0.1:8080", &mut file).unwrap();
+        greet(&config, "http://127.0.0.1:8080", false, &mut file).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"");
     }
 }
