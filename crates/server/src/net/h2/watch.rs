@@ -2,8 +2,11 @@
 //!
 //! The answers of a connection take turns, and what the kernel says is acknowledged is of all of them. So while nothing of
 //! one is taken, its equal part of what is acknowledged counts for it, and only of as much as may pass before its turn
-//! comes: what lies below the streams, and what each of the others may send meanwhile. Where more passes, its own window
-//! is shut.
+//! comes: what lies below the streams, what short answers left there, and what each of the others may send meanwhile. Where
+//! more passes, its own window is shut.
+//!
+//! Each byte that is taken lets as much pass again. So a reader can keep an answer by a byte a minute, below the least rate,
+//! while others on its connection pay for it; it holds no more by that than by reading all of them slowly.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,9 +17,9 @@ use hfs_core::progress::StallLimits;
 use hfs_sock::Tap;
 use tokio::time::{Instant, timeout_at};
 
-use super::batch;
 use super::queue::{PIECE, Queue};
-use super::send::LEAST;
+use super::send::{FRAME, LEAST};
+use super::{MAX_STREAMS, batch};
 use crate::flow::{Flow, Wire};
 use crate::net::reader::{MOST, Reader, Stalled};
 use crate::net::uptake::Uptake;
@@ -24,6 +27,8 @@ use crate::net::uptake::Uptake;
 /// What an answer may send before it is another one's turn: what it has queued for a slow reader, where its client's window
 /// is one for all a piece more.
 const TURN: u64 = (LEAST + PIECE) as u64;
+/// What answers of one frame may have left to the connection: nobody follows them.
+const SHORT: u64 = MAX_STREAMS as u64 * FRAME as u64;
 
 /// The answers that one connection sends at a time.
 #[derive(Debug)]
@@ -133,7 +138,7 @@ impl Watch {
     fn check(&mut self) -> Result<(), Stalled> {
         let answers = self.turns.answers.load(Relaxed);
         let passing = match answers.saturating_sub(self.others) as u64 * TURN {
-            turns if self.others == 0 => self.turns.below() + turns,
+            turns if self.others == 0 => self.turns.below() + SHORT + turns,
             turns => self.reader.under_way() + turns,
         };
         self.others = self.others.max(answers);
