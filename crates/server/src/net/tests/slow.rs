@@ -137,8 +137,8 @@ async fn cut(limits: StallLimits, slow: Duration) -> Vec<Way> {
 
 #[tokio::test]
 async fn who_takes_little_but_goes_on_gets_everything() {
-    let limits = StallLimits { idle: Duration::from_secs(2), min_rate: 1000, window: Duration::from_secs(4) };
-    let cut = cut(limits, Duration::from_secs(6)).await;
+    let limits = StallLimits { idle: Duration::from_secs(4), min_rate: 1000, window: Duration::from_secs(8) };
+    let cut = cut(limits, Duration::from_secs(12)).await;
     assert!(cut.is_empty(), "cut: {cut:#?}");
 }
 
@@ -154,8 +154,8 @@ async fn a_slow_reader_is_not_sent_what_was_in_memory_long_ago() {
 #[tokio::test]
 async fn who_leaves_a_stream_alone_loses_it_although_another_goes_on() {
     const WINDOW: u32 = 100_000;
-    let way = Way { is_tls: false, is_h2: true, streams: 2, send_buffer: SMALL, length: 4 << 20, rate: 160_000 };
-    let idle = Duration::from_secs(1);
+    let way = Way { is_tls: false, is_h2: true, streams: 2, send_buffer: SMALL, length: 8 << 20, rate: 160_000 };
+    let idle = Duration::from_secs(3);
     let (server, _content) = way.serve(StallLimits { idle, min_rate: 1000, window: 60 * idle });
     let client = handshake(way.connect(&server, &Arc::default()).await, WINDOW).await;
     let request = Request::get("http://a.example/file").body(()).unwrap();
@@ -182,8 +182,8 @@ async fn begin(is_tls: bool, is_h2: bool) -> TestServer {
 async fn the_path_is_looked_at_while_a_slow_reader_takes_its_time() {
     let (h1, h2, h2_tls) = tokio::join!(begin(true, false), begin(false, true), begin(true, true));
     let samples = [h1, h2, h2_tls].map(|server| server.last().0.samples);
-    // Four a second at first, without writes in steps.
-    assert!(samples[0] >= 3 && samples[1] >= 24 && samples[2] >= 24, "{samples:?}");
+    // Four a second at first, without writes in steps; one for each piece would be five.
+    assert!(samples[0] >= 3 && samples[1] >= 12 && samples[2] >= 12, "{samples:?}");
 }
 
 /// What is queued for a reader is memory.
