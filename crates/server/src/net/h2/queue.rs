@@ -79,7 +79,7 @@ impl Queue {
         self.put.load(Relaxed)
     }
 
-    /// Bytes that the connection has taken so far.
+    /// Bytes that the connection has taken so far, or `h2`'s own buffer: it copies frames below 1 KiB.
     pub(super) fn taken(&self) -> u64 {
         self.taken.load(Relaxed)
     }

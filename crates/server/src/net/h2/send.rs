@@ -69,7 +69,8 @@ impl SendError {
     }
 }
 
-/// Sends a response. Ends when the connection has taken the last byte, or when the stream has to be cut.
+/// Sends a response. Ends when the connection has taken the last byte, or `h2`'s own buffer (less than 1 KiB), or when the
+/// stream has to be cut.
 pub(super) async fn response(
     respond: &mut SendResponse<Queued>,
     response: Response<Outgoing>,
@@ -167,7 +168,11 @@ impl Writer {
     fn send(&mut self, mut piece: Bytes, end: bool) -> Result<(), SendError> {
         while !piece.is_empty() {
             let frame = piece.split_to(piece.len().min(FRAME));
-            self.stream.send_data(self.queue.put(frame), end && piece.is_empty())?;
+            if let Err(error) = self.stream.send_data(self.queue.put(frame), end && piece.is_empty()) {
+                // The frames after it are as lost: what was given is what was read.
+                drop(self.queue.put(piece));
+                return Err(error.into());
+            }
         }
         Ok(())
     }
@@ -182,5 +187,32 @@ struct Going<'a> {
 impl Drop for Going<'_> {
     fn drop(&mut self) {
         self.body.take_back(self.queue.left());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_of_a_piece_counts_as_sent_when_its_stream_has_ended() {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let server = h2::server::Builder::new();
+        let (client, server) = tokio::join!(h2::client::handshake(theirs), server.handshake::<_, Queued>(ours));
+        let ((client, connection), mut server) = (client.unwrap(), server.unwrap());
+        tokio::spawn(connection);
+        let request = Request::get("http://a.example/").body(()).unwrap();
+        let _answer = client.ready().await.unwrap().send_request(request, true).unwrap();
+        let (_request, mut respond) = server.accept().await.unwrap().unwrap();
+        let mut stream = respond.send_response(Response::new(()), false).unwrap();
+        stream.send_reset(Reason::CANCEL);
+        let queue = Arc::default();
+        let watch = Watch::new(&Turns::new(None, false), &queue, StallLimits::default());
+        let mut writer = Writer { stream, watch, queue };
+        let piece = Bytes::from(vec![7; PIECE]);
+        assert!(matches!(writer.send(piece, true), Err(SendError::H2(_))));
+        assert_eq!(writer.queue.left(), PIECE as u64);
     }
 }
