@@ -22,7 +22,7 @@ pub use extents::has_blocks;
 pub use file::{preallocate, read_cached, start_write_back, wait_write_back};
 pub use lock::try_lock_byte;
 pub use mptcp::{MptcpInfo, mptcp_info};
-pub use receive::receive;
+pub use receive::{receive, set_receive_low};
 pub use resident::is_resident;
 pub use seccomp::ignore_syncs;
 pub use tap::Tap;

@@ -6,6 +6,8 @@ use std::os::fd::BorrowedFd;
 use bytes::BytesMut;
 use rustix::net::{RecvFlags, recv};
 
+use crate::option;
+
 /// Reads from `socket` into the spare room of `buffer`, without waiting, and makes it longer by what came, at most
 /// `most` bytes; returns how many that were. Zero: the other side has ended, or there is no room.
 ///
@@ -25,11 +27,25 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut BytesMut, most: usize) -> io
     Ok(read)
 }
 
+/// Lets those who wait for something to read wait until `bytes` have come (`SO_RCVLOWAT`, socket(7)), at first one; the
+/// end and errors wake them as ever. Who waits already is told, when as many are there. That the kernel has room for so
+/// many is the caller's part: where it has not, TCP makes some, and lets its window grow no further for a while. Reads are
+/// not changed, nor are waits for a Unix socket.
+///
+/// # Errors
+/// What the system says; nothing changed then.
+pub fn set_receive_low(socket: BorrowedFd<'_>, bytes: u32) -> io::Result<()> {
+    option::set(socket, libc::SOL_SOCKET, libc::SO_RCVLOWAT, &bytes.to_ne_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsFd as _;
     use std::os::unix::net::UnixStream;
+
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
     use super::*;
 
@@ -48,5 +64,28 @@ mod tests {
         drop(theirs);
         while receive(ours.as_fd(), &mut buffer, 4).unwrap() > 0 {}
         assert_eq!(&buffer[..], b"ab0123456789");
+    }
+    #[test]
+    fn waits_end_with_as_many_bytes_as_they_are_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let ours = listener.accept().unwrap().0;
+        let is_readable = |milliseconds: i64| {
+            let patience = Timespec { tv_sec: 0, tv_nsec: milliseconds * 1_000_000 };
+            poll(&mut [PollFd::new(&ours, PollFlags::IN)], Some(&patience)).unwrap() == 1
+        };
+        set_receive_low(ours.as_fd(), 1000).unwrap();
+        theirs.write_all(&[1; 999]).unwrap();
+        assert!(!is_readable(20));
+        theirs.write_all(&[1]).unwrap();
+        assert!(is_readable(900));
+        let mut buffer = BytesMut::with_capacity(10);
+        assert_eq!(receive(ours.as_fd(), &mut buffer, 10).unwrap(), 10);
+        assert!(!is_readable(20));
+        set_receive_low(ours.as_fd(), 1).unwrap();
+        assert!(is_readable(900));
+        set_receive_low(ours.as_fd(), 1000).unwrap();
+        drop(theirs);
+        assert!(is_readable(900), "the end");
     }
 }

@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
+use rustix::net::sockopt::socket_recv_buffer_size;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
 use super::call::Call;
@@ -26,7 +27,7 @@ use crate::storage::{Hints, Pump, PumpEnd, Pumped};
 const WRITE: &str = "write";
 /// Threads that pump at once: more do not make a disk or two cores faster.
 pub(super) const WIDTH: usize = 8;
-/// How long a dry socket is waited for before the runtime takes over.
+/// How long a dry socket is waited for, once or twice, before the runtime takes over.
 const DRY: Duration = Duration::from_millis(10);
 /// The longest call. A hung disk is noticed by the lane's deadline, which must not count the network's time.
 const SLICE: Duration = Duration::from_secs(1);
@@ -34,6 +35,9 @@ const SLICE: Duration = Duration::from_secs(1);
 /// as this, which is worth more than the copy that splice saves. A pipe of this size is had 64 times by an unprivileged
 /// user; then pipes are smaller.
 const PIECE: usize = 1 << 20;
+/// What must have come before the kernel wakes anybody for it. With each segment it would wake two: us, and the runtime
+/// that nobody waits in. Of the CPU of an upload from the same machine that is a fifth with splice, a seventh with a hash.
+const WORTH_WAKING: usize = 256 << 10;
 /// Pipes that are kept; an empty one holds no memory worth naming.
 const SPARE: usize = WIDTH;
 
@@ -85,14 +89,14 @@ impl Job<'_> {
     fn pump(&self, source: BorrowedFd<'_>, vessel: &mut impl Vessel, pieces: Pieces) -> Result<Pumped, StoreError> {
         let slice = SLICE.min(self.inner.writes.deadline() / 4);
         let until = Instant::now() + slice;
-        let mut bytes = 0;
+        let (mut bytes, mut alarm) = (0, Alarm::new(source));
         let end = loop {
             let is_over = || Instant::now() >= until || self.abandoned.load(Ordering::Acquire);
             if bytes == self.most || is_over() {
                 break PumpEnd::Flowing;
             }
             let at = self.at + bytes;
-            let (taken, end) = fill(source, vessel, pieces.next(at, self.most - bytes), is_over);
+            let (taken, end) = fill(&mut alarm, vessel, pieces.next(at, self.most - bytes), is_over);
             if taken > 0 {
                 self.inner.seam.pass(Call::Write).map_err(failed(WRITE))?;
                 vessel.pour(self.file, at, taken).map_err(failed(WRITE))?;
@@ -162,21 +166,23 @@ trait Vessel {
 
 /// Fills `vessel` with the next piece. Returns how much of it is there, and why no more will come for now.
 fn fill(
-    source: BorrowedFd<'_>,
+    alarm: &mut Alarm<'_>,
     vessel: &mut impl Vessel,
     piece: Piece,
     is_over: impl Fn() -> bool,
 ) -> (usize, Option<PumpEnd>) {
     let (mut held, mut was_refused) = (0, false);
     while held < piece.due && !is_over() {
-        match vessel.take(source, held, piece.most - held) {
+        match vessel.take(alarm.socket, held, piece.most - held) {
             Ok(0) => return (held, Some(PumpEnd::Closed)),
             Ok(taken) => (held, was_refused) = (held + taken, false),
-            // There are bytes, and it takes none: a pipe that is full, as it is earlier of small segments. Or those are none that
-            // it can take at all, as what was sent out of band.
+            // Nothing has come for a while. Or something has, and it takes none: a pipe that is full, as it is earlier of small
+            // segments, and empty the next time; or bytes that it cannot take at all, as those that were sent out of band.
             Err(Errno::AGAIN) if was_refused => return (held, (held == 0).then_some(PumpEnd::Dry)),
-            Err(Errno::AGAIN) if has_bytes(source) => was_refused = true,
-            Err(Errno::AGAIN) => return (held, Some(PumpEnd::Dry)),
+            Err(Errno::AGAIN) => {
+                alarm.wait(piece.due - held);
+                was_refused = true;
+            }
             Err(Errno::INTR) => {}
             Err(_) => return (held, Some(PumpEnd::Closed)),
         }
@@ -231,17 +237,48 @@ impl Vessel for Memory<'_> {
     }
 }
 
-/// Waits a moment for a socket that was empty.
-fn has_bytes(source: BorrowedFd<'_>) -> bool {
-    let patience = Timespec::try_from(DRY).ok();
-    let mut sockets = [PollFd::new(&source, PollFlags::IN)];
-    matches!(poll(&mut sockets, patience.as_ref()), Ok(1..))
+/// When the kernel wakes those who wait for a socket. At the end it is for each byte again, and for those that are there.
+struct Alarm<'a> {
+    socket: BorrowedFd<'a>,
+    /// It does for so many.
+    bytes: u32,
+}
+
+impl<'a> Alarm<'a> {
+    fn new(socket: BorrowedFd<'a>) -> Self {
+        Self { socket, bytes: 1 }
+    }
+
+    /// Waits for `wanted` bytes, or as many of them as are worth it, but not for long.
+    fn wait(&mut self, wanted: usize) {
+        // With more than half of the kernel's room, whose half is overhead, there would be none for those that follow.
+        let room = socket_recv_buffer_size(self.socket).unwrap_or(0) / 4;
+        self.set(wanted.min(WORTH_WAKING).min(room).max(1));
+        let patience = Timespec::try_from(DRY).ok();
+        // Whether there is anything, the next read says.
+        let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], patience.as_ref());
+    }
+
+    fn set(&mut self, bytes: usize) {
+        let Ok(bytes) = u32::try_from(bytes) else { return };
+        // Who cannot have this is woken for each byte.
+        if bytes != self.bytes && hfs_sock::set_receive_low(self.socket, bytes).is_ok() {
+            self.bytes = bytes;
+        }
+    }
+}
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        self.set(1);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
     use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd as _;
     use std::sync::Arc;
 
     use bytes::Bytes;
@@ -364,6 +401,48 @@ mod tests {
             assert!(pumped.bytes > 0 && pumped.end != PumpEnd::Closed, "{how:?}: {pumped:?}");
             trickle.join().unwrap();
         }
+    }
+
+    /// Memory that counts how often the socket is read.
+    struct Counting(Memory<'static>, usize);
+
+    impl Vessel for Counting {
+        fn take(&mut self, source: BorrowedFd<'_>, held: usize, most: usize) -> Result<usize, Errno> {
+            self.1 += 1;
+            self.0.take(source, held, most)
+        }
+
+        fn pour(&mut self, _: &File, _: u64, _: usize) -> io::Result<()> {
+            unreachable!("only filled");
+        }
+    }
+
+    #[test]
+    fn few_bytes_wake_nobody_until_the_pump_has_ended() {
+        let (source, sender) = socket_with(Vec::new());
+        let mut client = sender.join().unwrap();
+        client.set_nodelay(true).unwrap();
+        let room = 200 << 10;
+        let sender = std::thread::spawn(move || {
+            for _ in 0..200 {
+                client.write_all(&[5; 1 << 10]).unwrap();
+                std::thread::sleep(DRY / 10);
+            }
+            client
+        });
+        let mut vessel = Counting(Memory::new(room, None), 0);
+        let mut alarm = Alarm::new(source.as_fd());
+        let (begin, mut held) = (Instant::now(), 0);
+        while held < room {
+            held += fill(&mut alarm, &mut vessel, Piece { due: room - held, most: room - held }, || false).0;
+        }
+        // In vain and then not, each time that it has waited to the end.
+        let most = 3 * begin.elapsed().div_duration_f64(DRY) as usize + 9;
+        assert!(vessel.1 <= most, "{} reads, at most {most}", vessel.1);
+        drop(alarm);
+        sender.join().unwrap().write_all(&[6]).unwrap();
+        let patience = Timespec { tv_sec: 9, tv_nsec: 0 };
+        assert_eq!(poll(&mut [PollFd::new(&source, PollFlags::IN)], Some(&patience)), Ok(1));
     }
 
     #[test]
