@@ -440,7 +440,8 @@ mod tests {
         let most = 3 * begin.elapsed().div_duration_f64(DRY) as usize + 9;
         assert!(vessel.1 <= most, "{} reads, at most {most}", vessel.1);
         drop(alarm);
-        sender.join().unwrap().write_all(&[6]).unwrap();
+        let mut client = sender.join().unwrap();
+        client.write_all(&[6]).unwrap();
         let patience = Timespec { tv_sec: 9, tv_nsec: 0 };
         assert_eq!(poll(&mut [PollFd::new(&source, PollFlags::IN)], Some(&patience)), Ok(1));
     }
