@@ -237,18 +237,17 @@ impl Worker {
     }
 
     /// The transaction could not begin: after five seconds of waiting for the lock, or at once because of an error.
-    /// Those behind have waited as long, and are told with the first: nothing of theirs was written.
+    /// Those behind have waited as long, and are told with the first: nothing of theirs was written. Who comes when they
+    /// are told is not one of them, since what was wrong may be mended by then.
     fn refuse_waiting(&mut self, first: Box<dyn Job>, cause: rusqlite::Error) {
         error!(error = %cause, "Metadata transaction could not begin");
         if is_suspect(&cause) {
             self.connection = None;
         }
         let failure = if room::is_lacking(&self.path) { Failure::full(cause) } else { Failure::not_begun(cause) };
+        let behind: Vec<_> = (0..self.jobs.len()).map_while(|_| self.jobs.try_recv().ok()).collect();
         first.fail(&failure);
-        for _ in 0..self.jobs.len() {
-            let Ok(job) = self.jobs.try_recv() else { break };
-            job.fail(&failure);
-        }
+        behind.into_iter().for_each(|job| job.fail(&failure));
     }
 
     /// Replaces the connection after an error that leaves the state of its files in doubt.
@@ -314,4 +313,43 @@ fn is_suspect(error: &rusqlite::Error) -> bool {
 fn closed() -> rusqlite::Error {
     let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
     rusqlite::Error::SqliteFailure(code, Some("the database was closed after an I/O error".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A change whose caller asks again as soon as it is refused.
+    #[derive(Debug)]
+    struct Insistent(mpsc::Sender<Box<dyn Job>>);
+
+    impl Job for Insistent {
+        fn steps(&self) -> Steps {
+            Steps::One
+        }
+
+        fn runtime(&self) -> Option<Handle> {
+            None
+        }
+
+        fn apply(&mut self, _: &Connection) -> rusqlite::Result<()> {
+            Ok(())
+        }
+
+        fn succeed(self: Box<Self>) {}
+
+        fn fail(self: Box<Self>, _: &Failure) {
+            self.0.clone().try_send(self).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_asked_after_a_refusal_is_tried() {
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let mut worker = Worker { path: PathBuf::new(), connection: None, jobs, commits: Counter::default() };
+        let insistent = || Box::new(Insistent(queue.clone()));
+        queue.try_send(insistent()).unwrap();
+        worker.refuse_waiting(insistent(), closed());
+        assert_eq!(worker.jobs.len(), 2);
+    }
 }
