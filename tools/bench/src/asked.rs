@@ -76,7 +76,7 @@ fn in_two(pair: &str) -> Result<(String, String)> {
     Ok((of.to_owned(), over.to_owned()))
 }
 
-fn help() -> String {
+pub(crate) fn help() -> String {
     format!(
         "cargo xtask bench [--rounds 5] [--only {}] [--peers {NAMES}] [--out FILE]\n\
          \x20   [--pairs standard/standard,adaptive/nginx]: compares these closely, and nobody else\n\

@@ -31,7 +31,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 
-use crate::asked::{Asked, Bench};
+use crate::asked::{Asked, Bench, help};
 use crate::folder::Folder;
 
 /// Words that make this program a wrapper: what follows them runs without any sync to disk.
@@ -54,6 +54,10 @@ fn bench(words: &[String]) -> Result<()> {
     match words {
         [word, rest @ ..] if word == UNSYNCED => return Err(process::replace_without_sync(rest)),
         [word, rest @ ..] if word == FLOOR => return floor::serve_as_told(rest),
+        _ if words.iter().any(|word| word == "--help" || word == "-h") => {
+            println!("{}", help());
+            return Ok(());
+        }
         _ => {}
     }
     let asked = Asked::understand(words)?;
