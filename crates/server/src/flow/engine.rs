@@ -9,7 +9,7 @@ use hfs_core::Timestamp;
 use hfs_core::pace::{self, Arm, Carrier, Congestion, Direction, Expected, Pieces, Snapshot, Start};
 use hfs_core::profile::{Bounds, Guess, Hints, Lesson, Profile, ProfileKey, Quality, TELLING_BYTES, Vantage, guess};
 use hfs_core::tune;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::assign::assign;
 use super::config::PaceConfig;
@@ -81,11 +81,19 @@ impl Engine {
         engine
     }
 
-    /// Puts another configuration in force for flows from now on. The memory is all flows': who holds more than there is
-    /// now gives way, as when it is short.
+    /// Puts another configuration in force for flows from now on. The memory is all flows': where they hold more than there
+    /// is now, plans give way, as when it is short, but the window of a connection only when that rests or ends. No flow
+    /// begins until then.
     pub fn configure(&self, mut config: PaceConfig) {
         config.settings.bbr = self.bbr.is_ok();
-        self.memory.resize(config.memory);
+        let beyond = self.memory.resize(config.memory);
+        if beyond > 0 {
+            let allowed = config.memory.as_u64();
+            warn!(
+                beyond,
+                allowed, "Transfers hold more than max_memory_usage: new ones wait until enough is given back"
+            );
+        }
         self.config.store(config.into());
     }
 

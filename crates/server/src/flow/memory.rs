@@ -32,8 +32,9 @@ impl Memory {
         Self(Arc::new(Budget { pages, total: watch::Sender::new(total), owed: AtomicUsize::new(0) }))
     }
 
-    /// From now on there is so much. Of a budget that shrinks, what flows hold is theirs until they end or give way.
-    pub(super) fn resize(&self, size: ByteSize) {
+    /// From now on there is so much. Of a budget that shrinks, what flows hold is theirs until they end or give way: returns
+    /// the bytes of that beyond it.
+    pub(super) fn resize(&self, size: ByteSize) -> usize {
         let Budget { pages, owed, .. } = &*self.0;
         let total = total(size);
         let before = self.0.total.send_replace(total);
@@ -42,7 +43,9 @@ impl Memory {
         let paid = grown.min(debt);
         let debt = debt - paid;
         pages.add_permits(grown - paid);
-        owed.fetch_add(debt - pages.forget_permits(debt), Relaxed);
+        let beyond = debt - pages.forget_permits(debt);
+        owed.fetch_add(beyond, Relaxed);
+        beyond * PAGE
     }
 
     /// Takes `bytes` for one more flow where there is plenty; else waits until there is room for its smallest step, or for
@@ -207,9 +210,9 @@ mod tests {
         let memory = Memory::new(ByteSize::mib(16));
         let mut share = memory.share(16 << 10, 16 << 10).await;
         assert_eq!(share.resize(4 << 20), 4 << 20);
-        memory.resize(ByteSize::mib(32));
+        assert_eq!(memory.resize(ByteSize::mib(32)), 0);
         assert_eq!(memory.free(), 28 << 20);
-        memory.resize(ByteSize::mib(2));
+        assert_eq!(memory.resize(ByteSize::mib(2)), 2 << 20);
         assert_eq!(memory.free(), 0, "one flow holds all of it, and more");
         let late = tokio::time::timeout(Duration::from_secs(60), memory.share(16 << 10, 16 << 10));
         assert!(late.await.is_err(), "a new one waits");

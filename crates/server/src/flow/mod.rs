@@ -249,12 +249,14 @@ impl Flow {
 
     /// Says what memory keeps from the plan, where that is news.
     fn explain_size(&mut self, wanted: usize, granted: usize) {
-        let withheld = wanted - granted;
-        if std::mem::replace(&mut self.withheld, withheld) == withheld {
+        let (before, withheld) = (self.pieces.size(&self.plan), wanted - granted);
+        let was_withheld = std::mem::replace(&mut self.withheld, withheld);
+        // A plan that wants yet more, and still gets none of it, is no news.
+        if withheld == was_withheld || (withheld > 0 && was_withheld > 0 && granted == before) {
             return;
         }
         let Some(explainer) = self.explainer else { return };
-        let (lever, before, free) = (self.pieces.as_str(), self.pieces.size(&self.plan), self.engine.memory().free());
+        let (lever, free) = (self.pieces.as_str(), self.engine.memory().free());
         match withheld {
             0 => explainer.plan_changed(lever, before, granted, "there is memory again"),
             _ => explainer.plan_changed(

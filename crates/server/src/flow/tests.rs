@@ -275,6 +275,39 @@ async fn what_memory_keeps_from_a_plan_is_explained() {
     assert!(lines.iter().all(|line| line.contains("lever=\"step\"") && line.contains("bytes are free")), "{lines:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_memory_keeps_from_a_plan_that_grows_is_said_once() {
+    let engine = engine(|config| {
+        config.memory = ByteSize::mib(1);
+        config.settings.explain = true;
+    });
+    let log = listen();
+    let mut flow = engine.begin(anonymous()).await;
+    let before = flow.plan.step;
+    flow.explain_size(2 * before, before);
+    flow.explain_size(4 * before, before);
+    flow.explain_size(8 * before, before);
+    assert_eq!(log.lines_with("memory is short").len(), 1);
+    flow.explain_size(8 * before, before / 2);
+    assert_eq!(log.lines_with("memory is short").len(), 2, "it gives way");
+    flow.explain_size(before, before);
+    assert_eq!(log.lines_with("there is memory again").len(), 1);
+}
+
+#[tokio::test]
+async fn a_budget_below_what_flows_hold_is_warned_of() {
+    let engine = engine(|config| config.memory = ByteSize::mib(64));
+    let log = listen();
+    let warnings = || log.lines_with("Transfers hold more than max_memory_usage");
+    let mut share = engine.memory().unclaimed();
+    assert_eq!(share.resize(4 << 20), 4 << 20);
+    engine.configure(PaceConfig { memory: ByteSize::mib(4), ..PaceConfig::default() });
+    assert_eq!(warnings().len(), 0);
+    engine.configure(PaceConfig { memory: ByteSize::mib(1), ..PaceConfig::default() });
+    let lines = warnings();
+    assert!(lines.len() == 1 && lines[0].contains("beyond=3145728 allowed=1048576"), "{lines:?}");
+}
+
 #[tokio::test]
 async fn what_a_client_is_granted_is_explained() {
     let engine = engine(|config| {

@@ -68,7 +68,7 @@ pub(super) const KEYS: &[Key] = &[
         "performance.max_memory_usage",
         Size,
         "\"512MB\"",
-        "Buffers of all transfers together. When it is short, steps shrink first; then new transfers wait.",
+        "Buffers of all transfers together. When it is short, steps shrink first; then new transfers wait. Made smaller at a reload, it counts what runs already, and a connection whose window has grown gives that back only when it rests or ends: new transfers may wait as long.",
     ),
     Key::active(
         "performance.detailed_logging",
