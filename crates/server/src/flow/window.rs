@@ -4,7 +4,7 @@
 //! client may use what it was promised at any time, so the claim lasts until the window is small again: it shrinks when
 //! the connection rests.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hfs_core::pace::Window;
 use tokio::sync::watch;
@@ -17,21 +17,21 @@ use super::memory::Share;
 pub(crate) struct WindowClaim {
     most: watch::Sender<u32>,
     share: Mutex<Option<Share>>,
-    explainer: OnceLock<Explainer>,
+    explainer: Mutex<Option<Explainer>>,
 }
 
 impl Default for WindowClaim {
     fn default() -> Self {
-        Self { most: watch::Sender::new(Window::FIRST), share: Mutex::default(), explainer: OnceLock::new() }
+        Self { most: watch::Sender::new(Window::FIRST), share: Mutex::default(), explainer: Mutex::default() }
     }
 }
 
 impl WindowClaim {
     /// A flow's plan lets the window grow to `most`, on memory of `share`. All flows of a connection are one client's, so
-    /// one of them explains what becomes of it.
+    /// the last of them explains what becomes of it, or does not.
     pub(super) fn allow(&self, most: u32, explainer: Option<Explainer>, share: impl FnOnce() -> Share) {
-        if let Some(explainer) = explainer {
-            self.explainer.get_or_init(|| explainer);
+        if most > Window::FIRST {
+            *self.explainer() = explainer;
         }
         if most <= *self.most.borrow() {
             return;
@@ -57,9 +57,14 @@ impl WindowClaim {
 
     /// Says that the window has another size, where that is to be said.
     pub(crate) fn explain(&self, from: u32, to: u32, because: std::fmt::Arguments<'_>) {
-        if let Some(explainer) = self.explainer.get() {
+        let explainer = *self.explainer();
+        if let Some(explainer) = explainer {
             explainer.plan_changed("window", from, to, because);
         }
+    }
+
+    fn explainer(&self) -> MutexGuard<'_, Option<Explainer>> {
+        self.explainer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a flow has let it grow, be it that it has not.
@@ -120,5 +125,17 @@ mod tests {
         assert!(!claim.claim(2 * Window::FIRST), "a flow has to ask for it again");
         claim.allow(3 * Window::FIRST, None, || memory.unclaimed());
         assert!(claim.claim(2 * Window::FIRST));
+    }
+
+    #[test]
+    fn the_last_flow_that_lets_it_grow_says_whether_it_is_explained() {
+        let (claim, memory) = (WindowClaim::default(), Memory::new(ByteSize::mib(64)));
+        let explainer = Some(Explainer { client: None, is_detailed: false });
+        for (most, explainer, is_explained) in
+            [(Window::MOST, explainer, true), (Window::FIRST, None, true), (Window::MOST, None, false)]
+        {
+            claim.allow(most, explainer, || memory.unclaimed());
+            assert_eq!(claim.explainer().is_some(), is_explained, "{most}");
+        }
     }
 }
