@@ -68,7 +68,7 @@ pub(super) const KEYS: &[Key] = &[
         "performance.max_memory_usage",
         Size,
         "\"512MB\"",
-        "Buffers of all transfers together. When it is short, steps shrink first; then new transfers wait. Made smaller at a reload, it counts what runs already, and a connection whose window has grown gives that back only when it rests or ends: new transfers may wait as long.",
+        "Steps, writes and grown windows of all transfers together. When it is short, steps shrink first; then new transfers wait. Beside it, TLS and HTTP/2 hold up to 64 KiB for each reader that does not keep up, and uploads that gather up to 64 MiB in all. Made smaller at a reload, it counts what runs already, and a connection whose window has grown gives that back only when it rests or ends: new transfers may wait as long.",
     ),
     Key::active(
         "performance.detailed_logging",
