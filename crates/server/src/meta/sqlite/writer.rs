@@ -317,11 +317,15 @@ fn closed() -> rusqlite::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering::SeqCst;
+
     use super::*;
 
-    /// A change whose caller asks again as soon as it is refused.
+    /// A change whose caller asks again as soon as it is refused, and counts that.
     #[derive(Debug)]
-    struct Insistent(mpsc::Sender<Box<dyn Job>>);
+    struct Insistent(mpsc::Sender<Box<dyn Job>>, Arc<AtomicUsize>);
 
     impl Job for Insistent {
         fn steps(&self) -> Steps {
@@ -339,6 +343,7 @@ mod tests {
         fn succeed(self: Box<Self>) {}
 
         fn fail(self: Box<Self>, _: &Failure) {
+            self.1.fetch_add(1, SeqCst);
             self.0.clone().try_send(self).unwrap();
         }
     }
@@ -347,9 +352,10 @@ mod tests {
     fn what_is_asked_after_a_refusal_is_tried() {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let mut worker = Worker { path: PathBuf::new(), connection: None, jobs, commits: Counter::default() };
-        let insistent = || Box::new(Insistent(queue.clone()));
+        let refusals = Arc::default();
+        let insistent = || Box::new(Insistent(queue.clone(), Arc::clone(&refusals)));
         queue.try_send(insistent()).unwrap();
         worker.refuse_waiting(insistent(), closed());
-        assert_eq!(worker.jobs.len(), 2);
+        assert_eq!((refusals.load(SeqCst), worker.jobs.len()), (2, 2));
     }
 }
