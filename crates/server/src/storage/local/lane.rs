@@ -70,15 +70,51 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering::SeqCst;
+    use std::sync::{Arc, Mutex, mpsc};
 
+    use tokio::task::{JoinSet, yield_now};
+
+    use super::super::testing::Root;
     use super::*;
+
+    /// The clock stands while a thread is at work: none wakes because time has passed.
+    #[tokio::test(start_paused = true)]
+    async fn of_short_uploads_eight_begin_at_once_and_four_more_wait_for_each() {
+        let root = Root::new();
+        let store = root.open();
+        let (release, stuck) = mpsc::channel::<()>();
+        let (stuck, begun) = (Arc::new(Mutex::new(stuck)), Arc::new(AtomicUsize::new(0)));
+        let mut crowd = JoinSet::new();
+        for (uploads, busy) in [(8, 8), (8 + 8 * 4, 8), (8 + 8 * 4 + 1, 9)] {
+            while crowd.len() < uploads {
+                let (store, stuck, begun) = (store.clone(), Arc::clone(&stuck), Arc::clone(&begun));
+                crowd.spawn(async move {
+                    let work = move || {
+                        begun.fetch_add(1, SeqCst);
+                        let _ = stuck.lock().unwrap().recv();
+                        Ok(())
+                    };
+                    store.0.shorts.run("publish", work).await
+                });
+            }
+            // Those that were spawned come before this one.
+            yield_now().await;
+            while begun.load(SeqCst) < store.0.shorts.crew.busy() {
+                yield_now().await;
+            }
+            assert_eq!(store.0.shorts.crew.busy(), busy, "{uploads} uploads");
+        }
+        drop(release);
+        assert!(crowd.join_all().await.iter().all(Result::is_ok));
+    }
 
     #[tokio::test]
     async fn a_stuck_disk_is_slow_and_keeps_what_it_holds() {
         let lane = Lane::new(Duration::from_millis(20));
         let held = Arc::new(());
-        let (release, stuck) = std::sync::mpsc::channel::<()>();
+        let (release, stuck) = mpsc::channel::<()>();
         let share = Arc::clone(&held);
         let result = lane.run("wait", move || {
             let _share = share;

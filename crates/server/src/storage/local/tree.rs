@@ -241,3 +241,43 @@ pub(super) fn is_replaceable(parent: impl AsFd, name: &str) -> Result<bool> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::super::testing::Root;
+    use super::*;
+
+    const CROWD: usize = 3;
+
+    #[test]
+    fn names_given_at_once_share_the_sync_of_their_directory() {
+        let root = Root::new();
+        let store = root.open();
+        let (tree, seam) = (&store.0.tree, &store.0.seam);
+        let give_name = || tree.sync(&tree.way("names", seam).unwrap(), seam).unwrap();
+        give_name();
+        // Old file systems do not tell one directory from another.
+        let Some(names) = tree.way("names", seam).unwrap().parent.identity else { return };
+        seam.arm(None);
+        let (begin, begun) = mpsc::channel();
+        let (release, held) = mpsc::channel::<()>();
+        let running = move || {
+            begin.send(()).unwrap();
+            let _ = held.recv();
+            Ok(())
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| tree.joint.sync(names, running));
+            begun.recv().unwrap();
+            let crowd: Vec<_> = (0..CROWD).map(|_| scope.spawn(give_name)).collect();
+            while tree.joint.waiting(names) < CROWD && !crowd.iter().any(|one| one.is_finished()) {
+                thread::yield_now();
+            }
+            drop(release);
+        });
+        assert_eq!(seam.seen(), [Call::SyncDirectory]);
+    }
+}
