@@ -3,6 +3,8 @@
 //! A write can fail in three ways that a caller must tell apart: certainly not written, not written though nobody
 //! knows, and written though nobody knows. A read fails in one.
 
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, PoisonError};
 
 use futures_core::future::BoxFuture;
@@ -35,6 +37,7 @@ pub struct FaultyMeta<M> {
     inner: M,
     writes: Mutex<Plan>,
     reads: Mutex<Plan>,
+    lookups: AtomicUsize,
 }
 
 /// Failures to come: how many operations from now on each is, and which.
@@ -44,7 +47,7 @@ impl<M: MetaStore> FaultyMeta<M> {
     /// Wraps a store; nothing fails until told.
     #[must_use]
     pub fn new(inner: M) -> Self {
-        Self { inner, writes: Mutex::default(), reads: Mutex::default() }
+        Self { inner, writes: Mutex::default(), reads: Mutex::default(), lookups: AtomicUsize::new(0) }
     }
 
     /// The `nth` write from now on (1 is the next one) fails that way; those before and after it work, as far as they
@@ -62,6 +65,12 @@ impl<M: MetaStore> FaultyMeta<M> {
     #[must_use]
     pub fn failures_left(&self) -> usize {
         self.writes.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// How often a slot was looked up, not counting what was seen at once.
+    #[must_use]
+    pub fn lookups(&self) -> usize {
+        self.lookups.load(Relaxed)
     }
 
     /// The store below.
@@ -107,6 +116,7 @@ fn next_fault(plan: &Mutex<Plan>) -> Option<Fault> {
 #[deny(clippy::missing_trait_methods)]
 impl<M: MetaStore> MetaStore for FaultyMeta<M> {
     fn lookup<'a>(&'a self, slot: &'a SlotPath) -> BoxFuture<'a, Result<Option<Entry>, MetaError>> {
+        self.lookups.fetch_add(1, Relaxed);
         Box::pin(self.read(self.inner.lookup(slot)))
     }
 

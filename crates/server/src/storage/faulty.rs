@@ -286,9 +286,24 @@ impl BlobWriter for FaultyWriter {
         })
     }
 
-    /// Only after a look-up: those can be made to fail.
-    fn publish_if_vacant(self: Box<Self>, _: &Claim, _: Vacancy) -> BoxFuture<'_, Result<Attempt, StoreError>> {
-        Box::pin(std::future::ready(Ok(Attempt::Kept(self))))
+    fn publish_if_vacant(
+        self: Box<Self>,
+        claim: &Claim,
+        vacancy: Vacancy,
+    ) -> BoxFuture<'_, Result<Attempt, StoreError>> {
+        Box::pin(async move {
+            // Of a slot that may have a row, nothing is published, and so nothing fails.
+            if !vacancy() {
+                return Ok(Attempt::Kept(self));
+            }
+            self.faults.pass(Operation::Publish)?;
+            let attempt = self.writer.publish_if_vacant(claim, Box::new(|| true)).await?;
+            self.faults.pass(Operation::PublishLate)?;
+            Ok(match attempt {
+                Attempt::Published(published) => Attempt::Published(published),
+                Attempt::Kept(writer) => Attempt::Kept(Box::new(Self { writer, faults: self.faults })),
+            })
+        })
     }
 
     fn publish_apart(self: Box<Self>, claim: &Claim) -> BoxFuture<'_, Result<Published, StoreError>> {

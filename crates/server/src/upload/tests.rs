@@ -31,6 +31,15 @@ async fn an_upload_is_given_out_again() {
 }
 
 #[tokio::test]
+async fn a_short_upload_sees_at_once_that_its_slot_is_vacant() {
+    let rig = Rig::new();
+    assert_eq!(rig.send(put("a/b", BYTES)).await.status, 201);
+    assert_eq!(rig.meta.lookups(), 0);
+    assert_eq!(rig.send(put("a/b", BYTES)).await.status, 201);
+    assert_eq!(rig.meta.lookups(), 1, "of a slot that has a row, more must be known");
+}
+
+#[tokio::test]
 async fn a_repeat_with_equal_bytes_is_created_again() {
     let rig = Rig::new();
     let first = rig.send(put("a/b", BYTES)).await;
