@@ -35,7 +35,7 @@ const SLICE: Duration = Duration::from_secs(1);
 /// as this, which is worth more than the copy that splice saves. A pipe of this size is had 64 times by an unprivileged
 /// user; then pipes are smaller.
 const PIECE: usize = 1 << 20;
-/// What must have come before the kernel wakes anybody for it. With each segment it would wake two: us, and the runtime
+/// What must have come before the kernel wakes anybody for it, while it comes that fast. With each segment it would wake two: us, and the runtime
 /// that nobody waits in. Of the CPU of an upload from the same machine that is a fifth with splice, a seventh with a hash.
 const WORTH_WAKING: usize = 256 << 10;
 /// Pipes that are kept; an empty one holds no memory worth naming.
@@ -242,21 +242,27 @@ struct Alarm<'a> {
     socket: BorrowedFd<'a>,
     /// It does for so many.
     bytes: u32,
+    /// At most this is worth waiting for.
+    most: usize,
 }
 
 impl<'a> Alarm<'a> {
     fn new(socket: BorrowedFd<'a>) -> Self {
-        Self { socket, bytes: 1 }
+        Self { socket, bytes: 1, most: WORTH_WAKING }
     }
 
-    /// Waits for `wanted` bytes, or as many of them as are worth it, but not for long.
+    /// Waits for `wanted` bytes, or as many of them as are worth it, but not for long. Where they do not come in that time,
+    /// there are few to be woken for: from then on it is each, as a slow path's sender may count on.
     fn wait(&mut self, wanted: usize) {
         // With more than half of the kernel's room, whose half is overhead, there would be none for those that follow.
         let room = socket_recv_buffer_size(self.socket).unwrap_or(0) / 4;
-        self.set(wanted.min(WORTH_WAKING).min(room).max(1));
+        self.set(wanted.min(self.most).min(room).max(1));
         let patience = Timespec::try_from(DRY).ok();
         // Whether there is anything, the next read says.
-        let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], patience.as_ref());
+        if poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], patience.as_ref()) == Ok(0) {
+            self.most = 1;
+            self.set(1);
+        }
     }
 
     fn set(&mut self, bytes: usize) {
@@ -403,47 +409,22 @@ mod tests {
         }
     }
 
-    /// Memory that counts how often the socket is read.
-    struct Counting(Memory<'static>, usize);
-
-    impl Vessel for Counting {
-        fn take(&mut self, source: BorrowedFd<'_>, held: usize, most: usize) -> Result<usize, Errno> {
-            self.1 += 1;
-            self.0.take(source, held, most)
-        }
-
-        fn pour(&mut self, _: &File, _: u64, _: usize) -> io::Result<()> {
-            unreachable!("only filled");
-        }
-    }
-
     #[test]
-    fn few_bytes_wake_nobody_until_the_pump_has_ended() {
-        let (source, sender) = socket_with(Vec::new());
-        let mut client = sender.join().unwrap();
-        client.set_nodelay(true).unwrap();
-        let room = 200 << 10;
-        let sender = std::thread::spawn(move || {
-            for _ in 0..200 {
-                client.write_all(&[5; 1 << 10]).unwrap();
-                std::thread::sleep(DRY / 10);
-            }
-            client
-        });
-        let mut vessel = Counting(Memory::new(room, None), 0);
+    fn few_bytes_wake_nobody_while_many_come_and_the_pump_runs() {
+        let (source, sender) = socket_with(vec![5; 2000]);
+        let _client = sender.join().unwrap();
+        let wakes =
+            || poll(&mut [PollFd::new(&source, PollFlags::IN)], Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(1);
         let mut alarm = Alarm::new(source.as_fd());
-        let (begin, mut held) = (Instant::now(), 0);
-        while held < room {
-            held += fill(&mut alarm, &mut vessel, Piece { due: room - held, most: room - held }, || false).0;
-        }
-        // In vain and then not, each time that it has waited to the end.
-        let most = 3 * begin.elapsed().div_duration_f64(DRY) as usize + 9;
-        assert!(vessel.1 <= most, "{} reads, at most {most}", vessel.1);
+        alarm.wait(1000);
+        assert!(wakes());
+        assert_eq!(Memory::new(1999, None).take(source.as_fd(), 0, 1999), Ok(1999));
+        assert!(!wakes(), "for the last one");
         drop(alarm);
-        let mut client = sender.join().unwrap();
-        client.write_all(&[6]).unwrap();
-        let patience = Timespec { tv_sec: 9, tv_nsec: 0 };
-        assert_eq!(poll(&mut [PollFd::new(&source, PollFlags::IN)], Some(&patience)), Ok(1));
+        assert!(wakes(), "but for each without a pump");
+        let (begin, mut alarm) = (Instant::now(), Alarm::new(source.as_fd()));
+        alarm.wait(1000);
+        assert!(begin.elapsed() >= DRY && wakes(), "and for each where more do not come");
     }
 
     #[test]
