@@ -102,7 +102,9 @@ fn a_look_at_the_path_is_one_system_call() {
         strace.seen().matches("TCP_INFO").count() >= 5
     });
     let seen = strace.detach(&server);
-    let others: Vec<_> = seen.iter().filter(|line| !line.contains("TCP_INFO")).collect();
+    // It also shows calls whose names it does not know.
+    let asked = seen.iter().filter(|line| line.contains("getsockopt("));
+    let others: Vec<_> = asked.filter(|line| !line.contains("TCP_INFO")).collect();
     assert!(others.len() <= 2, "asked more than once: {others:?}");
 }
 

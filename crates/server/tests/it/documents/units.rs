@@ -126,6 +126,8 @@ fn the_server_calls_nothing_that_the_service_forbids() {
     // SQLite gives its files to the owner of the database when it runs as root, which the service does not.
     allowed.insert("fchown".to_owned());
     denied.remove("fchown");
+    // cachestat(2), which older strace and systemd do not know by name: refused, the server looks another way.
+    allowed.extend(["cachestat".to_owned(), "syscall_0x1c3".to_owned()]);
     let refused: Vec<_> = called.iter().filter(|call| !allowed.contains(*call) || denied.contains(*call)).collect();
     assert_eq!(refused, Vec::<&String>::new(), "of {called:?}");
 }
