@@ -154,7 +154,7 @@ fn downloads_with_holes_in_memory_stall_nobody() {
         assert!(begin.elapsed() > Duration::from_secs(3), "the pages were in memory: the rig does not bite");
         let longest = health.longest();
         health.judge("downloads with holes");
-        assert!(longest < Duration::from_secs(1), "/health took {longest:?} once: a thread waited for the disk");
+        assert!(longest < Duration::from_secs(2), "/health took {longest:?} once: a thread waited for the disk");
         for get in gets {
             assert!(get.join().expect("the download"), "other bytes");
         }

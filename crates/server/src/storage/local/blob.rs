@@ -43,7 +43,10 @@ pub(super) struct LocalBlob {
     size: u64,
     /// As it was when it was opened.
     status: Stat,
-    seen: Seen,
+    /// When the whole of it was last found in the page cache, before it was sent.
+    seen: Lately,
+    /// When a piece was last read from the disk, or may have been.
+    fetched: Lately,
     inner: Arc<Inner>,
 }
 
@@ -54,9 +57,15 @@ impl LocalBlob {
             return Err(StoreError::Missing { place: place.clone() });
         }
         let size = u64::try_from(status.st_size).unwrap_or(0);
-        let seen = Seen { opened: Stopwatch::start(), at: AtomicU64::new(0) };
-        Ok(Self { file: Arc::new(File::from(fd)), size, status, seen, inner: Arc::clone(inner) })
+        let (seen, fetched) = (Lately::never(), Lately::never());
+        Ok(Self { file: Arc::new(File::from(fd)), size, status, seen, fetched, inner: Arc::clone(inner) })
     }
+
+    /// Pages that were sent this lately are the last that the kernel gives up: no need to look at each of thousands of
+    /// requests.
+    const RECENT: u64 = 100;
+    /// What the kernel reads ahead of a fetched piece comes within this, from a disk that is not hopeless.
+    const ON_ITS_WAY: u64 = 10_000;
 
     async fn read(&self, offset: u64, length: usize, scratch: &mut Scratch) -> Result<(), StoreError> {
         let length = usize::try_from(self.size.saturating_sub(offset)).map_or(length, |left| left.min(length));
@@ -66,6 +75,7 @@ impl LocalBlob {
         if cached.is_ok_and(|read| read == length) {
             return Ok(());
         }
+        self.fetched.note();
         let (file, mut lent) = (Arc::clone(&self.file), std::mem::take(scratch));
         let read = move || {
             lent.refill(length, |room| read_full(&file, room, offset)).map_err(failed(READ))?;
@@ -75,13 +85,15 @@ impl LocalBlob {
         Ok(())
     }
 
-    /// Whether sendfile would find all of it. The kernel is asked for holes, where it tells of them; what it counts may be
-    /// on its way from the disk still, which shows at the first page, the middle one or the last. Where it does not tell, a
-    /// page is looked for in each part that it reads ahead at once.
+    /// Whether sendfile would find all of it. The kernel is asked for holes, where it tells of them; where it does not, a page
+    /// is looked for in each part that it reads ahead at once. What it counts may be on its way from the disk still, which
+    /// shows at single pages: few, where nothing of the file was fetched for a while.
     fn is_cached(&self, offset: u64, length: u64) -> bool {
         const READ_AHEAD: u64 = 128 << 10;
+        const FETCHED: u64 = 16 << 10;
         let apart = match hfs_sock::is_resident(&self.file, offset, length) {
             Ok(false) => return false,
+            _ if self.fetched.is_within(Self::ON_ITS_WAY) => FETCHED,
             Ok(true) => (length / 2).max(READ_AHEAD),
             Err(_) => READ_AHEAD,
         };
@@ -111,7 +123,7 @@ impl Blob for LocalBlob {
 
     fn is_at_hand(&self, offset: u64, length: u64) -> bool {
         let is_whole = offset == 0 && length == self.size;
-        if is_whole && self.seen.is_recent() {
+        if is_whole && self.seen.is_within(Self::RECENT) {
             return true;
         }
         let is_there = self.is_cached(offset, length);
@@ -128,22 +140,22 @@ impl Blob for LocalBlob {
     }
 }
 
-/// When the whole of a file was last found in the page cache, before it was sent.
+/// When something last happened to a file, in milliseconds.
 #[derive(Debug)]
-struct Seen {
+struct Lately {
     opened: Stopwatch,
-    /// Milliseconds since then; zero is never.
+    /// Since then; zero is never.
     at: AtomicU64,
 }
 
-impl Seen {
-    /// Pages that were sent this lately are the last that the kernel gives up: no need to look at each of thousands of
-    /// requests.
-    const RECENT: u64 = 100;
+impl Lately {
+    fn never() -> Self {
+        Self { opened: Stopwatch::start(), at: AtomicU64::new(0) }
+    }
 
-    fn is_recent(&self) -> bool {
+    fn is_within(&self, span: u64) -> bool {
         let at = self.at.load(Ordering::Relaxed);
-        at != 0 && self.now() < at + Self::RECENT
+        at != 0 && self.now() < at + span
     }
 
     fn note(&self) {
