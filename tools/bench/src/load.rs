@@ -180,8 +180,12 @@ impl Load {
         }
         let names = self.servers(site.asked);
         for name in &names {
-            if let Entry::Vacant(vacant) = running.entry(site.folder.join(name)) {
-                vacant.insert(self.start(name, site, &site.folder, &site.folder.join(name))?);
+            match running.entry(site.folder.join(name)) {
+                Entry::Vacant(vacant) => {
+                    _ = vacant.insert(self.start(name, site, &site.folder, &site.folder.join(name))?)
+                }
+                // It runs since another load, whose file it has.
+                Entry::Occupied(running) => self.provide_by_itself(running.get())?,
             }
         }
         let peers: Vec<&Peer> = names.iter().map(|name| &running[&site.folder.join(name)]).collect();
@@ -223,11 +227,13 @@ impl Load {
         let shared = site.folder.join("files");
         let mut peer = Peer::start(name, site.binary, folder, if self.kind == Kind::Get { &shared } else { files })?;
         peer.part *= site.asked.part;
-        // The only one that cannot share them.
-        if self.kind == Kind::Get && peer.proof == Proof::Token {
-            self.provide_by(&peer)?;
-        }
+        self.provide_by_itself(&peer)?;
         Ok(peer)
+    }
+
+    /// Puts there what downloads fetch from the only server that cannot share files with others.
+    fn provide_by_itself(&self, peer: &Peer) -> Result<()> {
+        if self.kind == Kind::Get && peer.proof == Proof::Token { self.provide_by(peer) } else { Ok(()) }
     }
 
     /// Puts there what downloads fetch, once for all servers. By ours: it serves nothing that it does not know.

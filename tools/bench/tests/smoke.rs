@@ -76,6 +76,13 @@ fn every_variant_of_our_own_server_and_the_floor_are_measured() {
 }
 
 #[test]
+fn a_server_that_shares_no_files_serves_those_of_every_load() {
+    let report = bench(&["--part", "128", "--rounds", "1", "--only", "get-large,get-small", "--peers", "prosody"]);
+    assert_eq!(rows(&report).len(), 2, "{report}");
+    rows(&report).iter().for_each(|row| assert_work_is_measured(row, &["prosody"]));
+}
+
+#[test]
 fn whoever_is_asked_for_is_compared_closely_and_nobody_else() {
     let report = bench(&["--part", "128", "--only", "put-small", "--pairs", "floor/floor-unsynced,floor/floor"]);
     let row = &rows(&report)[0];

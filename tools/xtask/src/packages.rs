@@ -56,7 +56,7 @@ pub(crate) const PACKAGES: &[Package] = &[
     program("mount", "mount", "disk_full, powercut", "loop and tmpfs mounts"),
     program("nginx", "nginx", "nginx, documents", "the reverse proxy in front"),
     program("openssl", "openssl", "prosody, ejabberd, tls, documents, bench", "certificates; secrets"),
-    program("prosody", "prosodyctl", "prosody", "signs slots"),
+    program("prosody", "prosodyctl", "prosody, bench", "signs slots"),
     Package {
         name: "prosody-modules",
         evidence: Evidence::File("/usr/lib/prosody/modules/mod_http_upload_external/mod_http_upload_external.lua"),
