@@ -110,7 +110,7 @@ impl Adaptive {
         if self.settings.may_size(start) {
             let usual = match self.pieces {
                 Pieces::Steps => self.settings.first_step,
-                Pieces::Writes => FIRST_WRITE,
+                Pieces::Records | Pieces::Frames => FIRST_WRITE,
             };
             self.decide(self.pieces.as_str(), usual, self.pieces.size(&plan), || match known.step {
                 Some(step) => format!("earlier transfers: the last upload ended with {step}"),
@@ -210,7 +210,9 @@ impl Adaptive {
         let now = self.pieces.size(&self.plan);
         let larger = match self.pieces {
             Pieces::Steps => self.within(now.saturating_mul(GROWTH)),
-            Pieces::Writes => now.saturating_mul(GROWTH).clamp(1, self.ceiling().max(FIRST_WRITE.min(now))),
+            Pieces::Records | Pieces::Frames => {
+                now.saturating_mul(GROWTH).clamp(1, self.ceiling().max(FIRST_WRITE.min(now)))
+            }
         };
         if self.has_shrunk && larger != now {
             (self.patience, self.has_shrunk) = ((2 * self.patience).min(MOST_PATIENCE), false);
@@ -222,7 +224,7 @@ impl Adaptive {
         let now = self.pieces.size(&self.plan);
         let smaller = match self.pieces {
             Pieces::Steps => self.within(now / 2),
-            Pieces::Writes => (now / 2).max(FIRST_WRITE.min(now)),
+            Pieces::Records | Pieces::Frames => (now / 2).max(FIRST_WRITE.min(now)),
         };
         self.set_size(smaller, "they stay half empty");
     }
@@ -230,7 +232,7 @@ impl Adaptive {
     fn set_size(&mut self, size: usize, because: &str) {
         let may_move = match self.pieces {
             Pieces::Steps => self.settings.levers.lane,
-            Pieces::Writes => self.settings.levers.write,
+            Pieces::Records | Pieces::Frames => self.settings.levers.write,
         };
         if may_move {
             self.decide(self.pieces.as_str(), self.pieces.size(&self.plan), size, || because.to_owned());

@@ -26,7 +26,7 @@ use std::time::Duration;
 pub use adaptive::Adaptive;
 pub use cadence::Detection;
 pub use path::{Congestion, PathSample};
-pub use pieces::Pieces;
+pub use pieces::{BATCH, Pieces};
 pub use settings::{Levers, Settings};
 pub use standard::Standard;
 pub use window::{Round, Window};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Controller, Decision, Direction, Lane, Observation, Plan, STANDARD_STEP, Settings, Snapshot, Start, Window,
+    Carrier, Controller, Decision, Direction, Lane, Observation, Plan, STANDARD_STEP, Settings, Snapshot, Start, Window,
 };
 use crate::progress::StallLimits;
 
@@ -12,6 +12,7 @@ use crate::progress::StallLimits;
 #[derive(Debug)]
 pub struct Standard {
     direction: Direction,
+    write: usize,
     stall: StallLimits,
     moved: u64,
     now: Duration,
@@ -21,7 +22,9 @@ impl Standard {
     /// For a transfer that begins.
     #[must_use]
     pub fn new(settings: &Settings, start: &Start) -> Self {
-        Self { direction: start.direction, stall: settings.stall, moved: 0, now: Duration::ZERO }
+        // Over HTTP/2 one step is sent while the next one is read.
+        let write = if start.carrier == Carrier::H2 { 2 * STANDARD_STEP } else { STANDARD_STEP };
+        Self { direction: start.direction, write, stall: settings.stall, moved: 0, now: Duration::ZERO }
     }
 }
 
@@ -33,7 +36,7 @@ impl Controller for Standard {
                 Direction::Download => Lane::ZeroCopy,
             },
             step: STANDARD_STEP,
-            write: STANDARD_STEP,
+            write: self.write,
             preallocate: false,
             write_back: false,
             congestion: None,

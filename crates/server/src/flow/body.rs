@@ -61,6 +61,7 @@ impl FileBody {
     pub async fn refill(&mut self, max: usize, scratch: &mut Scratch) -> Result<(), StoreError> {
         let length = usize::try_from(self.remaining()).unwrap_or(usize::MAX).min(max);
         let asked = Stopwatch::start();
+        scratch.shrink_to(max);
         self.blob.refill(self.rest.start, length, scratch).await?;
         self.flow.held(asked.elapsed());
         let read = scratch.filled().len();
@@ -88,6 +89,7 @@ impl FileBody {
 
     /// Notes that `bytes` went out by zero copy.
     pub fn advance(&mut self, bytes: u64) {
+        self.flow.begin_piece();
         let bytes = bytes.min(self.remaining());
         self.rest.start += bytes;
         self.sent += bytes;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hfs_core::Timestamp;
-use hfs_core::pace::{self, Arm, Carrier, Congestion, Direction, Expected, Pieces, Snapshot, Start};
+use hfs_core::pace::{self, Arm, Carrier, Congestion, Direction, Expected, Pieces, Plan, Snapshot, Start};
 use hfs_core::profile::{Bounds, Guess, Hints, Lesson, Profile, ProfileKey, Quality, TELLING_BYTES, Vantage, guess};
 use hfs_core::tune;
 use tracing::{info, warn};
@@ -120,7 +120,7 @@ impl Engine {
     /// Begins a flow; waits while other flows hold all the memory that there may be.
     pub async fn begin(self: &Arc<Self>, begin: Begin) -> Flow {
         let mut flow = self.prepare(begin);
-        flow.share = self.memory.share(flow.pieces.size(&flow.plan), flow.least).await;
+        flow.share = Some(self.memory.share(flow.pieces.memory(&flow.plan), flow.least).await);
         flow.watch = Stopwatch::start();
         flow.begin();
         flow
@@ -152,8 +152,11 @@ impl Engine {
         let pieces = Pieces::of(direction, start.carrier);
         // The standard arm is what it is; the adaptive one can begin with less.
         let least = match arm {
-            Arm::Standard => pieces.size(&plan),
-            Arm::Adaptive => config.settings.min_step,
+            Arm::Standard => pieces.memory(&plan),
+            Arm::Adaptive => {
+                let least = config.settings.min_step;
+                pieces.memory(&Plan { step: least.min(plan.step), write: least.min(plan.write), ..plan })
+            }
         };
         Flow {
             arm,
@@ -174,7 +177,7 @@ impl Engine {
             last_moved: Duration::ZERO,
             held: Duration::ZERO,
             wanted: None,
-            share: self.memory.unclaimed(),
+            share: None,
             least,
             withheld: 0,
             explainer,

@@ -55,6 +55,7 @@ impl Memory {
         share.resize(bytes);
         if share.held.is_none() {
             share.held = self.wait(least).await;
+            share.wanted = share.pages();
         }
         share
     }
@@ -75,7 +76,7 @@ impl Memory {
 
     /// A part that holds nothing yet: for what grows only where there is plenty.
     pub(super) fn unclaimed(&self) -> Share {
-        Share { memory: self.clone(), held: None }
+        Share { memory: self.clone(), held: None, wanted: 0, before: 0 }
     }
 
     /// Whether so little is left that those who hold much have to give way.
@@ -110,22 +111,26 @@ fn total(size: ByteSize) -> usize {
     pages.clamp(1, Semaphore::MAX_PERMITS)
 }
 
-/// One flow's part of it, given back on drop.
+/// One flow's part of it, given back on drop: whoever still has bytes of the flow keeps it until they are gone.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(crate) struct Share {
     memory: Memory,
     held: Option<OwnedSemaphorePermit>,
+    /// Pages that were asked for last, and that were when the last piece began.
+    wanted: usize,
+    before: usize,
 }
 
 impl Share {
     /// Asks for `bytes` like [`Share::resize`], but gives way to others while memory is short: half as much each time,
     /// down to `least`.
     pub(super) fn fit(&mut self, bytes: usize, least: usize) -> usize {
-        let half = self.pages() * PAGE / 2;
+        let half = self.wanted * PAGE / 2;
         self.resize(if self.memory.is_short() { bytes.min(half.max(least)) } else { bytes })
     }
 
-    /// Asks for `bytes`; returns what there is, at least what the flow has already when it wants more.
+    /// Asks for `bytes`; returns what there is, at least what the flow has already when it wants more. What it gives up is
+    /// others' as soon as [`Share::settle`] says so.
     pub(super) fn resize(&mut self, bytes: usize) -> usize {
         let (wanted, held) = (pages(bytes) as usize, self.pages());
         if wanted > held {
@@ -138,16 +143,31 @@ impl Share {
                     Some(held) => held.merge(more),
                     None => self.held = Some(more),
                 }
+                self.wanted = wanted;
                 return bytes;
             }
+            self.wanted = held;
             return (held * PAGE).min(bytes).max(1);
         }
-        if held > wanted
-            && let Some(rest) = self.held.as_mut().and_then(|permit| permit.split(held - wanted))
+        self.wanted = wanted;
+        bytes
+    }
+
+    /// Says that another piece begins, with no more in memory than was asked for by now, besides what is left of the piece
+    /// before: what is beyond both is given back.
+    pub(super) fn settle(&mut self) {
+        let beyond = self.pages().saturating_sub(self.wanted.max(self.before));
+        self.before = self.wanted;
+        if beyond > 0
+            && let Some(rest) = self.held.as_mut().and_then(|permit| permit.split(beyond))
         {
             self.memory.take_back(rest);
         }
-        bytes
+    }
+
+    /// Bytes that it holds.
+    pub(crate) fn size(&self) -> usize {
+        self.pages() * PAGE
     }
 
     fn pages(&self) -> usize {
@@ -187,6 +207,7 @@ mod tests {
             assert!(held as u64 + memory.free() as u64 == size.as_u64(), "{held} held after {flow}");
             for (share, granted) in &mut shares {
                 *granted = share.fit(*granted, 16 << 10);
+                share.settle();
                 assert!(*granted >= 16 << 10, "{granted} is less than the least");
             }
         }
@@ -195,6 +216,22 @@ mod tests {
         drop(shares);
         assert_eq!(memory.free() as u64, size.as_u64());
         memory.share(16 << 20, 16 << 20).await;
+    }
+
+    #[tokio::test]
+    async fn what_a_piece_still_holds_is_given_back_after_the_next_one() {
+        let memory = Memory::new(ByteSize::mib(1));
+        let mut share = memory.share(64 << 10, 64 << 10).await;
+        share.resize(256 << 10);
+        share.settle();
+        assert_eq!(share.resize(16 << 10), 16 << 10);
+        assert_eq!(memory.free(), 768 << 10, "the piece has not gone yet");
+        share.settle();
+        assert_eq!(memory.free(), 768 << 10, "nor what is left of it behind the next one");
+        share.settle();
+        assert_eq!(memory.free(), 1008 << 10);
+        drop(share);
+        assert_eq!(memory.free(), 1 << 20);
     }
 
     #[tokio::test]
@@ -217,7 +254,9 @@ mod tests {
         let late = tokio::time::timeout(Duration::from_secs(60), memory.share(16 << 10, 16 << 10));
         assert!(late.await.is_err(), "a new one waits");
         assert_eq!(share.resize(3 << 20), 3 << 20);
-        assert_eq!(memory.free(), 0, "what it gives back is not there any more");
+        share.settle();
+        share.settle();
+        assert_eq!((share.size(), memory.free()), (3 << 20, 0), "what it gives back is not there any more");
         memory.resize(ByteSize::mib(4));
         assert_eq!(memory.free(), 1 << 20);
         memory.resize(ByteSize::mib(1));

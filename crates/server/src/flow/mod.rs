@@ -39,7 +39,7 @@ pub use body::{Ending, FileBody};
 pub use config::PaceConfig;
 pub use engine::{Begin, Engine, Whose};
 use explain::Explainer;
-use memory::Share;
+pub(crate) use memory::Share;
 pub use profiles::MOST as MOST_PROFILES;
 use tuning::Trial;
 pub(crate) use window::WindowClaim;
@@ -74,7 +74,8 @@ pub struct Flow {
     held: Duration,
     /// What the connection was last asked for.
     wanted: Option<Congestion>,
-    share: Share,
+    /// Gone when somebody else has what is left of its bytes.
+    share: Option<Share>,
     /// What its plan may shrink to when memory is short, and by how much it has.
     least: usize,
     withheld: usize,
@@ -134,9 +135,9 @@ impl Flow {
     }
 
     /// Notes that `bytes` moved in one piece of the plan's size; `filled` says that a larger one would have moved more.
-    /// Nothing may move while the path is looked at.
+    /// Nothing may move while the path is looked at: a piece that waits then is none that those before it speak for.
     pub fn moved(&mut self, bytes: u64, filled: bool) {
-        if bytes > 0 {
+        if bytes > 0 || self.filled.is_some() {
             self.filled = Some(filled && self.filled.unwrap_or(true));
         }
         self.carried(bytes);
@@ -168,6 +169,19 @@ impl Flow {
     /// Notes that bytes waited this long for our store, and not for the network.
     pub fn held(&mut self, span: Duration) {
         self.held += span;
+    }
+
+    /// Says that another piece begins: memory that plans have given up since the last one is others' when that one is gone.
+    pub fn begin_piece(&mut self) {
+        if let Some(share) = &mut self.share {
+            share.settle();
+        }
+    }
+
+    /// Hands over the claim on memory, to be kept until the last of the flow's bytes is gone. The plan stays.
+    #[must_use]
+    pub(crate) fn hand_over(&mut self) -> Option<Share> {
+        self.share.take()
     }
 
     /// Notes that `bytes` of those moved went from one side to the other inside the kernel.
@@ -239,11 +253,12 @@ impl Flow {
 
     /// Takes the controller's plan, shrunk to what memory there is; returns the plan before.
     fn fit(&mut self) -> Plan {
+        let Some(share) = &mut self.share else { return self.plan };
         let mut plan = self.controller.plan();
-        let size = self.pieces.size_mut(&mut plan);
-        let wanted = *size;
-        *size = self.share.fit(wanted, self.least).min(wanted);
-        self.explain_size(wanted, *size);
+        let wanted = self.pieces.size(&plan);
+        let memory = share.fit(self.pieces.memory(&plan), self.least);
+        self.pieces.shrink(&mut plan, memory);
+        self.explain_size(wanted, self.pieces.size(&plan));
         std::mem::replace(&mut self.plan, plan)
     }
 

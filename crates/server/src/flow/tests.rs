@@ -219,6 +219,7 @@ async fn when_memory_is_short_plans_shrink_then_transfers_wait_and_all_of_them_e
         for _ in 0..8 {
             tokio::time::advance(SOONEST).await;
             flow.moved(4 * flow.plan().step as u64, true);
+            flow.begin_piece();
         }
         assert_eq!(flow.plan().step, settings.min_step, "those that have grown give way");
     }

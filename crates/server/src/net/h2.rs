@@ -101,7 +101,7 @@ where
     S: HttpService,
 {
     let mut inflow = Inflow::new(link.peer.wire.clone(), connection.ping_pong());
-    let turns = Turns::new(link.peer.wire.clone(), held.is_some());
+    let turns = Turns::new(link.peer.wire.clone(), held.cloned());
     let mut phases = link.phases.clone();
     let mut told = false;
     let mut idle_since = Instant::now();

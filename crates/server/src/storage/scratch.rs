@@ -19,6 +19,18 @@ impl Scratch {
         &self.memory[..self.filled]
     }
 
+    /// Bytes of memory that it holds.
+    pub(crate) fn size(&self) -> usize {
+        self.memory.capacity()
+    }
+
+    /// Gives its memory back where that is more than `most` bytes: what a plan once needed and no longer does.
+    pub(crate) fn shrink_to(&mut self, most: usize) {
+        if self.size() > most {
+            *self = Self::default();
+        }
+    }
+
     /// Fills room for `length` bytes by `fill`, which returns how many there are. Empty after an error.
     pub(crate) fn refill<E>(
         &mut self,
@@ -31,6 +43,7 @@ impl Scratch {
             self.memory = Vec::new();
         }
         if self.memory.len() < length {
+            self.memory.reserve_exact(length - self.memory.len());
             self.memory.resize(length, 0);
         }
         self.filled = fill(&mut self.memory[..length])?.min(length);

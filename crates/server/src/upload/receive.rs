@@ -117,6 +117,7 @@ impl Receiver {
         };
         self.take_note_of_store();
         self.turn = None;
+        self.flow.begin_piece();
         self.body.begin_direct();
         let pumped = writer.pump(source, left, how).await?;
         let Some(Pumped { bytes, end }) = pumped else {
@@ -194,6 +195,7 @@ impl Receiver {
         self.take_note_of_store();
         // Whoever asks for more has stored the piece before.
         self.turn = None;
+        self.flow.begin_piece();
         let asked = self.watch.elapsed();
         let is_first = self.received == 0;
         let (came, piece) = self.next_piece(self.is_slow || is_first).await?;

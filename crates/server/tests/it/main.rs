@@ -23,6 +23,7 @@ mod links;
 mod logs;
 mod malformed;
 mod manager;
+mod memory;
 mod nginx;
 mod posts;
 mod powercut;

@@ -68,7 +68,7 @@ pub(super) const KEYS: &[Key] = &[
         "performance.max_memory_usage",
         Size,
         "\"512MB\"",
-        "Steps, writes and grown windows of all transfers together. When it is short, steps shrink first; then new transfers wait. Beside it, TLS and HTTP/2 hold up to 64 KiB for each reader that does not keep up, and uploads that gather up to 64 MiB in all. Made smaller at a reload, it counts what runs already, and a connection whose window has grown gives that back only when it rests or ends: new transfers may wait as long.",
+        "What all transfers hold together: of downloads, what is read and what TLS and HTTP/2 have of it; steps of uploads, and grown windows. When it is short, these shrink first; then new transfers wait. Beside it, uploads that gather hold up to 64 MiB in all, and an HTTP/2 connection up to its first window of 1 MiB. Made smaller at a reload, it counts what runs already, and a connection whose window has grown gives that back only when it rests or ends: new transfers may wait as long.",
     ),
     Key::active(
         "performance.detailed_logging",

@@ -13,9 +13,6 @@ use tokio_rustls::server::TlsStream;
 
 use crate::net::socket::{Socket, make_room, release};
 
-/// What TLS holds at least: rustls' own default.
-const TLS_BUFFER: usize = 64 << 10;
-
 /// One connection. Clones are the same connection; at any time one task reads and one writes.
 #[derive(Clone, Debug)]
 pub(in crate::net) struct Io(Arc<Inner>);
@@ -68,7 +65,7 @@ impl Io {
     /// KiB 0.77 s per GiB, 1 MiB 0.49), and is held for a reader that does not keep up.
     pub(super) fn widen(&self, size: usize) -> usize {
         if let Inner::Tls(stream) = &*self.0 {
-            lock(stream).get_mut().1.set_buffer_limit(Some(size.max(TLS_BUFFER)));
+            lock(stream).get_mut().1.set_buffer_limit(Some(size));
         }
         size
     }

@@ -78,6 +78,8 @@ impl<'a> Sender<'a> {
                 self.bytes(&head, body.remaining() > 0).await?;
                 drop(head);
                 self.file(&mut body).await?;
+                // While the body lives: the memory of what TLS still holds is its.
+                return self.flush().await;
             }
         }
         self.flush().await

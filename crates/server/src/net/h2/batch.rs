@@ -9,23 +9,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use hfs_core::pace::BATCH;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use crate::flow::Share;
 use crate::net::socket::Socket;
 use crate::net::tls;
 
 /// Bytes that gather at most: enough that a system call is nothing beside the encryption, and all that a reader that
 /// does not keep up holds here.
 const MOST: usize = 128 << 10;
+/// What comes in one piece: a batch is full when it holds its most or more.
+const FRAME: usize = 16 << 10;
+const _: () = assert!(2 * FRAME == BATCH.0 && MOST + FRAME == BATCH.1);
 
 /// A reader that needs longer than this for a batch is slow: its progress shows by what is taken, which must not come in
 /// steps of a minute. Others get whole batches, which cost less: 0.39 CPU-s/GiB where 0.42 came of taking always at once.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// What rustls holds at most, with what encryption adds. Of a slow reader's batch nobody knows how full it is: what has
-/// left is counted encrypted, and it is never empty.
-pub(super) const LIMIT: usize = MOST + (32 << 10);
+/// What rustls may hold beyond that: the frame that fills it, and what encryption adds to all of it. Of a slow reader's
+/// batch nobody knows how full it is: what has left is counted encrypted, and it is never empty.
+const BEYOND: usize = FRAME + (1 << 10);
+/// All that it holds at most.
+pub(super) const LIMIT: usize = MOST + BEYOND;
 
 /// One connection. Clones are the same connection: the `h2` crate gives no way back to what it took.
 #[derive(Clone, Debug)]
@@ -41,12 +48,18 @@ struct Inner {
     full_since: Option<Instant>,
     /// Whether flushing waits for [`Batch::poll_release`].
     is_deferred: bool,
+    /// Bytes that gather.
+    most: usize,
+    /// Of a response that is over but for what is in here.
+    memory: Option<Share>,
 }
 
 impl From<tls::Stream> for Batch {
     fn from(mut stream: tls::Stream) -> Self {
-        stream.get_mut().1.set_buffer_limit(Some(LIMIT));
-        Self(Arc::new(Mutex::new(Inner { stream, queued: 0, left: 0, full_since: None, is_deferred: false })))
+        stream.get_mut().1.set_buffer_limit(Some(FRAME + BEYOND));
+        let (most, memory) = (FRAME, None);
+        let inner = Inner { stream, queued: 0, left: 0, full_since: None, is_deferred: false, most, memory };
+        Self(Arc::new(Mutex::new(inner)))
     }
 }
 
@@ -54,6 +67,26 @@ impl Batch {
     /// From now on whoever drives the connection releases what has gathered.
     pub(super) fn defer(&self) {
         self.lock().is_deferred = true;
+    }
+
+    /// Lets it hold `write` bytes at most, or two frames: what its responses have claimed for it.
+    pub(in crate::net) fn widen(&self, write: usize) {
+        let mut inner = self.lock();
+        let most = write.saturating_sub(FRAME).clamp(FRAME, MOST);
+        if inner.most != most {
+            inner.most = most;
+            inner.stream.get_mut().1.set_buffer_limit(Some(most + BEYOND));
+        }
+    }
+
+    /// Keeps the memory of a response whose last bytes it has, until they have left. Of several, the one that has claimed
+    /// most: each has claimed all that gathers.
+    pub(super) fn keep(&self, memory: Share) {
+        let mut inner = self.lock();
+        let is_more = inner.memory.as_ref().is_none_or(|kept| kept.size() < memory.size());
+        if is_more && inner.stream.get_ref().1.wants_write() {
+            inner.memory = Some(memory);
+        }
     }
 
     /// Sends what has gathered.
@@ -95,11 +128,11 @@ impl Batch {
 impl Inner {
     /// Whether it takes nothing until more has left.
     fn is_full(&mut self) -> bool {
-        if self.queued < MOST {
+        if self.queued < self.most {
             return false;
         }
         let is_slow = self.full_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE;
-        !(is_slow && self.queued.saturating_sub(self.left) < MOST)
+        !(is_slow && self.queued.saturating_sub(self.left) < self.most)
     }
 
     fn poll_empty(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -120,7 +153,7 @@ impl Inner {
         };
         self.left += written;
         if !session.wants_write() {
-            (self.queued, self.left, self.full_since) = (0, 0, None);
+            (self.queued, self.left, self.full_since, self.memory) = (0, 0, None, None);
         }
         Poll::Ready(Ok(()))
     }

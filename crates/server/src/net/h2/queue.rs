@@ -21,9 +21,10 @@ const MOST_FRAMES: usize = 4;
 /// The largest piece.
 pub(super) const PIECE: usize = MOST_FRAMES * FRAME;
 
-/// The size of a piece where `write` bytes may be queued.
+/// The size of a piece where `write` bytes may be queued: never more than that, and half of it where that is a frame.
 pub(super) fn piece_of(write: usize) -> usize {
-    (write / PARTS / FRAME).clamp(FEWEST_FRAMES, MOST_FRAMES) * FRAME
+    let frames = (write / PARTS / FRAME).clamp(FEWEST_FRAMES, MOST_FRAMES).min(write / 2 / FRAME).max(1);
+    (frames * FRAME).min(write)
 }
 
 /// The stream ended, and dropped what it had queued.
@@ -48,6 +49,17 @@ struct Memory {
     spare: Vec<Scratch>,
 }
 
+impl Memory {
+    /// Gives spare memory beyond `room` bytes back.
+    fn keep(&mut self, mut room: usize) {
+        self.spare.retain(|scratch| {
+            let fits = scratch.size() <= room;
+            room -= if fits { scratch.size() } else { 0 };
+            fits
+        });
+    }
+}
+
 impl Queue {
     /// Memory for a piece of `length`, once it fits into a queue of `most` bytes; an empty queue takes any.
     pub(super) async fn spare(&self, length: usize, most: usize) -> Scratch {
@@ -55,7 +67,10 @@ impl Queue {
             {
                 let mut memory = self.memory();
                 if memory.lent == 0 || memory.lent + length <= most {
-                    return memory.spare.pop().unwrap_or_default();
+                    let spare = memory.spare.pop().unwrap_or_default();
+                    let room = most.saturating_sub(memory.lent + length);
+                    memory.keep(room);
+                    return spare;
                 }
             }
             self.changed.notified().await;
@@ -219,11 +234,26 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn what_a_plan_has_given_up_does_not_stay_as_spare_memory() {
+        let queue = Arc::new(Queue::default());
+        let mut pieces = Vec::new();
+        for _ in 0..4 {
+            pieces.push(piece(&queue, 400, 1600).await.unwrap());
+        }
+        drop(pieces);
+        let spare = |queue: &Queue| queue.memory().spare.iter().map(Scratch::size).sum::<usize>();
+        assert_eq!(spare(&queue), 1600);
+        let _piece = piece(&queue, 400, 800).await.unwrap();
+        assert_eq!(spare(&queue), 400, "and the piece");
+    }
+
     #[test]
     fn pieces_are_whole_frames_and_several_fit() {
-        for write in [0, 32 << 10, 64 << 10, 256 << 10, 1 << 20, 16 << 20] {
+        for write in [32 << 10, 64 << 10, 256 << 10, 1 << 20, 16 << 20] {
             let piece = piece_of(write);
-            assert!(piece.is_multiple_of(FRAME) && piece <= PIECE && 2 * piece <= write.max(64 << 10), "{write}");
+            assert!(piece.is_multiple_of(FRAME) && piece <= PIECE && 2 * piece <= write, "{write}");
         }
+        assert_eq!((piece_of(16 << 10), piece_of(4 << 10)), (FRAME, 4 << 10), "as much as there may be");
     }
 }

@@ -11,6 +11,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING, UPGRADE}
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use tokio::time::Instant;
 
+use super::batch::Batch;
 use super::queue::{Lost, PIECE, Queue, Queued, piece_of};
 use super::watch::{Turns, Watch};
 use crate::flow::{FileBody, Flow};
@@ -28,8 +29,8 @@ const HOP_BY_HOP: [HeaderName; 5] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// Most readers take this at once, and few notice what it costs.
-pub(super) const LEAST: usize = 64 << 10;
+/// What plans let be queued for a slow reader, or less: most take this at once, and few notice what it costs.
+pub(super) const SLOW: usize = 64 << 10;
 /// What a frame may hold besides its head, so that both fill one TLS record: a frame of 16 KiB leaves nine bytes for a
 /// record of their own.
 pub(super) const FRAME: usize = (16 << 10) - 9;
@@ -87,7 +88,7 @@ pub(super) async fn response(
         return Ok(());
     }
     let queue = Arc::default();
-    let mut writer = Writer { stream, watch: Watch::new(turns, &queue, limits), queue };
+    let mut writer = Writer { stream, watch: Watch::new(turns, &queue, limits), queue, batch: turns.batch() };
     match body {
         Outgoing::Full(bytes) => writer.bytes(bytes).await,
         Outgoing::File(mut body) => writer.file(&mut body).await,
@@ -114,6 +115,7 @@ struct Writer {
     stream: SendStream<Queued>,
     queue: Arc<Queue>,
     watch: Watch,
+    batch: Option<Batch>,
 }
 
 impl Writer {
@@ -133,10 +135,13 @@ impl Writer {
 
     async fn file(&mut self, body: &mut FileBody) -> Result<(), SendError> {
         let queue = Arc::clone(&self.queue);
-        let going = Going { body, queue: &queue };
+        let going = Going { body, queue: &queue, batch: self.batch.clone() };
         let body = &mut *going.body;
         while body.remaining() > 0 {
-            let write = body.flow().plan().write.max(LEAST);
+            let write = body.flow().plan().write;
+            if let Some(batch) = &self.batch {
+                batch.widen(write);
+            }
             let want = usize::try_from(body.remaining()).unwrap_or(usize::MAX).min(piece_of(write));
             let mut scratch = self.watch.wait(Some(body.flow()), queue.spare(want, write)).await?;
             let room = self.room(want, Some(body.flow())).await?;
@@ -146,8 +151,7 @@ impl Writer {
             self.send(queue.lend(scratch), body.remaining() == 0)?;
         }
         // Until then the memory is this flow's, and the limits are those of its plan.
-        self.watch.wait(Some(body.flow()), queue.drained()).await??;
-        Ok(())
+        Ok(self.watch.wait(Some(body.flow()), queue.drained()).await??)
     }
 
     /// Waits until at least one byte may be sent; at most `want`.
@@ -178,15 +182,19 @@ impl Writer {
     }
 }
 
-/// A file on its way: what is still queued when it is cut did not leave.
+/// A file on its way: what is still queued when it is cut did not leave. What TLS has then goes on, and keeps its memory.
 struct Going<'a> {
     body: &'a mut FileBody,
     queue: &'a Queue,
+    batch: Option<Batch>,
 }
 
 impl Drop for Going<'_> {
     fn drop(&mut self) {
         self.body.take_back(self.queue.left());
+        if let Some((batch, memory)) = self.batch.as_ref().zip(self.body.flow().hand_over()) {
+            batch.keep(memory);
+        }
     }
 }
 
@@ -209,8 +217,8 @@ mod tests {
         let mut stream = respond.send_response(Response::new(()), false).unwrap();
         stream.send_reset(Reason::CANCEL);
         let queue = Arc::default();
-        let watch = Watch::new(&Turns::new(None, false), &queue, StallLimits::default());
-        let mut writer = Writer { stream, watch, queue };
+        let watch = Watch::new(&Turns::new(None, None), &queue, StallLimits::default());
+        let mut writer = Writer { stream, watch, queue, batch: None };
         let piece = Bytes::from(vec![7; PIECE]);
         assert!(matches!(writer.send(piece, true), Err(SendError::H2(_))));
         assert_eq!(writer.queue.left(), PIECE as u64);

@@ -17,16 +17,17 @@ use hfs_core::progress::StallLimits;
 use hfs_sock::Tap;
 use tokio::time::{Instant, timeout_at};
 
+use super::MAX_STREAMS;
+use super::batch::{self, Batch};
 use super::queue::{PIECE, Queue};
-use super::send::{FRAME, LEAST};
-use super::{MAX_STREAMS, batch};
+use super::send::{FRAME, SLOW};
 use crate::flow::{Flow, Wire};
 use crate::net::reader::{MOST, Reader, Stalled};
 use crate::net::uptake::Uptake;
 
 /// What an answer may send before it is another one's turn: what it has queued for a slow reader, where its client's window
 /// is one for all a piece more.
-const TURN: u64 = (LEAST + PIECE) as u64;
+const TURN: u64 = (SLOW + PIECE) as u64;
 /// What answers of one frame may have left to the connection: nobody follows them.
 const SHORT: u64 = MAX_STREAMS as u64 * FRAME as u64;
 
@@ -34,15 +35,20 @@ const SHORT: u64 = MAX_STREAMS as u64 * FRAME as u64;
 #[derive(Debug)]
 pub(super) struct Turns {
     wire: Option<Wire>,
-    /// Whether TLS gathers what is written.
-    is_gathered: bool,
+    /// What TLS gathers, where there is TLS.
+    batch: Option<Batch>,
     answers: AtomicUsize,
 }
 
 impl Turns {
     /// Of the connection behind `wire`.
-    pub(super) fn new(wire: Option<Wire>, is_gathered: bool) -> Arc<Self> {
-        Arc::new(Self { wire, is_gathered, answers: AtomicUsize::new(0) })
+    pub(super) fn new(wire: Option<Wire>, batch: Option<Batch>) -> Arc<Self> {
+        Arc::new(Self { wire, batch, answers: AtomicUsize::new(0) })
+    }
+
+    /// What TLS gathers, where there is TLS.
+    pub(super) fn batch(&self) -> Option<Batch> {
+        self.batch.clone()
     }
 
     fn socket(&self) -> Option<&dyn Tap> {
@@ -55,7 +61,7 @@ impl Turns {
         if let Some(socket) = self.socket() {
             socket.tap(&mut |fd| unacknowledged = hfs_sock::unacknowledged(fd).ok());
         }
-        let gathered = if self.is_gathered { batch::LIMIT as u64 } else { 0 };
+        let gathered = if self.batch.is_some() { batch::LIMIT as u64 } else { 0 };
         unacknowledged.map_or(MOST, |bytes| bytes as u64 + gathered)
     }
 }
@@ -128,7 +134,7 @@ impl Watch {
             (self.given, self.taken, self.others) = (given, taken, 0);
         }
         if let Some(flow) = flow {
-            let is_quick = self.uptake.is_quick(bytes, flow.plan().write.max(LEAST));
+            let is_quick = self.uptake.is_quick(bytes, flow.plan().write);
             flow.moved(bytes as u64, is_quick);
             self.reader.set_limits(flow.plan().stall);
         }

@@ -92,7 +92,7 @@ impl Stopped {
 #[tokio::test]
 async fn a_slow_reader_of_http_2_over_tls_gets_the_last_byte() {
     // Less than TLS gathers, more than the kernel holds between these two sockets.
-    Stopped::reader(120_000, 8 << 10, true).await.outlasts_a_shutdown().await;
+    Stopped::reader(60_000, 8 << 10, true).await.outlasts_a_shutdown().await;
 }
 
 /// A client goes on sending frames while it reads; one that met a closed socket would cost it what it has not got yet.

@@ -287,6 +287,7 @@ async fn full_batch(frame: &[u8]) -> (Batch, impl AsyncRead + Unpin, usize) {
     let connect = async { connect_tls(connecting.connect(address).await.unwrap(), "", &["h2"], b"").await };
     let (server, client) = tokio::join!(accept, connect);
     let (mut batch, client) = (Batch::from(server), client.into_inner().0);
+    batch.widen(1 << 20);
     let mut taken = 0;
     while let Ok(written) = timeout(Duration::from_secs(1), batch.write(frame)).await {
         taken += written.unwrap();

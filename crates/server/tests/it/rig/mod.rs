@@ -4,6 +4,7 @@
 
 pub(crate) mod carrier;
 pub(crate) mod command;
+pub(crate) mod crowd;
 pub(crate) mod disk;
 pub(crate) mod document;
 pub(crate) mod front;

@@ -1,0 +1,115 @@
+//! `max_memory_usage`: what the buffers of a crowd of transfers hold together, whatever carries them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::rig::command::curl_text;
+use crate::rig::crowd::{Crowd, Way};
+use crate::rig::server::{SECRET, TestServer};
+use crate::rig::sign;
+use crate::rig::tls::{self, Certificate};
+
+/// More than the budget has room for at once: some wait.
+const COUNT: usize = 300;
+const BUDGET: u64 = 8 << 20;
+/// What a transfer holds besides: its state, which is larger in an unoptimised build than in a released one.
+const STATE: u64 = 24 << 10;
+/// What no longer grows for this long has grown as far as it will ...
+const STEADY: Duration = Duration::from_millis(700);
+/// ... which does not last for ever.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Crowds would share the machine's two cores.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+struct Rig {
+    server: TestServer,
+    address: SocketAddr,
+    certificate: Certificate,
+    folder: tempfile::TempDir,
+}
+
+impl Rig {
+    fn new(way: Way) -> Self {
+        let folder = tempfile::tempdir().expect("folder");
+        let certificate = Certificate::copy(folder.path());
+        let (builder, port) = match way {
+            Way::Plain => (TestServer::builder(), None),
+            Way::Tls | Way::H2 => {
+                let (builder, port) = tls::builder(&certificate);
+                (builder, Some(port))
+            }
+        };
+        let budget = format!("\"{BUDGET}\"");
+        let server = builder.set("performance.max_memory_usage", &budget).set("timeouts.min_rate", "\"0\"").start();
+        let address = port.map_or(server.address(), |port| SocketAddr::from(([127, 0, 0, 1], port)));
+        Self { server, address, certificate, folder }
+    }
+
+    fn crowd(&self, way: Way) -> Crowd {
+        Crowd::connect(way, self.address, &self.certificate.cert, COUNT)
+    }
+
+    /// Stores a file; returns its path.
+    fn store(&self, way: Way, slot: &str, length: usize) -> String {
+        let file: PathBuf = self.folder.path().join("body.bin");
+        std::fs::write(&file, vec![b'x'; length]).expect("file");
+        let scheme = if way == Way::Plain { "http" } else { "https" };
+        let url = format!("{scheme}://{}{}", self.address, target(slot, length as u64));
+        let [file, ca] = [&file, &self.certificate.cert].map(|path| path.display().to_string());
+        let status = curl_text(&["--cacert", &ca, "-o", "/dev/null", "-w", "%{http_code}", "-T", &file, &url]);
+        assert_eq!(status, "201");
+        format!("/{slot}")
+    }
+
+    /// Bytes that the server holds at most when they hold what they will, beyond `before`.
+    fn grown(&self, before: u64) -> u64 {
+        let (begin, mut most, mut since) = (Instant::now(), before, Instant::now());
+        while since.elapsed() < STEADY || most == before {
+            let now = self.server.own_memory();
+            if now > most {
+                (most, since) = (now, Instant::now());
+            }
+            assert!(begin.elapsed() < LIMIT, "it grows and grows, or never: +{most} bytes");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        most - before
+    }
+}
+
+fn target(slot: &str, length: u64) -> String {
+    format!("/{slot}?{}", sign::v1(SECRET, slot, length))
+}
+
+/// Hundreds ask for a file and take nothing of it, then some of them all of it.
+fn readers_stay_within_the_budget(way: Way) {
+    const LENGTH: usize = 6_000_000;
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let rig = Rig::new(way);
+    let path = rig.store(way, "many/readers.bin", LENGTH);
+    let mut crowd = rig.crowd(way);
+    let before = rig.server.own_memory();
+    crowd.ask(&path);
+    let grown = rig.grown(before);
+    println!("{COUNT} readers, {way:?}: +{} KiB", grown >> 10);
+    assert!(grown < BUDGET + COUNT as u64 * STATE, "+{} KiB", grown >> 10);
+    // Those that waited for memory are among them.
+    assert_eq!(crowd.take(4), [LENGTH as u64; 4]);
+}
+
+#[test]
+fn readers_in_cleartext_stay_within_the_budget() {
+    readers_stay_within_the_budget(Way::Plain);
+}
+
+#[test]
+fn readers_over_tls_stay_within_the_budget() {
+    readers_stay_within_the_budget(Way::Tls);
+}
+
+#[test]
+fn readers_over_http2_stay_within_the_budget() {
+    readers_stay_within_the_budget(Way::H2);
+}
