@@ -20,6 +20,7 @@ use super::tuning::{Tuning, told};
 use super::wire::{Unsettable, may_set};
 use super::{Flow, Wire};
 use crate::clock::{self, Stopwatch};
+use crate::telemetry::RequestId;
 use crate::telemetry::metrics::Metrics;
 
 /// Whose bytes a flow moves.
@@ -38,6 +39,8 @@ pub struct Whose {
 /// A transfer that is about to begin.
 #[derive(Clone, Debug)]
 pub struct Begin {
+    /// The request that it answers.
+    pub request: RequestId,
     /// Which way.
     pub direction: Direction,
     /// Bytes to move, where somebody has said.
@@ -129,7 +132,7 @@ impl Engine {
     /// A flow that has no memory yet.
     fn prepare(self: &Arc<Self>, begin: Begin) -> Flow {
         let config = self.config.load_full();
-        let Begin { direction, size, wire, whose, forced, is_benchmark } = begin;
+        let Begin { request, direction, size, wire, whose, forced, is_benchmark } = begin;
         let key = ProfileKey::new(whose.owner, whose.address);
         let arm = assign(&config, direction, &key, forced);
         let profile = self.profile(&config, arm, &key).unwrap_or_default();
@@ -142,7 +145,7 @@ impl Engine {
             expected: profile.expected(direction),
         };
         let trial = self.tuning.choose(&config.settings, &config.thresholds, profile.class, &mut start);
-        let explainer = explainer(&config, arm, &key);
+        let explainer = explainer(&config, request, arm, &key);
         let bounds = grant(&config, profile.class, &mut start.expected);
         if let Some(explainer) = explainer.filter(|_| config.settings.may_size(&start)) {
             explain_ceiling(&config, &explainer, &start.expected, bounds, profile.class);
@@ -159,6 +162,7 @@ impl Engine {
             }
         };
         Flow {
+            request,
             arm,
             direction,
             controller,
@@ -253,7 +257,7 @@ impl Engine {
         if config.log_profiles {
             let quality = self.quality(&lesson.snapshot, lesson.rate().is_some());
             let known = self.profile(&config, flow.arm, &flow.key);
-            explain::learnt(flow.key.prefix, quality, lesson, known.as_ref());
+            explain::learnt(flow.request, flow.key.prefix, quality, lesson, known.as_ref());
         }
     }
 
@@ -273,8 +277,14 @@ impl Engine {
             if config.settings.explain {
                 let ([from, to], kind) = (told(&adoption, &config.settings), adoption.kind);
                 info!(
-                    lever = adoption.question, from, to, gain = adoption.gain, direction = ?kind.direction,
-                    quality = kind.quality.as_str(), link = kind.link.as_str(), "Transfers begin otherwise now"
+                    lever = adoption.question,
+                    from,
+                    to,
+                    gain = adoption.gain,
+                    direction = kind.direction.as_str(),
+                    quality = kind.quality.as_str(),
+                    link = kind.link.as_str(),
+                    "Transfers begin otherwise now"
                 );
             }
         }
@@ -351,8 +361,8 @@ fn grant(config: &PaceConfig, class: Guess, expected: &mut Expected) -> Bounds {
 }
 
 /// Where changes of an adaptive plan are to be explained.
-fn explainer(config: &PaceConfig, arm: Arm, key: &ProfileKey) -> Option<Explainer> {
-    let explainer = Explainer { client: key.prefix, is_detailed: config.log_paths };
+fn explainer(config: &PaceConfig, request: RequestId, arm: Arm, key: &ProfileKey) -> Option<Explainer> {
+    let explainer = Explainer { request, client: key.prefix, is_detailed: config.log_paths };
     (config.settings.explain && arm == Arm::Adaptive).then_some(explainer)
 }
 

@@ -7,11 +7,15 @@ use std::net::IpAddr;
 
 use hfs_core::pace::{Congestion, Direction, Snapshot};
 use hfs_core::profile::{Evidence, Lesson, Profile, Quality};
-use tracing::info;
+use tracing::{field, info};
 
-/// Explains the transfers of one client.
+use crate::telemetry::RequestId;
+
+/// Explains one transfer: its lines name the request, as the line at its end does.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Explainer {
+    pub(super) request: RequestId,
+    /// The client's network.
     pub(super) client: Option<IpAddr>,
     /// `detailed_logging`: also what plans follow.
     pub(super) is_detailed: bool,
@@ -21,14 +25,14 @@ impl Explainer {
     /// A lever moved.
     pub(crate) fn plan_changed(&self, lever: &str, from: impl Display, to: impl Display, because: impl Display) {
         let (from, to, because) = (from.to_string(), to.to_string(), because.to_string());
-        info!(lever, from, to, because, client = ?self.client, "Plan changed");
+        info!(request = %self.request, lever, from, to, because, client = self.client.map(field::display), "Plan changed");
     }
 
     /// The path was looked at.
     pub(super) fn path_seen(&self, direction: Direction, seen: &Snapshot) {
         let Some(last) = seen.last.filter(|_| self.is_detailed) else { return };
         info!(
-            client = ?self.client, ?direction, rate = seen.rate, rtt_us = last.rtt.as_micros(),
+            request = %self.request, client = self.client.map(field::display), direction = direction.as_str(), rate = seen.rate, rtt_us = last.rtt.as_micros(),
             min_rtt_us = seen.min_rtt.map(|rtt| rtt.as_micros()), jitter_us = last.rtt_var.as_micros(), loss = seen.loss,
             unqueued_loss = seen.unqueued_loss, delivery_rate = last.delivery_rate, window = last.window,
             congestion = last.congestion.map(Congestion::as_str), evidence = ?names(seen), "Path looked at"
@@ -37,12 +41,19 @@ impl Explainer {
 }
 
 /// What a transfer taught, and what is known of its client then.
-pub(super) fn learnt(client: Option<IpAddr>, quality: Quality, lesson: &Lesson, known: Option<&Profile>) {
+pub(super) fn learnt(
+    request: RequestId,
+    client: Option<IpAddr>,
+    quality: Quality,
+    lesson: &Lesson,
+    known: Option<&Profile>,
+) {
     let (seen, link) = (&lesson.snapshot, lesson.guess);
+    let known_rate = known.and_then(|known| known.expected(lesson.direction).rate);
     info!(
-        ?client, measured_at = lesson.vantage.as_str(), quality = quality.as_str(), rate = seen.rate,
+        %request, client = client.map(field::display), direction = lesson.direction.as_str(), measured_at = lesson.vantage.as_str(), quality = quality.as_str(), rate = seen.rate,
         min_rtt_us = seen.min_rtt.map(|rtt| rtt.as_micros()), jitter_us = seen.jitter.map(|jitter| jitter.as_micros()),
-        loss = seen.loss, breaks = known.map(|known| known.breaks), evidence = ?names(seen), link = link.link.as_str(),
+        loss = seen.loss, transfers = known.map(|known| known.transfers), known_rate, breaks = known.map(|known| known.breaks), evidence = ?names(seen), link = link.link.as_str(),
         confidence = link.confidence, "Learnt about a client"
     );
 }

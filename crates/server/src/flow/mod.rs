@@ -34,6 +34,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use crate::clock::Stopwatch;
+use crate::telemetry::RequestId;
 
 pub use body::{Ending, FileBody};
 pub use config::PaceConfig;
@@ -53,6 +54,7 @@ const SOONEST: Duration = Duration::from_millis(1);
 
 /// One transfer: its controller, its connection, its clock.
 pub struct Flow {
+    request: RequestId,
     arm: Arm,
     direction: Direction,
     controller: Box<dyn Controller>,

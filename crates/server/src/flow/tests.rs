@@ -15,6 +15,7 @@ use hfs_core::pace::{Carrier, Expected, Settings};
 
 use super::*;
 use crate::http::testing::listen;
+use crate::telemetry::RequestId;
 use crate::telemetry::metrics::Metrics;
 
 fn pair() -> (TcpStream, TcpStream) {
@@ -35,6 +36,7 @@ fn begin(socket: &TcpStream, is_proxied: bool) -> Begin {
     let address = Some("192.0.2.7".parse().unwrap());
     let whose = Whose { owner: None, address, agent: None, is_proxied };
     Begin {
+        request: RequestId::new(),
         direction: Direction::Download,
         size: Some(1 << 20),
         wire: Some(wire),
@@ -177,6 +179,7 @@ async fn a_standard_flow_finds_the_connection_as_the_host_made_it() {
 /// A flow without a connection.
 fn anonymous() -> Begin {
     Begin {
+        request: RequestId::new(),
         direction: Direction::Upload,
         size: None,
         wire: None,
@@ -342,6 +345,28 @@ async fn each_look_at_a_path_is_logged_where_details_are_asked_for() {
             log.lines_with("Path looked at").len(),
             if is_detailed { flow.snapshot().samples as usize } else { 0 }
         );
+    }
+}
+
+/// Several transfers of one network go on at once.
+#[tokio::test]
+async fn each_line_about_a_transfer_names_its_request() {
+    let engine = engine(|config| {
+        config.settings.explain = true;
+        (config.log_paths, config.log_profiles) = (true, true);
+        config.settings.zero_copy = false;
+    });
+    let log = listen();
+    let (mut ours, mut theirs) = pair();
+    let begin = begin(&ours, false);
+    let named = format!("request={}", begin.request);
+    let mut flow = engine.begin(begin).await;
+    transfer(&mut flow, &mut ours, &mut theirs).await;
+    drop(flow);
+    for message in ["Plan changed", "Path looked at", "Learnt about a client"] {
+        let lines = log.lines_with(message);
+        let tells = |line: &String| line.contains(&named) && line.contains("client=192.0.2.0");
+        assert!(!lines.is_empty() && lines.iter().all(tells), "{message}: {lines:#?}");
     }
 }
 

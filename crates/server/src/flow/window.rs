@@ -85,6 +85,7 @@ mod tests {
 
     use super::super::memory::Memory;
     use super::*;
+    use crate::telemetry::RequestId;
 
     #[tokio::test]
     async fn the_windows_of_many_connections_stay_within_the_memory() {
@@ -130,7 +131,7 @@ mod tests {
     #[test]
     fn the_last_flow_that_lets_it_grow_says_whether_it_is_explained() {
         let (claim, memory) = (WindowClaim::default(), Memory::new(ByteSize::mib(64)));
-        let explainer = Some(Explainer { client: None, is_detailed: false });
+        let explainer = Some(Explainer { request: RequestId::new(), client: None, is_detailed: false });
         for (most, explainer, is_explained) in
             [(Window::MOST, explainer, true), (Window::FIRST, None, true), (Window::MOST, None, false)]
         {

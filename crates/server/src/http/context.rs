@@ -121,6 +121,7 @@ impl Context {
     /// Begins the flow of this request's body.
     pub async fn begin_flow(&mut self, engine: &Arc<Engine>, direction: Direction, size: Option<u64>) -> Flow {
         let begin = Begin {
+            request: self.id,
             direction,
             size,
             wire: self.wire.clone(),

@@ -81,7 +81,7 @@ async fn what_comes_into_force_is_counted_and_where_wanted_explained() {
         assert_eq!(said.len(), usize::from(explain), "{said:?}");
         for part in [
             "lever=\"largest step\" from=\"1048576\" to=\"262144\" gain=2.718",
-            "direction=Upload quality=\"good\" link=\"lte\"",
+            "direction=\"upload\" quality=\"good\" link=\"lte\"",
         ] {
             assert!(said.iter().all(|line| line.contains(part)), "{said:?} without {part}");
         }

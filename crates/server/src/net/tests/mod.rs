@@ -43,6 +43,7 @@ use super::{
 use crate::flow::{Begin, Ending, Engine, FileBody, Flow, PaceConfig, Whose};
 use crate::http::exchange::{Incoming, Outgoing, Peer};
 use crate::storage::{Blob, Scratch, StoreError};
+use crate::telemetry::RequestId;
 use crate::telemetry::metrics::Metrics;
 use hfs_core::pace::{Direction, Plan, Settings, Snapshot};
 
@@ -217,7 +218,8 @@ impl State {
 
     async fn flow(&self, direction: Direction, size: Option<u64>, request: &Request<Incoming>) -> Flow {
         let wire = request.extensions().get::<Peer>().and_then(|peer| peer.wire.clone());
-        let begin = Begin { direction, size, wire, whose: Whose::default(), forced: None, is_benchmark: false };
+        let (request, whose) = (RequestId::new(), Whose::default());
+        let begin = Begin { request, direction, size, wire, whose, forced: None, is_benchmark: false };
         self.engine.begin(begin).await
     }
 
