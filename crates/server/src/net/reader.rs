@@ -23,6 +23,29 @@ pub(super) const MOST: u64 = 8 << 20;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stalled;
 
+/// What may be others'. It buys the time that passed meanwhile, and none in advance: that is for an answer's own bytes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Part {
+    since: Duration,
+    acknowledged: u64,
+    counted: u64,
+}
+
+impl Part {
+    /// How many of `bytes` more count at `now`, where `min_rate` is needed.
+    fn add(&mut self, bytes: u64, now: Duration, min_rate: u64) -> u64 {
+        if bytes == 0 {
+            return 0;
+        }
+        let needed = now.saturating_sub(self.since).as_secs_f64() * min_rate as f64;
+        self.acknowledged = self.acknowledged.saturating_add(bytes);
+        let counts = self.acknowledged.min(needed as u64).saturating_sub(self.counted);
+        self.counted += counts;
+        // Be they ever so few, it lives.
+        counts.max(1)
+    }
+}
+
 /// Follows how one answer is taken.
 #[derive(Debug)]
 pub(super) struct Reader {
@@ -35,6 +58,8 @@ pub(super) struct Reader {
     /// Bytes that may still be on their way, and how many answers they are of.
     under_way: u64,
     answers: u64,
+    /// Where several share a connection: its part of what was acknowledged since something was last handed on.
+    part: Option<Part>,
     /// Bytes that counted when they were acknowledged, and not yet as handed on: they count once.
     ahead: u64,
 }
@@ -49,6 +74,7 @@ impl Reader {
             acknowledged: None,
             under_way: 0,
             answers: 1,
+            part: None,
             ahead: 0,
         }
     }
@@ -87,6 +113,7 @@ impl Reader {
     /// in equal parts: where several share a connection.
     pub(super) fn share(&mut self, under_way: u64, answers: usize) {
         (self.under_way, self.answers) = (under_way, answers.max(1) as u64);
+        self.part.get_or_insert_default();
     }
 
     /// What of [`Reader::share`] is left.
@@ -133,10 +160,14 @@ impl Reader {
             let bytes = now.wrapping_sub(before).min(self.under_way);
             self.under_way -= bytes;
             let bytes = bytes.div_ceil(self.answers);
+            let counts = self.part.as_mut().map(|part| part.add(bytes, self.looked, self.limits.min_rate));
+            let bytes = counts.unwrap_or(bytes);
             self.progress.moved(self.looked, bytes);
             // What more there is has bought no time: others on the connection may have had it.
             let most = self.limits.min_rate.saturating_mul(self.limits.window.as_secs());
             self.ahead = self.ahead.saturating_add(bytes).min(most);
+        } else if let Some(part) = &mut self.part {
+            *part = Part { since: self.looked, ..Part::default() };
         }
         self.acknowledged = acknowledged;
         if Instant::now() < self.deadline() { Ok(()) } else { Err(Stalled) }
@@ -223,6 +254,46 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_others_on_the_connection_take_does_not_keep_an_answer() {
         assert!(is_cut(100_000, 1, 300).await);
+    }
+
+    /// Whether an answer is cut within an hour, of which so many bytes are taken each minute, while its part of what its
+    /// connection has acknowledged is `each_look`.
+    async fn is_cut_beside_another(taken: usize, each_look: usize) -> bool {
+        let mut pair = Pair::new();
+        let mut reader = Reader::new(StallLimits::default());
+        for look in 0..240 {
+            if look % 4 == 0 {
+                reader.took(taken);
+            }
+            sleep(15 * SECOND).await;
+            reader.share(MOST, 2);
+            pair.pass(2 * each_look);
+            if reader.look(Some(&pair.socket)).is_err() {
+                return true;
+            }
+        }
+        false
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_others_take_keeps_no_answer_of_a_byte_a_minute() {
+        for each_look in [4000, 20_000] {
+            assert!(is_cut_beside_another(1, each_look).await, "{each_look}");
+            assert!(!is_cut_beside_another(300 * 60, each_look).await, "{each_look}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_long_for_a_turn_is_kept_by_what_its_connection_has_acknowledged() {
+        let mut pair = Pair::new();
+        let mut reader = Reader::new(StallLimits::default());
+        for look in 0..240 {
+            sleep(15 * SECOND).await;
+            reader.share(MOST, 2);
+            // Next to nothing at nine looks of ten, and ten times as much at the other.
+            pair.pass(if look % 10 == 1 { 2 * 10 * 15 * 300 } else { 1 });
+            reader.look(Some(&pair.socket)).expect("300 B/s");
+        }
     }
 
     #[tokio::test(start_paused = true)]
