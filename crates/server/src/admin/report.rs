@@ -43,7 +43,7 @@ impl Report {
         let seconds = self.elapsed.as_secs_f64();
         json!({
             "request": self.request,
-            "direction": match self.direction { Direction::Upload => "upload", Direction::Download => "download" },
+            "direction": self.direction.as_str(),
             "arm": self.arm.as_str(),
             "complete": self.is_complete,
             "bytes": self.bytes.as_u64(),
@@ -73,6 +73,8 @@ fn plan(plan: &Plan) -> Value {
         "congestion": plan.congestion.map(Congestion::as_str),
         "unsent": plan.unsent,
         "window": plan.window,
+        "stall_seconds": plan.stall.idle.as_secs_f64(),
+        "sample_after_seconds": plan.sample_after.map(|after| after.as_secs_f64()),
     })
 }
 

@@ -178,7 +178,10 @@ fn a_report_has_the_path_its_quality_and_both_plans() {
             for seen in [&path["rtt_seconds"], &path["min_rtt_seconds"], &path["last"]["segment_bytes"]] {
                 assert_eq!(seen.as_f64().is_some_and(|number| number > 0.0), is_adaptive, "{report}");
             }
-            assert!(plans["first"].is_object() && plans["last"].is_object(), "{report}");
+            for plan in [&plans["first"], &plans["last"]] {
+                assert_eq!(plan["stall_seconds"], json!(60.0), "{report}");
+                assert_eq!(plan["sample_after_seconds"].is_number(), is_adaptive, "{report}");
+            }
             assert_eq!(plans["first"] != plans["last"], is_adaptive, "the adaptive one follows its path: {report}");
         }
     }
