@@ -21,6 +21,8 @@ const SUBFLOWS_TOTAL: usize = 80;
 pub struct MptcpInfo {
     /// TCP connections that carry it now; 0 when none is left.
     pub subflows: u8,
+    /// Whether the one that it began with has ended and others carry it. An older kernel does not tell.
+    pub has_moved: bool,
     /// The first byte that the other end has not acknowledged, counted from somewhere, over all of them.
     pub acknowledged: u64,
 }
@@ -42,8 +44,10 @@ fn of(filled: &[u8]) -> Option<MptcpInfo> {
     let flags = u32::from_ne_bytes(filled.get(FLAGS..FLAGS + 4)?.try_into().ok()?);
     let acknowledged = u64::from_ne_bytes(filled.get(ACKNOWLEDGED..ACKNOWLEDGED + 8)?.try_into().ok()?);
     // Older kernels count those besides the first only, and do not say whether that one still lives.
-    let subflows = filled.get(SUBFLOWS_TOTAL).copied().unwrap_or(filled[SUBFLOWS].saturating_add(1));
-    (flags & FALLBACK == 0).then_some(MptcpInfo { subflows, acknowledged })
+    let others = filled[SUBFLOWS];
+    let all = filled.get(SUBFLOWS_TOTAL).copied().unwrap_or(others.saturating_add(1));
+    let has_moved = others > 0 && all == others;
+    (flags & FALLBACK == 0).then_some(MptcpInfo { subflows: all, has_moved, acknowledged })
 }
 
 #[cfg(test)]
@@ -74,7 +78,7 @@ mod tests {
     fn a_multipath_connection_says_what_carries_it_and_what_arrived() {
         let (mut client, mut server) = pair(ipproto::MPTCP);
         let before = mptcp_info(server.as_fd()).expect("a multipath connection");
-        assert_eq!(before.subflows, 1);
+        assert_eq!((before.subflows, before.has_moved), (1, false));
         server.write_all(&[7; 10_000]).unwrap();
         client.read_exact(&mut [0; 10_000]).unwrap();
         // What answers has acknowledged.
@@ -94,9 +98,12 @@ mod tests {
     fn older_kernels_count_all_but_the_first() {
         let mut bytes = [0; 96];
         bytes[SUBFLOWS] = 2;
-        assert_eq!(of(&bytes[..48]).unwrap().subflows, 3);
+        let told = |filled: &[u8]| of(filled).map(|info| (info.subflows, info.has_moved));
+        assert_eq!(told(&bytes[..48]), Some((3, false)));
+        bytes[SUBFLOWS_TOTAL] = 3;
+        assert_eq!(told(&bytes), Some((3, false)));
         bytes[SUBFLOWS_TOTAL] = 2;
-        assert_eq!(of(&bytes).unwrap().subflows, 2, "the first has ended");
+        assert_eq!(told(&bytes), Some((2, true)), "the first has ended");
         bytes[FLAGS..FLAGS + 4].copy_from_slice(&FALLBACK.to_ne_bytes());
         assert_eq!(of(&bytes), None);
         assert_eq!(of(&bytes[..16]), None);

@@ -72,8 +72,8 @@ impl Estimate {
         self.samples = self.samples.saturating_add(1);
         self.shortest.observe(self.now, &path);
         // Counters run from the start of the connection; what another transfer did on it is not ours to judge, so the
-        // first sample is only a base.
-        if let Some(before) = self.last() {
+        // first sample is only a base; so is the first one of another path.
+        if let Some(before) = self.last().filter(|before| before.has_moved == path.has_moved) {
             let is_queued = self.is_queued(&before) || self.is_queued(&path);
             if self.losses.is_some() || Losses::are_possible(&before, &path) {
                 self.losses.get_or_insert_default().observe(self.now, &before, &path, is_queued);
@@ -268,6 +268,28 @@ mod tests {
         }
         let seen = estimate.snapshot();
         assert_eq!((seen.rate, seen.received_rate), (Some(100_000), Some(400_000)));
+    }
+
+    #[test]
+    fn what_another_path_has_counted_before_is_no_loss_of_this_transfer() {
+        let loss = |moves: bool| {
+            let mut estimate = Estimate::new(0.2);
+            for n in 0..9u64 {
+                let path = PathSample {
+                    rtt: Duration::from_millis(20),
+                    segments_out: Some(1000 * n),
+                    // The burst of slow start, and later what differs between two paths.
+                    retransmits: if n < 6 { n.min(1) } else { 501 },
+                    has_moved: moves && n >= 6,
+                    ..PathSample::default()
+                };
+                let now = Duration::from_millis(250 * n);
+                estimate.observe(&Observation { now, moved: 1, filled: None, is_app_limited: false, path: Some(path) });
+            }
+            estimate.loss().unwrap()
+        };
+        assert!(loss(false) > 0.05);
+        assert!(loss(true) < 0.001);
     }
 
     #[test]

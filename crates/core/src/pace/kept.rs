@@ -36,6 +36,7 @@ pub(super) struct KeptSample {
     is_rate_app_limited: bool,
     congestion: Option<Congestion>,
     subflows: u8,
+    has_moved: bool,
 }
 
 impl KeptSample {
@@ -69,6 +70,7 @@ impl KeptSample {
             is_rate_app_limited: sample.is_rate_app_limited,
             congestion: sample.congestion,
             subflows: sample.subflows,
+            has_moved: sample.has_moved,
         }
     }
 
@@ -101,6 +103,7 @@ impl KeptSample {
             unsent: self.unsent.value(),
             congestion: self.congestion,
             subflows: self.subflows,
+            has_moved: self.has_moved,
         }
     }
 }
@@ -146,6 +149,7 @@ mod tests {
             spans in any::<[Option<u32>; 3]>(),
             sizes in any::<[u32; 6]>(),
             is_rate_app_limited in any::<bool>(),
+            has_moved in any::<bool>(),
             congestion in proptest::option::of(proptest::sample::select(&Congestion::ALL[..])),
         ) -> PathSample {
             let count = |value: Option<u64>| value.map(|value| value.min(u64::MAX - 1));
@@ -177,6 +181,7 @@ mod tests {
                 unsent: small(shorts[5]),
                 congestion,
                 subflows: 1,
+                has_moved,
             }
         }
     }

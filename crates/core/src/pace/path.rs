@@ -56,6 +56,8 @@ pub struct PathSample {
     pub congestion: Option<Congestion>,
     /// TCP connections that carry a multipath connection now, of which all other figures know the first; 1 for plain TCP.
     pub subflows: u8,
+    /// Whether the one that it began with has ended: its client has moved to another path, whose counters are others.
+    pub has_moved: bool,
 }
 
 /// A congestion control that plans know. What they ask for is BBR.

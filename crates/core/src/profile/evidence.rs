@@ -9,6 +9,8 @@ use crate::pace::Snapshot;
 pub struct Evidence {
     /// More than one path is in use (MPTCP).
     pub multipath: bool,
+    /// The client has moved to another path in the middle of the connection (MPTCP).
+    pub migrated: bool,
     /// Packets are lost or reordered although no queue stands: radio, not congestion.
     pub lossy: bool,
     /// A queue of more than a round trip, and of at least 30 ms, stands somewhere.
@@ -54,6 +56,7 @@ impl Evidence {
         let mss = last.mss.max(last.receive_mss);
         Self {
             multipath: last.subflows > 1,
+            migrated: last.has_moved,
             lossy: lost > LOSSY || !is_queued && lost_on_the_way > LOSSY,
             bloated: is_bloated(last.rtt) || last.receive_rtt.is_some_and(is_bloated),
             jittery: has_sent && seen.samples >= SETTLED && last.rtt_var.as_secs_f64() > 0.25 * last.rtt.as_secs_f64(),
@@ -65,6 +68,7 @@ impl Evidence {
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         let all = [
             (self.multipath, "multipath"),
+            (self.migrated, "migrated"),
             (self.lossy, "lossy-not-congested"),
             (self.bloated, "buffer-bloated"),
             (self.jittery, "jittery"),

@@ -129,6 +129,9 @@ fn evidence_is_what_the_figures_show() {
     let mut multipath = seen(ms(20), 1 << 20);
     multipath.last = Some(PathSample { subflows: 2, ..multipath.last.unwrap() });
     assert_eq!(Evidence::of(&multipath).names().collect::<Vec<_>>(), ["multipath"]);
+    let mut moved = seen(ms(20), 1 << 20);
+    moved.last = Some(PathSample { has_moved: true, ..moved.last.unwrap() });
+    assert_eq!(Evidence::of(&moved).names().collect::<Vec<_>>(), ["migrated"]);
     let mut wired = seen(ms(1), 3_000_000);
     // Ten segments a round trip arrive behind each hole.
     let holes =

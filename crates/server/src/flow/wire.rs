@@ -107,20 +107,22 @@ impl Wire {
         let set = self.set().congestion;
         let congestion = set.or_else(|| self.inherited());
         let sample = self.look(|fd| {
+            let (subflows, has_moved) = self.subflows(fd);
             let info = hfs_sock::tcp_info(fd).ok()?;
-            Some(PathSample { subflows: self.subflows(fd), ..of_kernel(&info, congestion) })
+            Some(PathSample { subflows, has_moved, ..of_kernel(&info, congestion) })
         });
         self.0.was_sampled.store(true, Relaxed);
         sample.flatten()
     }
 
-    fn subflows(&self, fd: BorrowedFd<'_>) -> u8 {
+    /// How many there are, and whether the first of them has ended.
+    fn subflows(&self, fd: BorrowedFd<'_>) -> (u8, bool) {
         if self.0.is_single_path.load(Relaxed) {
-            return 1;
+            return (1, false);
         }
         let multipath = hfs_sock::mptcp_info(fd);
         self.0.is_single_path.store(multipath.is_none(), Relaxed);
-        multipath.map_or(1, |info| info.subflows)
+        multipath.map_or((1, false), |info| (info.subflows, info.has_moved))
     }
 
     /// [`Wire::sample`] for a transfer that has ended, or what one showed that ended a moment ago: small transfers follow
@@ -263,6 +265,7 @@ pub(super) fn of_kernel(info: &hfs_sock::TcpInfo, congestion: Option<Congestion>
         unsent: info.notsent_bytes,
         congestion,
         subflows: 1,
+        has_moved: false,
     }
 }
 

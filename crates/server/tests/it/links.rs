@@ -116,18 +116,26 @@ fn transfers_survive_an_outage_in_their_middle() {
     server.assert_whole();
 }
 
-/// What a phone with two networks does.
-#[test]
-fn a_connection_of_two_subflows_is_seen_as_such() {
+/// A laboratory whose client has two addresses, and uses both for each multipath connection.
+#[track_caller]
+fn lab_of_two_paths() -> Lab {
     let lab = lab("rate=20mbit delay=15ms");
-    let set = |network: &Namespace, words: &str| {
-        let output = network.command("ip").args(words.split(' ')).output().expect("ip");
-        assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
-    };
     for network in [&lab.server, &lab.client] {
-        set(network, "mptcp limits set subflow 2");
+        ip(network, "mptcp limits set subflow 2");
     }
-    set(&lab.client, "mptcp endpoint add 10.79.2.2 subflow");
+    ip(&lab.client, "mptcp endpoint add 10.79.2.2 subflow");
+    lab
+}
+
+#[track_caller]
+fn ip(network: &Namespace, words: &str) {
+    let output = network.command("ip").args(words.split(' ')).output().expect("ip");
+    assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The report of a benchmark's download of `size` bytes by a multipath client, which does `midway` when half has come.
+#[track_caller]
+fn report_of_multipath(lab: &Lab, size: usize, midway: impl Fn() + Sync) -> Value {
     let (server, at) = server(true);
     let bearer = format!("Authorization: Bearer {TOKEN}");
     let get = || -> anyhow::Result<()> {
@@ -140,15 +148,34 @@ fn a_connection_of_two_subflows_is_seen_as_such() {
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         write!(
             stream,
-            "GET /benchmark/download/adaptive?size=2MB HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{bearer}\r\n\r\n"
+            "GET /benchmark/download/adaptive?size={size} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{bearer}\r\n\r\n"
         )?;
-        let mut answer = Vec::new();
+        let mut answer = vec![0; size / 2];
+        stream.read_exact(&mut answer)?;
+        midway();
         stream.read_to_end(&mut answer)?;
-        assert!(answer.len() > 2_000_000, "{}", String::from_utf8_lossy(&answer));
+        assert!(answer.len() > size, "{}", String::from_utf8_lossy(&answer[..300]));
         Ok(())
     };
     lab.client.run(get).expect("a download");
     let results = server.request("GET", "/benchmark/results", &[("Authorization", &format!("Bearer {TOKEN}"))], None);
-    let results: Value = serde_json::from_slice(&results.body).expect("results");
-    assert_eq!(results["results"][0]["path"]["last"]["subflows"], 2, "{results}");
+    let mut results: Value = serde_json::from_slice(&results.body).expect("results");
+    results["results"][0].take()
+}
+
+/// What a phone with two networks does.
+#[test]
+fn a_connection_of_two_subflows_is_seen_as_such() {
+    let report = report_of_multipath(&lab_of_two_paths(), 2_000_000, || {});
+    assert_eq!(report["path"]["last"]["subflows"], 2, "{report}");
+    assert_eq!(report["evidence"].as_array().map(|all| all.contains(&"multipath".into())), Some(true), "{report}");
+}
+
+/// It leaves the network that it began on.
+#[test]
+fn a_client_that_moves_to_another_path_is_seen_to() {
+    let lab = lab_of_two_paths();
+    let report = report_of_multipath(&lab, 4_000_000, || ip(&lab.client, "mptcp endpoint delete id 0 10.79.1.2"));
+    assert_eq!(report["path"]["last"]["subflows"], 1, "{report}");
+    assert_eq!(report["evidence"].as_array().map(|all| all.contains(&"migrated".into())), Some(true), "{report}");
 }

@@ -134,6 +134,7 @@ impl DropTail {
             segments_out: Some((self.sent / MSS) as u64),
             retransmits: (self.resent / MSS) as u64,
             subflows: 1,
+            has_moved: false,
             ..PathSample::default()
         }
     }

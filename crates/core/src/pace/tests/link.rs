@@ -139,6 +139,7 @@ impl Link {
             segments_out: Some(course.segments as u64),
             retransmits: course.lost as u64,
             subflows: 1,
+            has_moved: false,
             ..PathSample::default()
         }
     }
