@@ -163,6 +163,15 @@ pub struct Plan {
     pub sample_after: Option<Duration>,
 }
 
+impl Plan {
+    /// Bytes of an upload that may be in memory at once: gathered, and being read. Stepwise, one step is read while another
+    /// is there: with less, short uploads would be written in parts.
+    #[must_use]
+    pub fn gather(&self) -> usize {
+        if self.lane == Lane::Stepwise { self.step.saturating_mul(2) } else { self.step }
+    }
+}
+
 /// What happened since the last observation.
 #[derive(Clone, Copy, Debug)]
 pub struct Observation {

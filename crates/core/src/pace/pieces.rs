@@ -59,7 +59,7 @@ impl Pieces {
     pub fn memory(self, plan: &Plan) -> usize {
         let size = self.size(plan);
         match self {
-            Self::Steps => size,
+            Self::Steps => plan.gather(),
             Self::Records => size.saturating_mul(2),
             Self::Frames => size.saturating_add(size.clamp(BATCH.0, BATCH.1)),
         }
@@ -68,6 +68,7 @@ impl Pieces {
     /// Shrinks the pieces of `plan` to those that can be done with so much memory; of less than a batch, to a part of it.
     pub fn shrink(self, plan: &mut Plan, memory: usize) {
         let most = match self {
+            Self::Steps if plan.lane == Lane::Stepwise => memory / 2,
             Self::Steps => memory,
             Self::Records => memory / 2,
             Self::Frames => {
@@ -108,7 +109,13 @@ mod tests {
             expected: Expected::default(),
         };
         let first = controller(Arm::Adaptive, &Settings::default(), &start).plan();
-        for pieces in [Pieces::Steps, Pieces::Records, Pieces::Frames] {
+        for (pieces, lane) in [
+            (Pieces::Steps, Lane::ZeroCopy),
+            (Pieces::Steps, Lane::Stepwise),
+            (Pieces::Records, Lane::Buffered),
+            (Pieces::Frames, Lane::Buffered),
+        ] {
+            let first = Plan { lane, ..first };
             for memory in [48 << 10, 60 << 10, 100_000, 288 << 10, 1 << 20, 4 << 20] {
                 let mut plan = Plan { step: 16 << 20, write: 16 << 20, ..first };
                 pieces.shrink(&mut plan, memory);

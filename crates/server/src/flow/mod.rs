@@ -180,6 +180,12 @@ impl Flow {
         }
     }
 
+    /// Asks for memory that the plan does not need, in its place and until it is next looked at; returns how much of these
+    /// `bytes` there is.
+    pub fn room_for(&mut self, bytes: usize) -> usize {
+        self.share.as_mut().map_or(1, |share| share.resize(bytes))
+    }
+
     /// Hands over the claim on memory, to be kept until the last of the flow's bytes is gone. The plan stays.
     #[must_use]
     pub(crate) fn hand_over(&mut self) -> Option<Share> {

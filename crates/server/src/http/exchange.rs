@@ -56,6 +56,13 @@ impl Incoming {
         }
     }
 
+    /// See [`h1::Body::bound`]; other pieces are frames of 16 KiB.
+    pub(crate) fn bound(&mut self, most: usize) {
+        if let Self::H1(body) = self {
+            body.bound(most);
+        }
+    }
+
     /// See [`h1::Body::direct`]; other bodies have no socket of their own.
     #[must_use]
     pub(crate) fn direct(&self) -> Option<(Arc<dyn Tap>, u64)> {

@@ -97,7 +97,6 @@ struct Inner {
     /// Uploads that have a thread to themselves, and the pipes that they use.
     pumps: Arc<Semaphore>,
     pipes: Mutex<Vec<pump::Pipe>>,
-    gathered: Arc<gather::Gathered>,
     free: Mutex<Option<(Instant, ByteSize)>>,
     /// Held by whoever asks the system for that.
     asking: Semaphore,

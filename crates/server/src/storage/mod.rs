@@ -101,8 +101,10 @@ pub struct Hints {
     pub preallocate: bool,
     /// Start writing to the disk while bytes still arrive.
     pub write_back: bool,
-    /// Bytes that are gathered into one write.
+    /// Bytes that an upload may hold: those that are gathered into one write, and the next piece.
     pub step: usize,
+    /// Of those, what the next piece may be.
+    pub piece: usize,
     /// Hash the bytes while they pass. Counts when the temporary is created.
     pub digest: bool,
 }
@@ -110,7 +112,7 @@ pub struct Hints {
 impl Default for Hints {
     /// What is good for an upload of which nothing is known.
     fn default() -> Self {
-        Self { preallocate: true, write_back: true, step: 256 << 10, digest: false }
+        Self { preallocate: true, write_back: true, step: 256 << 10, piece: 64 << 10, digest: false }
     }
 }
 
@@ -119,8 +121,11 @@ impl Default for Hints {
 pub enum Pump {
     /// Inside the kernel, in large writes.
     Splice,
-    /// In the same writes, but through memory: something must see the bytes.
-    Seen,
+    /// Through memory, because something must see the bytes.
+    Seen {
+        /// Bytes per write; where it is 1 MiB, they are the same writes.
+        piece: usize,
+    },
     /// One read and one write of this many bytes at a time.
     Stepwise {
         /// Bytes.

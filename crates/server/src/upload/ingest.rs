@@ -38,15 +38,21 @@ pub struct Stored {
 /// Receives one body and makes it visible.
 pub(super) async fn ingest(app: &Arc<App>, admission: Admission, body: &mut Receiver) -> Result<Stored, PutError> {
     let writer = receive(app, &admission, body).await?;
+    let (app, memory) = (Arc::clone(app), body.hand_over());
     // A client that walks away from here on must not leave a name without a row behind: this runs to its end.
-    finish(tokio::spawn(commit(Arc::clone(app), admission, writer)).await)
+    let commit = async move {
+        let _memory = memory;
+        commit(app, admission, writer).await
+    };
+    finish(tokio::spawn(commit).await)
 }
 
 /// [`ingest`] without the row: the bytes become durable under their name, and are removed again.
 pub(super) async fn rehearse(app: &Arc<App>, admission: Admission, body: &mut Receiver) -> Result<(), PutError> {
     let writer = receive(app, &admission, body).await?;
-    let app = Arc::clone(app);
+    let (app, memory) = (Arc::clone(app), body.hand_over());
     let publication = async move {
+        let _memory = memory;
         let claim = app.store().claim(admission.grant().slot(), CLAIM_PATIENCE).await?;
         let published = writer.publish(&claim).await?;
         published.aftermath.retract(claim).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hfs_core::ByteSize;
 use hfs_core::form::{FilePart, Form, InvalidForm, Step};
-use hfs_core::pace::Lane;
+use hfs_core::pace::{Lane, Plan};
 use hfs_core::profile::Quality;
 use hfs_core::progress::Progress;
 use tokio::time::timeout_at;
@@ -16,14 +16,18 @@ use tokio::time::timeout_at;
 use super::PutError;
 use super::turns::{Turn, Turns};
 use crate::clock::Stopwatch;
-use crate::flow::Flow;
+use crate::flow::{Flow, Share};
 use crate::http::exchange::{BodyError, Incoming};
 use crate::storage::{BlobWriter, Hints, Pump, PumpEnd, Pumped, SHORT};
 
 /// What is left of a body must be worth a change of threads.
 const WORTH_A_THREAD: u64 = 1 << 20;
-/// A read this long that was filled shows a client that is faster than we are.
+/// A read this long that was filled, or as long as one may be, shows a client that is faster than we are.
 const PRESSING: usize = 64 << 10;
+/// Larger reads save no CPU that can be measured before the 1 MiB gather behind them.
+const LONGEST: usize = 256 << 10;
+/// What a thread that must see the bytes writes at once, where there is the memory.
+const SEEN_PIECE: usize = 1 << 20;
 /// A client that lets us wait this long for less than that is slow ...
 const SLOW: Duration = Duration::from_millis(20);
 /// ... until this much has come without such a wait: where hundreds begin together, it is we who are late, and a piece or
@@ -92,24 +96,31 @@ impl Receiver {
         &self.flow
     }
 
+    /// Hands over the claim on memory, for as long as the store has bytes that are not written.
+    pub(super) fn hand_over(&mut self) -> Option<Share> {
+        self.flow.hand_over()
+    }
+
     /// What the store should do with the bytes to come.
     pub(super) fn hints(&self, digest: bool) -> Hints {
-        let plan = self.flow.plan();
-        let step = if self.is_slow { plan.step.min(SLOW_STEP) } else { plan.step };
-        Hints { preallocate: plan.preallocate, write_back: plan.write_back, step, digest }
+        let (plan, all) = (self.flow.plan(), self.flow.plan().gather());
+        let (step, piece) = if self.is_slow { (SLOW_STEP.min(all / 2), 0) } else { (all, self.longest_piece()) };
+        Hints { preallocate: plan.preallocate, write_back: plan.write_back, step, piece, digest }
+    }
+
+    /// What may be read at once: the rest of what may be held is what is gathered. A short upload fits as a whole.
+    fn longest_piece(&self) -> usize {
+        let all = self.flow.plan().gather();
+        let is_whole = !self.is_long && SHORT.as_u64() <= all as u64;
+        if is_whole { all } else { (all / 2).clamp(1, LONGEST) }
     }
 
     /// Lets `writer` read the socket itself, where the client is fast enough to be worth a thread, and the plan says
     /// how. False: it did not; go on with [`Receiver::next`]. For a `digest` the bytes must be seen.
     pub(super) async fn pump(&mut self, writer: &mut dyn BlobWriter, digest: bool) -> Result<bool, PutError> {
-        let how = match self.flow.plan().lane {
-            Lane::Buffered => return Ok(false),
-            Lane::ZeroCopy if digest => Pump::Seen,
-            Lane::ZeroCopy => Pump::Splice,
-            Lane::Stepwise => Pump::Stepwise { step: self.flow.plan().step },
-        };
+        let Plan { lane, step, .. } = *self.flow.plan();
         // Of a form, nobody knows where the file ends before looking at it.
-        if !self.is_pressed || self.form.is_some() {
+        if lane == Lane::Buffered || !self.is_pressed || self.form.is_some() {
             return Ok(false);
         }
         let Some((source, left)) = self.body.direct().filter(|(_, left)| *left >= WORTH_A_THREAD) else {
@@ -118,6 +129,11 @@ impl Receiver {
         self.take_note_of_store();
         self.turn = None;
         self.flow.begin_piece();
+        let how = match lane {
+            Lane::Stepwise => Pump::Stepwise { step },
+            _ if digest => Pump::Seen { piece: self.flow.room_for(SEEN_PIECE) },
+            _ => Pump::Splice,
+        };
         self.body.begin_direct();
         let pumped = writer.pump(source, left, how).await?;
         let Some(Pumped { bytes, end }) = pumped else {
@@ -130,7 +146,7 @@ impl Receiver {
         }
         match how {
             Pump::Stepwise { .. } => self.flow.moved(bytes, end == PumpEnd::Flowing),
-            Pump::Seen | Pump::Splice => self.flow.carried(bytes),
+            Pump::Seen { .. } | Pump::Splice => self.flow.carried(bytes),
         }
         self.note(bytes);
         self.received += bytes;
@@ -196,12 +212,14 @@ impl Receiver {
         // Whoever asks for more has stored the piece before.
         self.turn = None;
         self.flow.begin_piece();
+        let longest = self.longest_piece();
+        self.body.bound(longest);
         let asked = self.watch.elapsed();
         let is_first = self.received == 0;
         let (came, piece) = self.next_piece(self.is_slow || is_first).await?;
         if let Some(bytes) = &piece {
             let filled = self.body.is_pressing(bytes.len());
-            self.is_pressed = filled && bytes.len() >= PRESSING;
+            self.is_pressed = filled && bytes.len() >= PRESSING.min(longest);
             // Hundreds of uploads may begin at once: what all of them had gathered would tear holes into the heap.
             let seems_slow = is_first && self.is_long && bytes.len() < PROMPT;
             let is_slow = seems_slow || came.saturating_sub(asked) >= SLOW;

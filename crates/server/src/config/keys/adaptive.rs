@@ -68,7 +68,7 @@ pub(super) const KEYS: &[Key] = &[
         "performance.max_memory_usage",
         Size,
         "\"512MB\"",
-        "What all transfers hold together: of downloads, what is read and what TLS and HTTP/2 have of it; steps of uploads, and grown windows. When it is short, these shrink first; then new transfers wait. Beside it, uploads that gather hold up to 64 MiB in all, and an HTTP/2 connection up to its first window of 1 MiB. Made smaller at a reload, it counts what runs already, and a connection whose window has grown gives that back only when it rests or ends: new transfers may wait as long.",
+        "What all transfers hold together: of uploads, what is gathered and read; of downloads, what is read and what TLS and HTTP/2 have of it; grown windows. When it is short, these shrink first; then new transfers wait. Not counted: an HTTP/2 connection's first window of 1 MiB, what came with a request's head (16 KiB), a record in TLS (twice 16 KiB), rows and indexes, and what the kernel holds for sockets, pipes and the page cache. Made smaller at a reload, it counts what runs already, and a connection whose window has grown gives that back only when it rests or ends: new transfers may wait as long.",
     ),
     Key::active(
         "performance.detailed_logging",

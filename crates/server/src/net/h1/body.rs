@@ -17,9 +17,11 @@ use crate::http::exchange::BodyError;
 use crate::net::socket::Socket;
 
 /// First and smallest read: slow uploads hold this much for a moment, and nothing while they wait.
-const MIN_READ: usize = 16 << 10;
-/// Larger reads save no CPU that can be measured before the 1 MiB gather behind them.
-const MAX_READ: usize = 256 << 10;
+const MIN_READ: u32 = 16 << 10;
+/// The largest read where nobody says otherwise.
+const MAX_READ: u32 = 256 << 10;
+/// What TLS gives at once: a record. More room would stay empty.
+const RECORD: u32 = 16 << 10;
 /// Pieces up to this are copied out, so that a few bytes never pin a whole read buffer.
 const COPY: usize = 4 << 10;
 
@@ -28,8 +30,9 @@ const COPY: usize = 4 << 10;
 pub struct Body {
     io: Io,
     rest: Rest,
-    /// Size of the next read.
-    size: usize,
+    /// Size of the next read, and what it may grow to.
+    size: u32,
+    most: u32,
     /// Asks the connection to send `100 Continue`; gone once asked.
     ask: Option<oneshot::Sender<()>>,
     home: Option<oneshot::Sender<Rest>>,
@@ -61,7 +64,7 @@ pub(super) fn lend(io: Io, buffer: BytesMut, decoder: BodyDecoder, expects_conti
     let (ask, asked) = expects_continue.then(oneshot::channel).unzip();
     let (home, back) = oneshot::channel();
     let rest = Rest { buffer, decoder, broken: false, withheld: false };
-    let body = Body { io, rest, size: MIN_READ, ask, home: Some(home) };
+    let body = Body { io, rest, size: MIN_READ, most: MAX_READ, ask, home: Some(home) };
     (body, Loan { asked, home: back })
 }
 
@@ -98,9 +101,16 @@ impl Body {
         }
     }
 
+    /// Bounds the reads from now on.
+    pub(crate) fn bound(&mut self, most: usize) {
+        let possible = if self.io.plain().is_some() { u32::MAX } else { RECORD };
+        self.most = u32::try_from(most).unwrap_or(u32::MAX).min(possible);
+        self.size = self.size.min(self.most);
+    }
+
     /// Whether the last piece, of `length`, was as long as a read could be.
     pub(crate) fn is_pressing(&self, length: usize) -> bool {
-        length >= self.size / 2
+        length >= self.size as usize / 2
     }
 
     /// The socket, where what it gives next is body and nothing else, and how much of it: a body of known length on a
@@ -136,30 +146,32 @@ impl Body {
         ask_for_it(&mut self.ask);
         let known =
             self.rest.decoder.remaining().map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
-        let size = self.size.min(known.max(COPY));
+        let size = (self.size as usize).min(known.max(COPY));
         match self.io.read(&mut self.rest.buffer, size).await {
             Ok(0) | Err(_) => {
                 self.rest.broken = true;
                 Err(BodyError::Closed)
             }
             Ok(read) if read >= size => {
-                self.size = (self.size * 4).min(MAX_READ);
+                self.size = self.size.saturating_mul(4).min(self.most);
                 Ok(())
             }
             Ok(read) => {
-                if read < self.size / 4 {
-                    self.size = (self.size / 2).max(MIN_READ);
+                if read < self.size as usize / 4 {
+                    self.size = (self.size / 2).max(MIN_READ).min(self.most);
                 }
                 Ok(())
             }
         }
     }
 
+    /// A piece counts as its length wherever it is gathered: so it is never the lesser part of the memory that it keeps.
     fn take(&mut self, len: usize) -> Bytes {
         let buffer = &mut self.rest.buffer;
+        let memory = buffer.capacity();
         // What is left of a split shares its memory, and would keep it while the piece waits for the disk.
         let piece = if len == buffer.len() { std::mem::take(buffer) } else { buffer.split_to(len) };
-        if len <= COPY { Bytes::copy_from_slice(&piece) } else { piece.freeze() }
+        if len <= COPY || len < memory / 2 { Bytes::copy_from_slice(&piece) } else { piece.freeze() }
     }
 }
 
@@ -184,5 +196,42 @@ impl Drop for Body {
         };
         // Fails when the connection is gone: then nobody needs it.
         let _ = home.send(rest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    const LENGTH: usize = 4 << 20;
+
+    #[tokio::test]
+    async fn reads_keep_to_their_bound_and_pieces_fill_their_memory() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut body = Body::of(listener.accept().await.unwrap().0, LENGTH as u64);
+        body.bound(64 << 10);
+        let mut longest = 0;
+        client.write_all(&vec![7; 1 << 19]).await.unwrap();
+        for burst in [0, 20_000, 40_000, 20_000, 9_000, 9_000] {
+            client.write_all(&vec![7; burst]).await.unwrap();
+            let mut left = if burst == 0 { 1 << 19 } else { burst };
+            while left > 0 {
+                let piece = body.next().await.unwrap().unwrap();
+                (left, longest) = (left - piece.len(), longest.max(piece.len()));
+                let length = piece.len();
+                let memory = piece.try_into_mut().unwrap().capacity();
+                assert!(memory <= 2 * length + 1, "{length} bytes keep {memory}");
+            }
+        }
+        assert_eq!(longest, 64 << 10);
+        body.bound(10_000);
+        client.write_all(&[7; 100_000]).await.unwrap();
+        for _ in 0..10 {
+            assert!(body.next().await.unwrap().unwrap().len() <= 10_000);
+        }
     }
 }

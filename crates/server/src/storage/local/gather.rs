@@ -1,19 +1,10 @@
-//! [`Gather`]: small pieces become large writes, within a budget that all uploads share.
+//! [`Gather`]: small pieces become large writes.
 //!
-//! One upload gathers what its plan says, up to 1 MiB (the measured optimum of CPU per byte). Thousands of slow ones would
-//! hold gigabytes that way, so above the budget each writes what it has from 16 KiB on.
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+//! An upload gathers what its plan says, up to 1 MiB (the measured optimum of CPU per byte). The memory is the flow's: what
+//! is gathered and the piece that comes next are never more than that together.
 
 use bytes::{Bytes, BytesMut};
 
-/// Bytes that all uploads of a store hold.
-#[derive(Debug, Default)]
-pub(super) struct Gathered(AtomicUsize);
-
-const BUDGET: usize = 64 << 20;
-const SHORT: usize = 16 << 10;
 /// Below it a piece is copied: one of a few bytes may keep a whole receive buffer alive.
 const KEEP: usize = 16 << 10;
 /// The kernel takes at most 1024 pieces per write.
@@ -25,12 +16,11 @@ pub(super) struct Gather {
     tail: BytesMut,
     held: usize,
     target: usize,
-    all: Arc<Gathered>,
 }
 
 impl Gather {
-    pub(super) fn new(all: Arc<Gathered>, target: usize) -> Self {
-        Self { pieces: Vec::new(), tail: BytesMut::new(), held: 0, target, all }
+    pub(super) fn new(target: usize) -> Self {
+        Self { pieces: Vec::new(), tail: BytesMut::new(), held: 0, target }
     }
 
     /// Gathers this many bytes from now on.
@@ -45,7 +35,6 @@ impl Gather {
 
     pub(super) fn push(&mut self, data: Bytes) {
         self.held += data.len();
-        self.all.0.fetch_add(data.len(), Ordering::Relaxed);
         if data.len() < KEEP {
             self.tail.extend_from_slice(&data);
             return;
@@ -54,16 +43,15 @@ impl Gather {
         self.pieces.push(data);
     }
 
-    /// Whether it is time to write.
-    pub(super) fn is_due(&self) -> bool {
-        let target = if self.all.0.load(Ordering::Relaxed) > BUDGET { SHORT } else { self.target };
-        self.held >= target || self.pieces.len() >= MAX_PIECES
+    /// Whether it is time to write: what comes next may be `next` bytes.
+    pub(super) fn is_due(&self, next: usize) -> bool {
+        self.held + next.max(1) > self.target || self.pieces.len() >= MAX_PIECES
     }
 
     /// Everything held, in order.
     pub(super) fn take(&mut self) -> Vec<Bytes> {
         self.seal();
-        self.release();
+        self.held = 0;
         std::mem::take(&mut self.pieces)
     }
 
@@ -78,17 +66,6 @@ impl Gather {
             self.pieces.push(std::mem::take(&mut self.tail).freeze());
         }
     }
-
-    fn release(&mut self) {
-        self.all.0.fetch_sub(self.held, Ordering::Relaxed);
-        self.held = 0;
-    }
-}
-
-impl Drop for Gather {
-    fn drop(&mut self) {
-        self.release();
-    }
 }
 
 #[cfg(test)]
@@ -99,7 +76,7 @@ mod tests {
 
     #[test]
     fn order_is_kept_across_small_and_large_pieces() {
-        let mut gather = Gather::new(Arc::default(), FIRST);
+        let mut gather = Gather::new(FIRST);
         let large = vec![b'x'; KEEP];
         for piece in [&b"ab"[..], b"c", &large, b"d"] {
             gather.push(Bytes::copy_from_slice(piece));
@@ -112,22 +89,18 @@ mod tests {
     }
 
     #[test]
-    fn targets_grow_and_shrink_with_the_budget() {
-        let all = Arc::<Gathered>::default();
-        let mut fast = Gather::new(Arc::clone(&all), FIRST);
-        fast.push(vec![0; FIRST - 1].into());
-        assert!(!fast.is_due());
-        fast.push(vec![0; 1].into());
-        assert!(fast.is_due());
-        fast.take();
-        fast.aim(1 << 20);
-        fast.push(vec![0; FIRST].into());
-        assert!(!fast.is_due(), "the second target is larger");
-
-        let mut crowd = Gather::new(Arc::clone(&all), FIRST);
-        crowd.push(vec![0; BUDGET].into());
-        assert!(fast.is_due(), "over the budget 16 KiB suffice");
-        drop((fast, crowd));
-        assert_eq!(all.0.load(Ordering::Relaxed), 0);
+    fn what_comes_next_still_fits() {
+        let mut gather = Gather::new(FIRST);
+        gather.push(vec![0; FIRST / 2].into());
+        assert!(!gather.is_due(FIRST / 2));
+        assert!(gather.is_due(FIRST / 2 + 1));
+        gather.push(vec![0; FIRST / 2 - 1].into());
+        assert!(!gather.is_due(0));
+        gather.push(vec![0; 1].into());
+        assert!(gather.is_due(0), "it is full");
+        gather.aim(4 * FIRST);
+        assert!(!gather.is_due(FIRST), "the second target is larger");
+        gather.take();
+        assert!(!gather.is_due(FIRST));
     }
 }

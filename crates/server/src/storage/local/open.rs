@@ -127,7 +127,6 @@ impl LocalStore {
             reaper,
             pumps: Arc::new(Semaphore::new(pump::WIDTH)),
             pipes: Mutex::default(),
-            gathered: Arc::default(),
             free: Mutex::default(),
             asking: Semaphore::new(1),
             exact_names,

@@ -81,7 +81,7 @@ impl Job<'_> {
                 }
                 Ok(pumped)
             }
-            Pump::Seen => self.pump(source, &mut Memory::new(PIECE, hasher), Pieces::Whole(PIECE)),
+            Pump::Seen { piece } => self.pump(source, &mut Memory::new(piece, hasher), Pieces::Whole(piece)),
             Pump::Stepwise { step } => self.pump(source, &mut Memory::new(step, hasher), Pieces::AsTheyCome(step)),
         }
     }
@@ -325,9 +325,11 @@ mod tests {
         let root = Root::new();
         let store = root.open();
         let bytes: Vec<u8> = (0..5_000_000_u32).map(|n| n.wrapping_mul(n).to_le_bytes()[1]).collect();
-        for (how, name) in
-            [(Pump::Splice, "splice"), (Pump::Seen, "seen"), (Pump::Stepwise { step: 32 << 10 }, "stepwise")]
-        {
+        for (how, name) in [
+            (Pump::Splice, "splice"),
+            (Pump::Seen { piece: PIECE }, "seen"),
+            (Pump::Stepwise { step: 32 << 10 }, "stepwise"),
+        ] {
             let hints = Hints { digest: how != Pump::Splice, ..Hints::default() };
             let size = Some(ByteSize::bytes(bytes.len() as u64));
             let mut writer = store.create(size, hints).await.unwrap();
@@ -351,7 +353,7 @@ mod tests {
     async fn large_writes_end_at_whole_pieces() {
         let root = Root::new();
         let store = root.open();
-        for how in [Pump::Splice, Pump::Seen] {
+        for how in [Pump::Splice, Pump::Seen { piece: PIECE }] {
             let mut writer = store.create(Some(ByteSize::mib(8)), Hints::default()).await.unwrap();
             writer.write(Bytes::from_static(&[1; 1000])).await.unwrap();
             let (source, sender) = socket_with(vec![2; 4 * PIECE]);
@@ -370,7 +372,7 @@ mod tests {
     async fn what_came_is_written_when_the_socket_runs_dry_or_ends() {
         let root = Root::new();
         let store = root.open();
-        for how in [Pump::Splice, Pump::Seen, Pump::Stepwise { step: 32 << 10 }] {
+        for how in [Pump::Splice, Pump::Seen { piece: PIECE }, Pump::Stepwise { step: 32 << 10 }] {
             let mut writer = store.create(None, Hints::default()).await.unwrap();
             let (source, sender) = socket_with(vec![3; 100_000]);
             let client = sender.join().unwrap();
@@ -390,7 +392,7 @@ mod tests {
     async fn a_client_that_trickles_does_not_keep_the_thread() {
         let root = Root::new();
         let store = root.open();
-        for how in [Pump::Splice, Pump::Seen] {
+        for how in [Pump::Splice, Pump::Seen { piece: PIECE }] {
             let mut writer = store.create(None, Hints::default()).await.unwrap();
             let (source, sender) = socket_with(vec![4; 1]);
             let mut client = sender.join().unwrap();

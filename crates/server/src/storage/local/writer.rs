@@ -29,8 +29,9 @@ const TRICKLE: usize = 16 << 10;
 /// Write-back starts for each part of this size, and waits for the one two parts before: that hides the disk behind
 /// the network, and leaves the last fdatasync at most 24 MiB, however slow the disk.
 const PART: u64 = 8 << 20;
-/// Comparing goes in steps of this size.
+/// Comparing goes in steps of up to this size: two of them are in memory.
 const STEP: usize = 256 << 10;
+const LEAST_STEP: usize = 8 << 10;
 const UNASKED: &str = "nobody was asked whether to publish";
 
 #[derive(Debug)]
@@ -66,7 +67,7 @@ impl LocalWriter {
             temporary = Some(Arc::new(inner.trickles.run("create a temporary", create).await?));
             allocated = reserved.map_or(0, ByteSize::as_u64);
         }
-        let gather = Gather::new(Arc::clone(&inner.gathered), hints.step);
+        let gather = Gather::new(hints.step);
         let expected = expected.map(ByteSize::as_u64);
         let hasher = Hasher::wanted(hints.digest);
         Ok(Self { inner, id, temporary, expected, gather, flushed: 0, allocated, hints, hasher, broken: false })
@@ -80,6 +81,12 @@ impl LocalWriter {
 
     fn length(&self) -> u64 {
         self.flushed + self.gather.len() as u64
+    }
+
+    /// How much may come next.
+    fn next(&self) -> usize {
+        let left = self.expected.map_or(u64::MAX, |expected| expected.saturating_sub(self.length()));
+        usize::try_from(left).unwrap_or(usize::MAX).min(self.hints.piece)
     }
 
     fn check(&self) -> Result<(), StoreError> {
@@ -167,9 +174,9 @@ impl LocalWriter {
             return Ok(false);
         }
         let (mut ours, mut theirs) = (Scratch::default(), Scratch::default());
-        let mut offset = 0;
+        let (mut offset, step) = (0, (self.hints.step / 2).clamp(LEAST_STEP, STEP));
         while offset < self.flushed {
-            let length = STEP.min(usize::try_from(self.flushed - offset).unwrap_or(STEP));
+            let length = step.min(usize::try_from(self.flushed - offset).unwrap_or(step));
             let temporary = self.temporary();
             let mut lent = std::mem::take(&mut ours);
             let read = move || {
@@ -256,7 +263,11 @@ impl BlobWriter for LocalWriter {
             self.check()?;
             self.gather.push(data);
             // What is the last of it is written when it is published, by the same thread.
-            if self.gather.is_due() && self.expected != Some(self.length()) { self.flush().await } else { Ok(()) }
+            if self.gather.is_due(self.next()) && self.expected != Some(self.length()) {
+                self.flush().await
+            } else {
+                Ok(())
+            }
         })
     }
 

@@ -1,5 +1,6 @@
 //! [`Crowd`]: hundreds of clients of one kind, each with a connection of its own and one transfer on it.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -72,6 +73,42 @@ impl Crowd {
                 }
             }
         });
+    }
+
+    /// Each begins an upload of `length` bytes to a target of its own, sends the first `part` as far as the server lets
+    /// it, and then nothing more.
+    pub(crate) fn upload(&mut self, length: u64, part: usize, mut target: impl FnMut(usize) -> String) {
+        let body = Bytes::from(vec![b'x'; part]);
+        for (number, client) in self.clients.iter_mut().enumerate() {
+            let (target, body) = (target(number), body.clone());
+            match client {
+                Client::H1(stream) => {
+                    let head = head("PUT", &target, &format!("Content-Length: {length}\r\n"));
+                    let sent = [head.as_bytes(), &body].concat();
+                    // The kernel takes it, also where the server waits for memory.
+                    self.runtime.block_on(send(stream, &sent));
+                }
+                Client::H2(sender, answer) => {
+                    let mut request = request(Method::PUT, &target);
+                    request.headers_mut().insert(http::header::CONTENT_LENGTH, length.into());
+                    let sender = sender.clone();
+                    let mut sender = self.runtime.block_on(sender.ready()).expect("room for a stream");
+                    let (coming, mut stream) = sender.send_request(request, false).expect("sent");
+                    *answer = Some(coming);
+                    self.runtime.spawn(async move {
+                        let mut body = body;
+                        while !body.is_empty() {
+                            stream.reserve_capacity(body.len());
+                            let Some(Ok(room)) = poll_fn(|cx| stream.poll_capacity(cx)).await else { return };
+                            if stream.send_data(body.split_to(room.min(body.len())), false).is_err() {
+                                return;
+                            }
+                        }
+                        std::future::pending().await
+                    });
+                }
+            }
+        }
     }
 
     /// All but the last `count` leave; those take what they have asked for. Returns how many bytes of body each got.
