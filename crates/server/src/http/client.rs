@@ -31,6 +31,13 @@ impl fmt::Display for Client {
 /// Headers by which a proxy shows that the request is not its own.
 const FORWARDING: [&str; 4] = ["x-forwarded-for", "x-real-ip", "forwarded", "via"];
 
+/// Where the client of a request sees this server, `http://host`; `None` where it sees a proxy instead.
+pub fn origin_of(peer: &Peer, headers: &HeaderMap, is_proxied: bool) -> Option<String> {
+    let is_direct = peer.socket.is_some() && !is_proxied && !is_forwarded(headers);
+    let host = headers.get(header::HOST)?.to_str().ok().filter(|host| is_direct && !host.is_empty())?;
+    Some(format!("{}://{host}", if peer.tls { "https" } else { "http" }))
+}
+
 /// The client of a request: the right-most address in the forwarded headers that is no trusted proxy itself, if the
 /// peer is one; else the peer. Whether the peers of a Unix socket are trusted is said separately.
 #[must_use]
@@ -65,7 +72,12 @@ pub fn is_proxied(peer: &Peer, trusted: &[IpNet], trust_unix: bool) -> bool {
 #[must_use]
 pub fn is_local(peer: &Peer, headers: &HeaderMap) -> bool {
     let loopback = peer.socket.is_some_and(|socket| socket.ip().to_canonical().is_loopback());
-    loopback && peer.announced.is_none() && FORWARDING.iter().all(|name| !headers.contains_key(*name))
+    loopback && peer.announced.is_none() && !is_forwarded(headers)
+}
+
+/// Whether a proxy has said of itself that it is there, be it trusted or not.
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    FORWARDING.iter().any(|name| headers.contains_key(*name))
 }
 
 /// The forwarding chain, nearest last; `None` for an element that names no address.
@@ -148,6 +160,20 @@ mod tests {
         assert_eq!(seen(&Peer::default(), &[]), "local");
         let lied = headers(&[("x-forwarded-for", "198.51.100.7")]);
         assert_eq!(client_of(&Peer::default(), &lied, &[], false), Client::Local);
+    }
+
+    #[test]
+    fn who_asks_this_server_itself_sees_it_as_its_host_says() {
+        let seen = |peer: &Peer, more: &[(&'static str, &str)], is_proxied| {
+            origin_of(peer, &headers(&[&[("host", "a.example:81")], more].concat()), is_proxied)
+        };
+        let direct = peer("203.0.113.9:1");
+        assert_eq!(seen(&direct, &[], false).as_deref(), Some("http://a.example:81"));
+        assert_eq!(seen(&Peer { tls: true, ..direct.clone() }, &[], false).as_deref(), Some("https://a.example:81"));
+        assert_eq!(seen(&direct, &[], true), None);
+        assert_eq!(seen(&direct, &[("via", "1.1 proxy")], false), None, "also of one that is not trusted");
+        assert_eq!(seen(&Peer::default(), &[], false), None, "who speaks over a Unix socket is a proxy");
+        assert_eq!(origin_of(&direct, &HeaderMap::new(), false), None);
     }
 
     #[test]

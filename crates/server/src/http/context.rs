@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 use super::client::{self, Client};
 use super::exchange::{Incoming, Peer};
 use crate::clock::Stopwatch;
-use crate::config::Config;
+use crate::config::{Config, HttpConfig};
 use crate::flow::{Begin, Ending, Engine, Flow, Whose, Wire};
 use crate::telemetry::RequestId;
 
@@ -63,6 +63,17 @@ impl Context {
             received: 0,
             quality: Quality::Unknown,
         }
+    }
+
+    /// Where its client sees the slots: as configured, else where it has found this server. Behind a proxy, whose name and
+    /// scheme nobody here knows, that is a path.
+    #[must_use]
+    pub fn public_base(&self, config: &HttpConfig, request: &Request<Incoming>) -> String {
+        let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
+        config.public_url.clone().unwrap_or_else(|| {
+            let origin = client::origin_of(&peer, request.headers(), self.is_proxied).unwrap_or_default();
+            origin + &config.base_path
+        })
     }
 
     /// Random name of the request: in the log and in the answer's `X-Request-Id`.

@@ -22,7 +22,6 @@ use super::{cors, headers, tally};
 use crate::admin::{AdminError, Answer, Download, Report};
 use crate::app::App;
 use crate::clock;
-use crate::config::HttpConfig;
 use crate::download::{Found, GetError};
 use crate::flow::FileBody;
 use crate::meta::MetaError;
@@ -44,11 +43,11 @@ pub(super) fn put(app: &App, context: &Context, slot: &str, outcome: Result<Stor
     }
 }
 
-/// 200 with the original server's JSON, and the URL, for a stored file.
+/// 200 with the original server's JSON, and the URL below `base`, for a stored file.
 pub(super) fn post(
     app: &App,
     context: &Context,
-    config: &HttpConfig,
+    base: &str,
     path: &str,
     outcome: Result<Posted, PutError>,
 ) -> Response<Outgoing> {
@@ -57,7 +56,6 @@ pub(super) fn post(
         Err(failure) => return finish_as(context, &note_failed(app, context, path, &failure)),
     };
     note_stored(app, context, slot.as_str(), stored, StatusCode::OK);
-    let base = config.public_url.as_deref().unwrap_or(&config.base_path);
     let url = format!("{}/{}", base.trim_end_matches('/'), encode_path(slot.as_str()));
     let said = serde_json::json!({
         "success": true,

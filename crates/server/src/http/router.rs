@@ -116,8 +116,9 @@ async fn route(
         (&Method::POST, Target::Upload(way)) => {
             context.note_direct(way.forced(&config.pace));
             let path = request.uri().path().to_owned();
+            let base = context.public_base(&config.http, &request);
             let posted = Box::pin(upload::post(app, context, *request)).await;
-            respond::post(app, context, &config.http, &path, posted)
+            respond::post(app, context, &base, &path, posted)
         }
         (_, Target::Page { page, .. }) => {
             let answer = Box::pin(admin::answer(app, context, page, *request)).await;

@@ -20,6 +20,8 @@ fn the_steps_work_as_they_are_written() {
     fs::write(&file, ADMIN_TOKEN).expect("token");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("mode");
     let server = TestServer::builder()
+        // As the manual's configuration.
+        .without_public_url()
         .set("security.enablejwt", "true")
         .set("security.jwtsecret", "\"f3c0a9d17b5e42688e0d3c7a91b24f56\"")
         .set("admin.token_file", &format!("{:?}", file.display().to_string()))

@@ -35,6 +35,7 @@ pub(crate) struct Builder {
     environment: Vec<(String, String)>,
     port: Option<u16>,
     listener: Option<TcpListener>,
+    is_nameless: bool,
 }
 
 impl Builder {
@@ -60,6 +61,12 @@ impl Builder {
     /// Runs the server below another program, as in `strace -f hmac-file-server ...`.
     pub(crate) fn wrapper(mut self, words: &[&str]) -> Self {
         self.wrapper = words.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    /// Leaves it to the server where its clients see it.
+    pub(crate) fn without_public_url(mut self) -> Self {
+        self.is_nameless = true;
         self
     }
 
@@ -112,7 +119,9 @@ impl Builder {
         let storage = self.storage.as_deref().expect("set by start");
         default("server", "listen_address", format!("\"{address}\""));
         default("server", "storage_path", format!("{:?}", storage.display().to_string()));
-        default("server", "public_url", format!("\"http://{address}{}\"", self.base_path));
+        if !self.is_nameless {
+            default("server", "public_url", format!("\"http://{address}{}\"", self.base_path));
+        }
         if std::env::var_os(STANDARD_ARM).is_some() {
             default("performance", "adaptive_buffers", "false".to_owned());
         }
@@ -170,6 +179,7 @@ impl TestServer {
             environment: Vec::new(),
             port: None,
             listener: None,
+            is_nameless: false,
         }
     }
 
