@@ -138,7 +138,7 @@ impl Node {
         }
     }
 
-    fn mismatch(&self, message: impl Into<String>) -> Mismatch {
+    pub(super) fn mismatch(&self, message: impl Into<String>) -> Mismatch {
         Mismatch { at: self.at.clone(), message: message.into() }
     }
 

@@ -141,7 +141,11 @@ impl Resolver<'_, '_> {
             let is_known = if section == "networkinterfaces" { is_link(&name) } else { is_strategy(&name) };
             if !is_known {
                 let message = format!("no client is ever found to be `{name}`: `{}` has no effect", given.written);
-                self.notes.warning(&given.at, message);
+                let known = match section.as_str() {
+                    "networkinterfaces" => Link::KNOWN.map(Link::as_str).join(", "),
+                    _ => "strategy_mobile, strategy_desktop, strategy_server".to_owned(),
+                };
+                self.notes.warning(&given.at, message).help = Some(format!("there are {known}"));
             }
         }
     }

@@ -222,9 +222,8 @@ fn named_thresholds(node: &Node) -> Result<Vec<(Quality, Threshold)>, Mismatch> 
     for item in items {
         let Value::Table(table) = &item.value else { return Err(item.wants(WANTED)) };
         let find = |wanted: &str| table.iter().find(|(name, _)| name == wanted).map(|(_, node)| node);
-        let (Some(name), Some(rate), Some(rtt)) = (find("name"), find("min_throughput"), find("max_latency")) else {
-            return Err(item.wants("{ name, min_throughput, max_latency }"));
-        };
+        let required = |wanted: &str| find(wanted).ok_or_else(|| item.mismatch(format!("`{wanted}` is missing")));
+        let (name, rate, rtt) = (required("name")?, required("min_throughput")?, required("max_latency")?);
         let word = kind::choice(name, &["excellent", "good", "fair", "poor"])?;
         let quality = Quality::ALL.into_iter().find(|quality| quality.as_str() == word).unwrap_or_default();
         let rate = kind::rate(rate)?;

@@ -181,7 +181,10 @@ fn unknown(path: &str, at: &Place, value: &Spanned<DeValue<'_>>, notes: &mut Not
         return;
     }
     let finding = notes.error(at, format!("there is no key `{path}`"));
-    finding.help = keys::suggest(path).and_then(keys::find).map(|key| format!("did you mean `{}`?", in_section(key)));
+    finding.help = keys::suggest(path).and_then(keys::find).map(|key| match path.rsplit_once('.') {
+        Some((section, _)) if key.path.contains('*') => format!("did you mean `[{section}] {}`?", key.name()),
+        _ => format!("did you mean `{}`?", in_section(key)),
+    });
 }
 
 /// What stands at an unknown key may be a misspelt secret.

@@ -123,17 +123,24 @@ pub(super) fn is_section(path: &str) -> bool {
 pub(super) fn suggest(path: &str) -> Option<&'static str> {
     let wanted = normal(path);
     let (section, name) = wanted.rsplit_once('.').unwrap_or(("", &wanted));
+    let distance = |key: &Key| strsim::damerau_levenshtein(&normal(key.name()), name);
+    let is_close = |key: &&'static Key| distance(key) <= name.len() / 3;
     let score = |key: &&'static Key| {
-        let (own_section, own_name) = (normal(key.section()), normal(key.name()));
+        let own_section = normal(key.section());
         let away = if own_section == section { 0 } else { 1 + strsim::damerau_levenshtein(&own_section, section) };
         // The right name in the wrong section is a better guess than another name in the right one.
-        2 * strsim::damerau_levenshtein(&own_name, name) + away.min(3)
+        2 * distance(key) + away.min(3)
     };
-    let close = |key: &&&'static Key| {
-        let distance = strsim::damerau_levenshtein(&normal(key.name()), name);
-        distance <= name.len() / 3
-    };
-    all().filter(|key| !key.path.contains('*')).filter(|key| close(&key)).min_by_key(score).map(|key| key.path)
+    let below_any_name = of_wildcard(section).filter(is_close).min_by_key(|key| distance(key));
+    let named = all().filter(|key| !key.path.contains('*')).filter(is_close);
+    below_any_name.or_else(|| named.min_by_key(score)).map(|key| key.path)
+}
+
+/// The keys that a section has by a wildcard.
+fn of_wildcard(section: &str) -> impl Iterator<Item = &'static Key> {
+    let elements: Vec<&str> = section.split('.').collect();
+    let has = move |pattern: &[String]| pattern.split_last().is_some_and(|(_, section)| matches(section, &elements));
+    index().wild.iter().filter(move |(pattern, _)| has(pattern)).map(|(_, key)| *key)
 }
 
 /// The section that someone who wrote `[path]` probably meant.

@@ -74,9 +74,31 @@ fn bounds_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn a_key_that_stands_below_any_name_is_suggested_there() {
+    for (text, meant) in [
+        ("client_optimization.strategy_mobile.bufer_size = 1", "`[client_optimization.strategy_mobile] buffer_size`"),
+        ("network_interfaces.lte.timeout_multiplyer = 1", "`[network_interfaces.lte] timeout_multiplier`"),
+        ("network_interfaces.lte.readtimeuot = 1", "`[timeouts] readtimeout`"),
+    ] {
+        let report = report(text);
+        assert!(report.contains(&format!("did you mean {meant}?")), "{report}");
+    }
+}
+
+#[test]
+fn what_a_threshold_lacks_is_named() {
+    let thresholds = "[streaming]\nquality_thresholds = [{ name = \"good\", min_throughput = \"1MB/s\" }]\n";
+    let report = report(thresholds);
+    assert!(report.contains("`max_latency` is missing"), "{report}");
+}
+
+#[test]
 fn a_link_that_no_client_has_is_named() {
     let loaded = good("[network_interfaces.dsl]\nbuffer_size = \"1MB\"\n").unwrap();
     assert!(said(&loaded).contains("no client is ever found to be `dsl`"), "{}", said(&loaded));
+    assert!(said(&loaded).contains("there are ethernet, wifi, lte, cellular, satellite, vpn"), "{}", said(&loaded));
+    let loaded = good("[client_optimization.strategy_laptop]\nbuffer_size = \"1MB\"\n").unwrap();
+    assert!(said(&loaded).contains("there are strategy_mobile, strategy_desktop"), "{}", said(&loaded));
     let known = good("[network_interfaces]\nlte = { buffer_size = \"1MB\" }\n").unwrap();
     assert_eq!(known.findings, []);
 }
