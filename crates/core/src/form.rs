@@ -62,7 +62,7 @@ pub enum InvalidForm {
     #[error("a boundary of the form is malformed")]
     Boundary,
     /// More than [`Form::MOST_OVERHEAD`] besides the file.
-    #[error("the form holds too much besides the file")]
+    #[error("the form holds more than 64 KiB besides a file in its field `file`")]
     Overhead,
     /// The wanted field is not there, or is no file.
     #[error("the form has no file in its field `file`")]

@@ -203,6 +203,11 @@ impl Flow {
         self.conclude();
     }
 
+    /// Notes that what has not come is not wanted: that its client has not sent it is no break.
+    pub fn refuse(&mut self) {
+        self.is_whole = true;
+    }
+
     /// The first plan, on the connection and in the log.
     fn begin(&mut self) {
         self.explain();

@@ -57,6 +57,7 @@ pub async fn post(app: &Arc<App>, context: &mut Context, request: Request<Incomi
     let flow = context.begin_flow(app.engine(), Direction::Upload, announced.map(ByteSize::as_u64)).await;
     let mut body = Receiver::new(body, flow, announced, app.turns());
     let outcome = store(app, &config, pass, &parts, &mut body).await;
+    body.end(outcome.as_ref().err());
     context.note_received(body.received(), body.quality());
     outcome
 }

@@ -40,6 +40,7 @@ pub async fn put(
     let mut body = Receiver::new(body, flow, announced, app.turns());
     let wanted = Wanted { slot, announced, is_prompt };
     let outcome = store(app, &config, grant, wanted, &mut body).await;
+    body.end(outcome.as_ref().err());
     context.note_received(body.received(), body.quality());
     outcome
 }

@@ -92,6 +92,14 @@ impl Receiver {
         self.flow.quality()
     }
 
+    /// Notes how the upload ended, where it is not stored: what is refused has not broken off.
+    pub(super) fn end(&mut self, failure: Option<&PutError>) {
+        let is_break = |failure: &PutError| matches!(failure, PutError::Stalled { .. } | PutError::Body(_));
+        if failure.is_some_and(|failure| !is_break(failure)) {
+            self.flow.refuse();
+        }
+    }
+
     pub(super) fn flow(&self) -> &Flow {
         &self.flow
     }

@@ -11,8 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep};
 
 use super::{BYTES, OTHER};
-use crate::http::exchange::Incoming;
-use crate::http::testing::{Client, Rig, get, path, proven, put, slot_of, streamed, until};
+use crate::http::exchange::{Incoming, Peer};
+use crate::http::testing::{Client, Rig, get, listen, path, proven, put, slot_of, streamed, until};
 use crate::net::h1;
 use crate::storage::BlobStore;
 use crate::storage::faulty::Operation;
@@ -156,6 +156,30 @@ async fn a_client_that_breaks_off_leaves_nothing() {
     assert_eq!(answer.await.unwrap().status, 400);
     assert_eq!(rig.metric("hfs_transfers_total{direction=\"upload\",outcome=\"aborted\"}"), 1.0);
     is_tried_again(&rig).await;
+}
+
+#[tokio::test]
+async fn only_what_breaks_off_counts_as_broken_off() {
+    static LONG: [u8; 80_000] = [7; 80_000];
+    let rig = Rig::with(|config| config.pace.log_profiles = true);
+    let log = listen();
+    let from_a_client = async || {
+        let (client, mut request) = chunked(Dialect::FileShare, 70_000).await;
+        request.extensions_mut().insert(Peer { socket: Some(([192, 0, 2, 7], 1).into()), ..Peer::default() });
+        (client, rig.start(request))
+    };
+    let (mut client, answer) = from_a_client().await;
+    client.send(&LONG);
+    client.end();
+    let refused = answer.await.unwrap();
+    assert_eq!(refused.status, 413, "{}", refused.text());
+    let (mut client, answer) = from_a_client().await;
+    client.send(&LONG[..69_000]);
+    until("it has begun", async || rig.store.temporaries() == 1).await;
+    client.leave();
+    assert_eq!(answer.await.unwrap().status, 400);
+    let lines = log.lines_with("Learnt about a client");
+    assert!(lines[0].contains("breaks=0.0") && lines[1].contains("breaks=0.2"), "{lines:#?}");
 }
 
 #[tokio::test]
