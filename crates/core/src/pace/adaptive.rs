@@ -189,24 +189,27 @@ impl Adaptive {
 
     /// Grows at once at first, shrinks only when a smaller step has been enough for a while, and is slow to do either
     /// from then on: a reader that hesitates now and then must not make the step swing.
-    fn resize(&mut self, filled: bool) {
+    /// `moved` bytes came within `span`.
+    fn resize(&mut self, filled: bool, moved: u64, span: Duration) {
         let now = self.estimate.now();
         if filled {
             (self.slack, self.filled_at, self.full) = (0, now, self.full.saturating_add(1));
             if !self.has_shrunk || self.full >= self.patience {
-                self.grow();
+                self.grow(moved, span);
             }
             return;
         }
         self.full = 0;
         self.slack = self.slack.saturating_add(1);
-        if self.slack >= self.patience && now.saturating_sub(self.filled_at) >= SLACK {
-            (self.slack, self.filled_at, self.has_shrunk) = (0, now, true);
-            self.shrink();
+        let since = now.saturating_sub(self.filled_at);
+        if self.slack >= self.patience && since >= SLACK {
+            let seen = std::mem::take(&mut self.slack);
+            (self.filled_at, self.has_shrunk) = (now, true);
+            self.shrink(seen, since);
         }
     }
 
-    fn grow(&mut self) {
+    fn grow(&mut self, moved: u64, span: Duration) {
         let now = self.pieces.size(&self.plan);
         let larger = match self.pieces {
             Pieces::Steps => self.within(now.saturating_mul(GROWTH)),
@@ -217,25 +220,25 @@ impl Adaptive {
         if self.has_shrunk && larger != now {
             (self.patience, self.has_shrunk) = ((2 * self.patience).min(MOST_PATIENCE), false);
         }
-        self.set_size(larger, "every one was full");
+        self.set_size(larger, || format!("each was full: {moved} bytes moved in {span:?}"));
     }
 
-    fn shrink(&mut self) {
+    fn shrink(&mut self, seen: u32, since: Duration) {
         let now = self.pieces.size(&self.plan);
         let smaller = match self.pieces {
             Pieces::Steps => self.within(now / 2),
             Pieces::Records | Pieces::Frames => (now / 2).max(FIRST_WRITE.min(now)),
         };
-        self.set_size(smaller, "they stay half empty");
+        self.set_size(smaller, || format!("not full {seen} times in a row, for {since:?}"));
     }
 
-    fn set_size(&mut self, size: usize, because: &str) {
+    fn set_size(&mut self, size: usize, because: impl FnOnce() -> String) {
         let may_move = match self.pieces {
             Pieces::Steps => self.settings.levers.lane,
             Pieces::Records | Pieces::Frames => self.settings.levers.write,
         };
         if may_move {
-            self.decide(self.pieces.as_str(), self.pieces.size(&self.plan), size, || because.to_owned());
+            self.decide(self.pieces.as_str(), self.pieces.size(&self.plan), size, because);
             *self.pieces.size_mut(&mut self.plan) = size;
         }
     }
@@ -367,9 +370,10 @@ impl Controller for Adaptive {
     }
 
     fn observe(&mut self, seen: &Observation) {
+        let before = self.estimate.now();
         let was_sampled = self.note(seen);
         if let Some(filled) = seen.filled.filter(|_| seen.moved > 0 && self.settings.follows) {
-            self.resize(filled);
+            self.resize(filled, seen.moved, self.estimate.now().saturating_sub(before));
         }
         if was_sampled {
             self.rechoose();
