@@ -27,6 +27,8 @@ const SETTLED: u32 = 8;
 pub(super) const TELLING_SEGMENTS: u64 = 8;
 /// Loss above this share while no queue stood, or with the round trip near its shortest.
 const LOSSY: f64 = 0.005;
+/// On a path shorter than this nothing is on the way: what is missing there had no room where it came.
+const NEAR: Duration = Duration::from_millis(1);
 /// Segments of the client before a share of them means something.
 const ENOUGH_SEGMENTS: u64 = 50;
 /// A queue below the first is the jitter of a short path, one above the second is one on any; one below the third bothers
@@ -84,6 +86,9 @@ impl Evidence {
 fn received_loss(seen: &Snapshot) -> Option<f64> {
     let last = seen.last?;
     let (out_of_order, segments) = last.out_of_order.zip(last.segments_in)?;
+    if seen.min_rtt.is_some_and(|rtt| rtt < NEAR) {
+        return None;
+    }
     let rtt = last.receive_rtt.or(seen.min_rtt)?.as_secs_f64();
     let round_trip = seen.received_rate.or(seen.rate)? as f64 * rtt / f64::from(last.receive_mss.max(1));
     (segments >= ENOUGH_SEGMENTS).then(|| f64::from(out_of_order) / round_trip.max(1.0) / segments as f64)

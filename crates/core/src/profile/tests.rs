@@ -139,6 +139,10 @@ fn evidence_is_what_the_figures_show() {
     wired.last = Some(PathSample { rtt: ms(4), receive_rtt: Some(ms(5)), ..holes });
     let names: Vec<_> = Evidence::of(&wired).names().collect();
     assert_eq!(names, ["lossy-not-congested"], "three milliseconds are no queue that bothers anybody");
+    let mut near = seen(Duration::from_micros(20), 100_000_000);
+    near.last =
+        Some(PathSample { rtt: Duration::from_micros(20), rtt_var: Duration::ZERO, receive_rtt: None, ..holes });
+    assert_eq!(Evidence::of(&near), Evidence::default(), "no radio is as near as this machine");
 }
 
 #[test]
