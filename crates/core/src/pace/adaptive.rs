@@ -51,7 +51,7 @@ pub struct Adaptive {
     estimate: Estimate,
     chooser: Option<Chooser>,
     cadence: Cadence,
-    /// What was lost without a queue under the host's congestion control.
+    /// What was lost without a queue while BBR was not in force.
     hosts_loss: Option<f64>,
     plan: Plan,
     /// Observations in a row whose reads did not fill the step, and since when.
@@ -78,7 +78,7 @@ impl Adaptive {
     pub fn new(settings: &Settings, start: &Start) -> Self {
         let standard = Standard::new(settings, start).plan();
         let expected = if settings.foresees { start.expected } else { Expected::default() };
-        let chooser = settings.may_bbr(start).then(|| Chooser::new(&expected));
+        let chooser = settings.other_congestion(start).map(|other| Chooser::new(other, &expected));
         let mut adaptive = Self {
             settings: *settings,
             direction: start.direction,
@@ -379,7 +379,8 @@ impl Controller for Adaptive {
             self.rechoose();
             self.resize_buffers();
             if self.plan.sample_after.is_some() {
-                self.plan.sample_after = Some(self.cadence.next(&self.settings, &self.estimate));
+                let is_on_trial = self.chooser.as_ref().is_some_and(Chooser::is_on_trial);
+                self.plan.sample_after = Some(self.cadence.next(&self.settings, &self.estimate, is_on_trial));
             }
         }
         self.be_patient();

@@ -4,15 +4,20 @@
 //! falls to a few per cent of the path, BBR does not (`docs/benchmarks/` has our figures; Cardwell et al. 2016). On
 //! clean paths the two are equally fast, and what the host has chosen stays, also where the round trip is long: there
 //! BBR overruns a short queue for as long as it lives (100 Mbit/s, 300 ms and a queue of 100 ms, 30 s each: no faster,
-//! but 6 to 14 % sent again instead of 1.3 %). What a long round trip changes is how much loss is too much for cubic. So a
-//! host that is on BBR stays there, too: no plan asks for cubic.
+//! but 6 to 14 % sent again instead of 1.3 %). What a long round trip changes is how much loss is too much for cubic.
 //!
-//! Only what is lost while no queue stands, nor has just stood, speaks for BBR. A change because of it is a trial all the
-//! same: a policed path is full without a queue, and then BBR is no faster. What does not help is taken back.
+//! On a host that is on BBR it is the other way round: a path that is short, and so clean that cubic fills it too, gets
+//! cubic, which shares a short queue with its neighbours where BBR takes most of it (Hock et al. 2017), and needs no
+//! pacing. A long queue cubic fills, and then all that goes to that client waits in it: there it is the host's again. Any
+//! other host keeps what it has on clean paths: Reno on a short one does what cubic does (RFC 9438, 4.3), and of the rest
+//! plans know nothing.
+//!
+//! Only what is lost while no queue stands, nor has just stood, speaks for BBR. A change is a trial all the same: a policed
+//! path is full without a queue, and then BBR is no faster. What does not help, or costs, is taken back.
 
 use std::time::Duration;
 
-use super::estimate::Estimate;
+use super::estimate::{Estimate, SURE_QUEUE};
 use super::{Congestion, Expected};
 
 /// Loss from which a path that is certainly not full is lossy: at 0.2 % cubic reaches a fifth of such a path.
@@ -23,6 +28,8 @@ const VERY_LOSSY: f64 = 0.01;
 const QUEUED: f64 = 1.5;
 /// Loss of the last half minute or so below which a path is clean again.
 const CLEAN: f64 = 0.0003;
+/// A round trip up to which both were measured to be equally fast on a clean path: 40 ms, with some jitter.
+const SHORT: Duration = Duration::from_millis(50);
 /// A round trip on which cubic takes seconds to recover from one loss ...
 const LONG: Duration = Duration::from_millis(150);
 /// ... and so many times less loss is too much: at 0.03 % and 300 ms it reaches 7 Mbit/s, whatever the path carries (RFC
@@ -30,8 +37,10 @@ const LONG: Duration = Duration::from_millis(150);
 const SHARE_OF_LONG: f64 = 0.3;
 /// A trial is judged after this time ...
 const TRIAL: Duration = Duration::from_secs(8);
-/// ... by the growth of the rate that losses must have held back.
+/// ... by the growth of the rate that losses must have held back, ...
 const GAIN: f64 = 1.1;
+/// ... or, of cubic, by what is left of a rate that nothing holds back.
+const KEPT: f64 = 0.95;
 /// A trial that failed is not repeated within this time.
 const REST: Duration = Duration::from_secs(60);
 /// A choice is kept for at least this long ...
@@ -42,6 +51,8 @@ const MOST_CHANGES: u32 = 4;
 /// What is chosen, and why.
 #[derive(Clone, Debug)]
 pub(super) struct Chooser {
+    /// What may be had instead of the host's.
+    other: Congestion,
     chosen: Option<Congestion>,
     since: Duration,
     changes: u32,
@@ -57,14 +68,14 @@ pub(super) struct Change {
 }
 
 impl Chooser {
-    /// Starts from what earlier transfers taught.
-    pub(super) fn new(expected: &Expected) -> Self {
-        let bounds = Bounds::over(expected.min_rtt);
-        let is_lossy = expected.loss.is_some_and(|loss| loss > bounds.lossy);
-        // What served a client better is known better than what should.
-        let begins_with_bbr = expected.is_bbr_better.unwrap_or(is_lossy);
+    /// Between the host's and `other`, starting from what earlier transfers taught.
+    pub(super) fn new(other: Congestion, expected: &Expected) -> Self {
+        let is_lossy = expected.loss.is_some_and(|loss| loss > Bounds::over(expected.min_rtt).lossy);
+        // What served a client better is known better than what should. That a path is clean, each transfer has to show.
+        let begins_with_other = other == Congestion::Bbr && expected.is_bbr_better.unwrap_or(is_lossy);
         Self {
-            chosen: begins_with_bbr.then_some(Congestion::Bbr),
+            other,
+            chosen: begins_with_other.then_some(other),
             since: Duration::ZERO,
             changes: 0,
             trial: None,
@@ -85,9 +96,19 @@ impl Chooser {
         self.chosen
     }
 
+    /// Whether a change has yet to show what it is worth.
+    pub(super) fn is_on_trial(&self) -> bool {
+        self.trial.is_some()
+    }
+
     /// Looks again.
     pub(super) fn reconsider(&mut self, estimate: &Estimate) -> Option<Change> {
         let now = estimate.now();
+        if self.chosen == Some(Congestion::Cubic)
+            && let Some(because) = why_too_full(estimate)
+        {
+            return Some(self.take_back(now, because));
+        }
         if let Some(before) = self.trial {
             return self.judge(before, estimate);
         }
@@ -95,48 +116,47 @@ impl Chooser {
         if self.changes >= MOST_CHANGES || (self.changes > 0 && held < DWELL) {
             return None;
         }
-        match self.chosen {
-            None => {
-                let because = self.why_bbr(estimate)?;
-                self.trial = estimate.rate();
-                Some(self.change(now, Some(Congestion::Bbr), because))
-            }
-            Some(_) => {
-                let clean = Bounds::of(estimate).clean;
-                let loss = estimate.lasting_loss().filter(|&loss| loss < clean && held >= DWELL)?;
-                let because = format!("{:.2} % lost in the last {} s", loss * 100.0, held.as_secs());
-                Some(self.change(now, None, because))
-            }
+        if self.chosen.is_some() {
+            let because = match self.other {
+                Congestion::Bbr => why_not_bbr(estimate, held),
+                // Where losses limit cubic, they are 1.5 over the square of what it reaches.
+                Congestion::Cubic => why_bbr(estimate, bearable(estimate.segments_under_way()?)),
+            };
+            return Some(self.change(now, None, because?));
         }
-    }
-
-    /// What speaks for BBR.
-    fn why_bbr(&self, estimate: &Estimate) -> Option<String> {
-        let bounds = Bounds::of(estimate);
-        let (loss, inflation) = (estimate.unqueued_loss()?, estimate.inflation()?);
-        let is_lossy = loss > bounds.lossy && estimate.is_clear() || loss > VERY_LOSSY && inflation < QUEUED;
-        let losses = estimate.losses()?;
-        let is_known = losses.is_steady() || bounds.is_long && losses.is_repeated();
-        if !is_lossy || !is_known || estimate.now() < self.rests_until {
+        if now < self.rests_until {
             return None;
         }
-        let queue = estimate.queue()?.as_micros() as f64 / 1e3;
-        Some(format!("{:.2} % lost while only {queue:.1} ms of queue stand: not congestion", loss * 100.0))
+        let because = match self.other {
+            Congestion::Bbr => why_bbr(estimate, Bounds::of(estimate).lossy),
+            Congestion::Cubic => why_cubic(estimate),
+        }?;
+        self.trial = estimate.rate();
+        Some(self.change(now, Some(self.other), because))
     }
 
-    /// A full path gives BBR no more than it gave before.
+    /// A full path gives BBR no more than it gave before, and a clean one gives cubic as much.
     fn judge(&mut self, before: u64, estimate: &Estimate) -> Option<Change> {
         let now = estimate.now();
         if now.saturating_sub(self.since) < TRIAL {
             return None;
         }
-        self.trial = None;
         let rate = estimate.rate().unwrap_or(0);
-        if rate as f64 >= GAIN * before as f64 {
+        let (least, verdict) = match self.other {
+            Congestion::Bbr => (GAIN, "no faster"),
+            Congestion::Cubic => (KEPT, "slower"),
+        };
+        if rate as f64 >= least * before as f64 {
+            self.trial = None;
             return None;
         }
+        Some(self.take_back(now, format!("{verdict}: {before} B/s before, {rate} B/s after")))
+    }
+
+    fn take_back(&mut self, now: Duration, because: String) -> Change {
+        self.trial = None;
         self.rests_until = now.saturating_add(REST);
-        Some(self.change(now, None, format!("no faster: {before} B/s before, {rate} B/s after")))
+        self.change(now, None, because)
     }
 
     fn change(&mut self, now: Duration, to: Option<Congestion>, because: String) -> Change {
@@ -145,6 +165,49 @@ impl Chooser {
         self.changes += 1;
         Change { to, because }
     }
+}
+
+/// What speaks for BBR, where a path that loses a larger share than `lossy` is lossy.
+fn why_bbr(estimate: &Estimate, lossy: f64) -> Option<String> {
+    let (loss, inflation) = (estimate.unqueued_loss()?, estimate.inflation()?);
+    let is_lossy = loss > lossy && estimate.is_clear() || loss > VERY_LOSSY && inflation < QUEUED;
+    let losses = estimate.losses()?;
+    let is_known = losses.is_steady() || Bounds::of(estimate).is_long && losses.is_repeated();
+    if !is_lossy || !is_known {
+        return None;
+    }
+    let queue = estimate.queue()?.as_micros() as f64 / 1e3;
+    Some(format!("{:.2} % lost while only {queue:.1} ms of queue stand: not congestion", loss * 100.0))
+}
+
+/// What speaks for taking BBR back after so long.
+fn why_not_bbr(estimate: &Estimate, held: Duration) -> Option<String> {
+    let clean = Bounds::of(estimate).clean;
+    let loss = estimate.lasting_loss().filter(|&loss| loss < clean && held >= DWELL)?;
+    Some(format!("{:.2} % lost in the last {} s", loss * 100.0, held.as_secs()))
+}
+
+/// What speaks for cubic instead of the host's BBR.
+fn why_cubic(estimate: &Estimate) -> Option<String> {
+    let (rtt, losses, window) = (estimate.min_rtt()?, estimate.losses()?, estimate.segments_under_way()?);
+    let most = losses.lasting_bound()?;
+    if rtt > SHORT || most > bearable(window) {
+        return None;
+    }
+    let most = most * 100.0;
+    Some(format!("{most:.3} % lost at most, and {window:.0} segments over {rtt:?} fill the path: clean and short"))
+}
+
+/// What speaks against cubic at once. A path that has become longer looks the same, and is no longer for cubic either.
+fn why_too_full(estimate: &Estimate) -> Option<String> {
+    let queue = estimate.queue().filter(|&queue| queue > SURE_QUEUE)?;
+    Some(format!("{:.1} ms of queue stand", queue.as_micros() as f64 / 1e3))
+}
+
+/// The share of losses up to which cubic keeps a window of so many segments, 1.5 over its square (Mathis et al. 1997;
+/// cubic is at least as fast, RFC 9438, 4.3), with a margin; and what is lossy is not clean.
+fn bearable(window: f64) -> f64 {
+    LOSSY.min(window.max(1.0).powi(-2))
 }
 
 /// Which loss is too much for cubic, and which is little enough again.

@@ -13,7 +13,7 @@ const SETTLED: u32 = 4;
 const SPAN: Duration = Duration::from_millis(250);
 /// A queue below the first says nothing on a short path (jitter of a radio); one above the second is one on any path.
 const LEAST_QUEUE: Duration = Duration::from_millis(5);
-const SURE_QUEUE: Duration = Duration::from_millis(40);
+pub(super) const SURE_QUEUE: Duration = Duration::from_millis(40);
 
 /// Moving figures of one transfer.
 #[derive(Clone, Debug)]
@@ -165,6 +165,12 @@ impl Estimate {
     pub(super) fn bandwidth_delay(&self) -> Option<u64> {
         let (carried, rtt) = (self.carried()?, self.min_rtt()?);
         Some((carried as f64 * rtt.as_secs_f64()).min(u64::MAX as f64) as u64)
+    }
+
+    /// The same in segments.
+    pub(super) fn segments_under_way(&self) -> Option<f64> {
+        let segment = self.last().map(|last| last.mss).filter(|&mss| mss > 0)?;
+        Some(self.bandwidth_delay()? as f64 / f64::from(segment))
     }
 
     /// The kernel's retransmission time-out (RFC 6298), as far as its parts are known.

@@ -34,6 +34,10 @@ pub(super) struct Losses {
     /// The same without [`MEMORY`], which is a quarter of a second at 1 Gbit/s: a pause between two bursts must not look
     /// like a path that has healed.
     lasting: Unqueued,
+    /// Segments that were sent while a queue stood and none was lost: in none of these counts ...
+    quiet: f64,
+    /// ... nor is what was lost between two looks so far apart that it may be a queue's. Both fade as `lasting` does.
+    unclear: f64,
     at: Duration,
     burst: Option<Recovery>,
     episode: Option<Recovery>,
@@ -69,6 +73,8 @@ impl Losses {
         // A full queue empties at the loss, and stays empty for seconds where the round trip is long.
         if now > self.queued_until {
             self.count_unqueued(now, path.rtt, sent, lost, is_close);
+        } else if lost <= 0.0 {
+            self.quiet += sent;
         }
         if self.segments > MEMORY {
             self.keep(MEMORY / self.segments);
@@ -85,6 +91,8 @@ impl Losses {
         }
         if of_lasting {
             self.lasting.count(sent, lost, is_new);
+        } else {
+            self.unclear += lost;
         }
     }
 
@@ -111,6 +119,13 @@ impl Losses {
         self.lasting.share()
     }
 
+    /// The share that may have been lost lately, of what no queue has lost, at most: with what may be a queue's, and three
+    /// more than were seen, which is beyond chance (the rule of three).
+    pub(super) fn lasting_bound(&self) -> Option<f64> {
+        let (sent, lost) = (self.lasting.segments + self.quiet, self.lasting.lost + self.unclear);
+        (sent >= ENOUGH_SEGMENTS).then(|| (lost + 3.0) / sent)
+    }
+
     /// Whether losses without a queue were seen often enough for their share to be more than a burst.
     pub(super) fn is_steady(&self) -> bool {
         self.unqueued.is_steady()
@@ -131,6 +146,8 @@ impl Losses {
         let share = (-elapsed.as_secs_f64() / FADES_WITHIN.as_secs_f64()).exp();
         self.keep(share);
         self.lasting.keep(share);
+        self.quiet *= share;
+        self.unclear *= share;
     }
 
     fn keep(&mut self, share: f64) {

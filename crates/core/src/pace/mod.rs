@@ -216,7 +216,7 @@ pub struct Snapshot {
     pub loss: Option<f64>,
     /// The same of those sent while no queue stood on the path: what a full path loses is not in it.
     pub unqueued_loss: Option<f64>,
-    /// The same, as it was when the host's own congestion control was last in force: what is lost under BBR may be its
+    /// The same, as it was when another congestion control than BBR was last in force: what is lost under BBR may be its
     /// own doing. `None` where that was not for long enough to say.
     pub hosts_loss: Option<f64>,
     /// Bytes per second that the connection received, recent: of all the transfers on it together.

@@ -60,7 +60,7 @@ pub struct PathSample {
     pub has_moved: bool,
 }
 
-/// A congestion control that plans know. What they ask for is BBR.
+/// A congestion control that plans know.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Congestion {
     /// Backs off at loss: fair on clean paths.

@@ -41,8 +41,10 @@ pub struct Settings {
     pub reconsider_every: Duration,
     /// `[client_optimization] adaptation_speed`, as the weight of a new measurement, 0 to 1.
     pub gain: f64,
-    /// Whether this process may put its connections on BBR.
+    /// Whether this process may put its connections on BBR ...
     pub bbr: bool,
+    /// ... and on cubic.
+    pub cubic: bool,
     /// `[experimental] zero_copy_optimization`: whether bytes may stay inside the kernel.
     pub zero_copy: bool,
     /// Which levers move; for experiments.
@@ -55,11 +57,19 @@ impl Settings {
     /// Whether BBR is this transfer's to choose.
     #[must_use]
     pub fn may_bbr(&self, start: &Start) -> bool {
+        self.other_congestion(start) == Some(Congestion::Bbr)
+    }
+
+    /// What a plan of this transfer may ask for instead of what its connection began with: BBR, or cubic instead of it.
+    pub(super) fn other_congestion(&self, start: &Start) -> Option<Congestion> {
         // On a connection that several clients share, nothing of the connection is moved for one of them. An upload is
         // governed by its client's sender.
         let is_ours = start.direction == Direction::Download && !start.is_shared;
-        let is_news = start.inherited != Some(Congestion::Bbr);
-        self.bbr && self.levers.congestion && is_ours && is_news
+        let (other, may_be) = match start.inherited {
+            Some(Congestion::Bbr) => (Congestion::Cubic, self.cubic),
+            _ => (Congestion::Bbr, self.bbr),
+        };
+        (self.levers.congestion && is_ours && may_be).then_some(other)
     }
 }
 
@@ -82,6 +92,7 @@ impl Default for Settings {
             reconsider_every: Duration::from_secs(30),
             gain: 0.2,
             bbr: false,
+            cubic: false,
             zero_copy: true,
             levers: Levers::default(),
             explain: false,

@@ -1,5 +1,6 @@
 //! Controllers on a simulated link.
 
+mod cubic;
 mod drop_tail;
 mod invariants;
 mod levers;
@@ -17,7 +18,7 @@ use crate::pace::Arm;
 use crate::progress::StallLimits;
 
 pub(crate) fn settings() -> Settings {
-    Settings { bbr: true, explain: true, ..Settings::default() }
+    Settings { bbr: true, cubic: true, explain: true, ..Settings::default() }
 }
 
 pub(crate) fn download(size: u64) -> Start {
@@ -143,14 +144,6 @@ fn a_clean_long_path_is_left_alone() {
     let expected = Expected { rate: Some(12_500_000), min_rtt: Some(ms(300)), loss: Some(0.0), ..Expected::default() };
     let known = controller(Arm::Adaptive, &settings(), &Start { expected, ..download(1 << 30) });
     assert_eq!(known.plan().congestion, None);
-}
-
-#[test]
-fn a_connection_that_is_on_bbr_is_left_alone() {
-    let start = Start { inherited: Some(Congestion::Bbr), ..download(1 << 30) };
-    let mut adaptive = controller(Arm::Adaptive, &settings(), &start);
-    Link { loss: 0.02, ..Link::default() }.run(&mut *adaptive, ms(30_000));
-    assert_eq!(adaptive.plan().congestion, None);
 }
 
 #[test]

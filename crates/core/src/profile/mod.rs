@@ -172,11 +172,11 @@ pub struct Profile {
     pub min_rtt: Option<f64>,
     /// Variation of the round trip, seconds.
     pub jitter: Option<f64>,
-    /// Share of the segments that were lost while no queue stood on the path, under the host's congestion control.
+    /// Share of the segments that were lost while no queue stood on the path, under another congestion control than BBR.
     pub loss: Option<f64>,
     /// Share of the transfers that broke off.
     pub breaks: f64,
-    /// Rate of its downloads with the host's congestion control, and with BBR.
+    /// Rate of its downloads for which no plan asked for BBR, and of those for which one did.
     pub rate_default: Option<f64>,
     /// See above.
     pub rate_bbr: Option<f64>,

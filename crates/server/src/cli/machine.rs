@@ -30,21 +30,31 @@ pub(super) fn inspect(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// Whether connections may be put on BBR. Asking a socket, as the server does, would load the module for root: so the
+/// Whether connections may be put on BBR, or on cubic where they begin with BBR. Asking a socket, as the server does, would load the module for root: so the
 /// kernel's lists are read.
 fn congestion() -> Option<Finding> {
     let list = |name: &str| std::fs::read_to_string(format!("/proc/sys/net/ipv4/tcp_{name}")).ok();
-    no_bbr(&list("congestion_control")?, &list("available_congestion_control")?, &list("allowed_congestion_control")?)
+    no_choice(
+        &list("congestion_control")?,
+        &list("available_congestion_control")?,
+        &list("allowed_congestion_control")?,
+    )
 }
 
-/// What stands in the way of BBR on a host with this default, these modules, and these for everybody.
-fn no_bbr(default: &str, available: &str, allowed: &str) -> Option<Finding> {
-    let has_bbr = |list: &str| list.split_whitespace().any(|name| name == "bbr");
+/// What stands in the way of choosing on a host with this default, these modules, and these for everybody.
+fn no_choice(default: &str, available: &str, allowed: &str) -> Option<Finding> {
+    let has = |list: &str, wanted: &str| list.split_whitespace().any(|name| name == wanted);
     let about = |message: &str, help: &str| Some(Finding::new(Severity::Notice, message).at("congestion").help(help));
-    if has_bbr(default) || has_bbr(available) && has_bbr(allowed) {
+    let other = if has(default, "bbr") { "cubic" } else { "bbr" };
+    let is_available = has(available, other);
+    if is_available && has(allowed, other) {
         return None;
     }
-    if has_bbr(available) {
+    if other == "cubic" {
+        let message = "downloads over clean short paths stay on BBR: the server may not put them on cubic";
+        return about(message, "modprobe tcp_cubic, and name cubic in net.ipv4.tcp_allowed_congestion_control");
+    }
+    if is_available {
         return about(
             "without CAP_NET_ADMIN the server may not put downloads over lossy paths on BBR",
             "sysctl -w net.ipv4.tcp_allowed_congestion_control=\"reno cubic bbr\"",
@@ -173,10 +183,12 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_in_the_way_of_bbr_is_said() {
-        let said = |default, available, allowed| no_bbr(default, available, allowed).map(|finding| finding.line());
+    fn what_stands_in_the_way_of_another_congestion_control_is_said() {
+        let said = |default, available, allowed| no_choice(default, available, allowed).map(|finding| finding.line());
         assert_eq!(said("cubic\n", "reno cubic bbr\n", "reno cubic bbr\n"), None);
-        assert_eq!(said("bbr", "reno bbr cubic", "reno"), None, "connections are on it already");
+        assert_eq!(said("bbr", "reno bbr cubic", "reno cubic"), None, "connections are on it already");
+        let no_cubic = said("bbr", "reno bbr cubic", "reno bbr").unwrap();
+        assert!(no_cubic.contains("stay on BBR") && no_cubic.contains("name cubic in"), "{no_cubic}");
         let absent = said("cubic", "reno cubic", "reno cubic").unwrap();
         assert!(absent.contains("not loaded") && absent.contains("modprobe tcp_bbr"), "{absent}");
         let forbidden = said("cubic", "reno cubic bbr", "reno cubic").unwrap();

@@ -59,8 +59,9 @@ pub struct Begin {
 #[derive(Debug)]
 pub struct Engine {
     config: ArcSwap<PaceConfig>,
-    /// Whether connections may be put on BBR.
+    /// Whether connections may be put on BBR, and on cubic.
     pub(super) bbr: Result<(), Unsettable>,
+    pub(super) cubic: Result<(), Unsettable>,
     profiles: Mutex<Profiles>,
     tuning: Tuning,
     memory: Memory,
@@ -75,6 +76,7 @@ impl Engine {
         let engine = Self {
             config: ArcSwap::from_pointee(PaceConfig::default()),
             bbr: may_set(Congestion::Bbr),
+            cubic: may_set(Congestion::Cubic),
             profiles: Mutex::default(),
             tuning: Tuning::new(),
             memory,
@@ -88,7 +90,7 @@ impl Engine {
     /// is now, plans give way, as when it is short, but the window of a connection only when that rests or ends. No flow
     /// begins until then.
     pub fn configure(&self, mut config: PaceConfig) {
-        config.settings.bbr = self.bbr.is_ok();
+        (config.settings.bbr, config.settings.cubic) = (self.bbr.is_ok(), self.cubic.is_ok());
         let beyond = self.memory.resize(config.memory);
         if beyond > 0 {
             let allowed = config.memory.as_u64();
@@ -109,6 +111,8 @@ impl Engine {
             downloads = config.downloads,
             bbr = self.bbr.is_ok(),
             why_not = self.bbr.as_ref().err().map(tracing::field::display),
+            cubic = self.cubic.is_ok(),
+            why_no_cubic = self.cubic.as_ref().err().map(tracing::field::display),
             "Data paths"
         );
     }

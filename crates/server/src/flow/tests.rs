@@ -248,14 +248,17 @@ async fn what_has_ended_makes_no_plans() {
 }
 
 #[test]
-fn the_log_says_why_downloads_cannot_be_put_on_bbr() {
+fn the_log_says_why_downloads_cannot_be_put_on_bbr_or_cubic() {
     let mut engine = Engine::new(PaceConfig::default(), Arc::new(Metrics::new()));
     engine.bbr = Err(wire::Unsettable::Absent("bbr"));
+    engine.cubic = Err(wire::Unsettable::Forbidden("cubic"));
     let log = listen();
     engine.introduce();
     let lines = log.lines_with("Data paths");
     assert!(lines.len() == 1 && lines[0].contains("bbr=false"), "{lines:?}");
     assert!(lines[0].contains("why_not=the kernel does not have it: its module tcp_bbr is not loaded"), "{lines:?}");
+    let why_no_cubic = "cubic=false why_no_cubic=this process has no CAP_NET_ADMIN";
+    assert!(lines[0].contains(why_no_cubic), "{lines:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,23 +2,29 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use netlab::{Lab, Namespace, SERVER, Setup, Shape, connect};
 use serde_json::Value;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::rig::http::{Response, exchange};
+use crate::rig::http::{Connection, Response, exchange};
 use crate::rig::server::{SECRET, TestServer};
-use crate::rig::{free_port, sign};
+use crate::rig::{free_port, sign, wait_until};
 
 const TOKEN: &str = "0b7d1c93e5f24a6880cf9e2d4b6a8c1e";
 
 /// A laboratory whose hosts are on cubic, as most are, and this thread in its server's network.
 #[track_caller]
 fn lab(shape: &str) -> Lab {
+    lab_on("cubic", shape)
+}
+
+#[track_caller]
+fn lab_on(congestion: &str, shape: &str) -> Lab {
     let shape = Shape::parse(shape).expect("a shape");
-    let lab = Lab::build(&Setup { shape, congestion: Some("cubic".to_owned()), seed: 1 });
+    let lab = Lab::build(&Setup { shape, congestion: Some(congestion.to_owned()), seed: 1 });
     let lab = lab.unwrap_or_else(|error| panic!("{error:#}"));
     lab.server.enter().expect("the server's network");
     lab
@@ -87,6 +93,61 @@ fn a_lossy_link_gets_bbr_and_every_byte() {
     let log = adaptive.log();
     let explained = |line: &str| line.contains("Plan changed") && line.contains("congestion") && line.contains("bbr");
     assert!(log.lines().any(explained), "nobody says why:\n{log}");
+}
+
+/// What the kernel says of the connections to this thread's network.
+#[track_caller]
+fn sockets(server: SocketAddr) -> String {
+    let output = Command::new("ss").args(["-tin", "sport", "=", &format!(":{}", server.port())]).output().expect("ss");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A server on a host that is on BBR, with a file that takes half a minute over 20 Mbit/s.
+#[track_caller]
+fn on_bbr(shape: &str) -> (Lab, TestServer, SocketAddr, Vec<u8>) {
+    let lab = lab_on("bbr", shape);
+    let (server, at) = server(true);
+    let body = noise(80_000_000);
+    assert_eq!(server.put("s/file.bin", &body).status, 201);
+    (lab, server, at, body)
+}
+
+#[track_caller]
+fn await_log(server: &TestServer, words: &str) {
+    wait_until(words, Duration::from_secs(60), || server.log().contains(words));
+}
+
+#[test]
+fn a_clean_short_link_of_a_host_on_bbr_gets_cubic_and_the_next_standard_flow_finds_bbr() {
+    let (lab, server, at, body) = on_bbr("rate=20mbit delay=12ms queue=25ms");
+    let mut connection = lab.client.run(|| Ok(Connection::open(at)?)).expect("a connection");
+    let mut get = |range| connection.request("GET", "/s/file.bin", &[("Range", range)], None).expect("an answer");
+    std::thread::scope(|scope| {
+        let download = scope.spawn(|| get("bytes=0-"));
+        await_log(&server, "clean and short");
+        wait_until("cubic", Duration::from_secs(10), || sockets(at).contains(" cubic "));
+        // What is left need not take its time.
+        lab.link.set(Shape { rate: None, ..lab.link.shape() });
+        assert!(download.join().expect("the download").body == body, "other bytes arrived");
+    });
+    assert!(server.metric("hfs_congestion_switches_total") >= 1, "{}", server.log());
+    server.reconfigure("adaptive_buffers = true", "adaptive_buffers = false");
+    server.reload_until("applied");
+    assert!(get("bytes=0-99").body == body[..100], "other bytes arrived");
+    assert!(sockets(at).contains(" bbr ") && !sockets(at).contains(" cubic "), "{}", sockets(at));
+}
+
+#[test]
+fn a_queue_that_cubic_would_fill_is_the_hosts_bbrs_again() {
+    let (lab, server, at, body) = on_bbr("rate=20mbit delay=12ms queue=200ms");
+    std::thread::scope(|scope| {
+        let download = scope.spawn(|| get(&lab, at, "s/file.bin"));
+        await_log(&server, "clean and short");
+        await_log(&server, "ms of queue stand");
+        wait_until("bbr", Duration::from_secs(10), || !sockets(at).contains(" cubic "));
+        lab.link.set(Shape { rate: None, ..lab.link.shape() });
+        assert!(download.join().expect("the download").body == body, "other bytes arrived");
+    });
 }
 
 #[test]

@@ -48,18 +48,19 @@ fn any_start() -> impl Strategy<Value = Start> {
                 rate,
                 loss,
                 step,
-                min_rtt: rate.map(|_| ms(300)),
+                min_rtt: rate.map(|rate| ms(if rate % 2 == 0 { 5 } else { 300 })),
                 is_bbr_better: loss.map(|loss| loss > 0.5),
             });
     let carrier = prop_oneof![Just(Carrier::Plain), Just(Carrier::Tls), Just(Carrier::H2)];
     let direction = prop_oneof![Just(Direction::Upload), Just(Direction::Download)];
-    (direction, proptest::option::of(any::<u64>()), carrier, any::<bool>(), expected).prop_map(
-        |(direction, size, carrier, is_shared, expected)| Start {
+    let inherited = proptest::option::of(prop::sample::select(&Congestion::ALL[..]));
+    (direction, proptest::option::of(any::<u64>()), carrier, any::<bool>(), inherited, expected).prop_map(
+        |(direction, size, carrier, is_shared, inherited, expected)| Start {
             direction,
             size,
             carrier,
             is_shared,
-            inherited: None,
+            inherited,
             expected,
         },
     )
@@ -123,6 +124,7 @@ fn holds(plan: &Plan, settings: &Settings, start: &Start) {
     if start.is_shared {
         assert_eq!((plan.congestion, plan.unsent, plan.sample_after), (None, None, None));
     }
+    assert!(plan.congestion.is_none() || plan.congestion != start.inherited, "what is there already: {plan:?}");
     if start.direction == Direction::Upload {
         assert_eq!((plan.congestion, plan.unsent), (None, None), "the client's sender governs an upload");
     }
@@ -150,10 +152,12 @@ proptest! {
         loss in prop_oneof![Just(0.0), 0.0001f64..0.05],
         is_full in any::<bool>(),
         overshoot in 0u64..500,
+        host in prop::sample::select(&Congestion::ALL[..]),
     ) {
         let (rtt, queue) = (ms(rtt), ms(queue));
-        let link = Link { rate, rtt, loss, queue, is_full, overshoot, ..Link::default() };
-        let moved = |arm| link.run(&mut *controller(arm, &settings(), &download(1 << 40)), ms(20_000));
+        let link = Link { rate, rtt, loss, queue, is_full, overshoot, host, ..Link::default() };
+        let start = Start { inherited: Some(host), ..download(1 << 40) };
+        let moved = |arm| link.run(&mut *controller(arm, &settings(), &start), ms(20_000));
         let (standard, adaptive) = (moved(Arm::Standard), moved(Arm::Adaptive));
         prop_assert!(adaptive as f64 >= 0.97 * standard as f64, "{adaptive} against {standard}");
     }

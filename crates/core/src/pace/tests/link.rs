@@ -18,6 +18,8 @@ pub(crate) struct Link {
     pub(crate) overrun: f64,
     /// What stands in the bottleneck's queue.
     pub(crate) queue: Duration,
+    /// What cubic lets stand in it besides.
+    pub(crate) filled: Duration,
     /// Whether that loss is the queue's: then no congestion control gets more out of it.
     pub(crate) is_full: bool,
     /// Segments that slow start loses when it finds the path's rate, after a second.
@@ -26,6 +28,8 @@ pub(crate) struct Link {
     pub(crate) reader: u64,
     /// Bytes that the socket takes at once: it wants none before as many have left, and nobody looks meanwhile.
     pub(crate) gulp: u64,
+    /// What a connection is on while no plan asks for another.
+    pub(crate) host: Congestion,
 }
 
 impl Default for Link {
@@ -38,10 +42,12 @@ impl Default for Link {
             every: Duration::ZERO,
             overrun: 0.0,
             queue: Duration::ZERO,
+            filled: Duration::ZERO,
             is_full: false,
             overshoot: 0,
             reader: u64::MAX,
             gulp: 0,
+            host: Congestion::Cubic,
         }
     }
 }
@@ -71,12 +77,12 @@ const KERNEL_FORGETS: Duration = Duration::from_secs(300);
 
 impl Link {
     /// What a congestion control gets out of it: cubic by the square-root law (Mathis 1997), BBR nearly all.
-    fn goodput(&self, congestion: Option<Congestion>) -> f64 {
+    fn goodput(&self, congestion: Congestion) -> f64 {
         let full = self.rate as f64 * (1.0 - self.loss);
         let reached = match congestion {
-            Some(Congestion::Bbr) => full * 0.98,
-            _ if self.loss == 0.0 || self.is_full => full,
-            _ => full.min(MSS / self.rtt.as_secs_f64() * 1.22 / self.loss.sqrt()),
+            Congestion::Bbr => full * 0.98,
+            Congestion::Cubic if self.loss == 0.0 || self.is_full => full,
+            Congestion::Cubic => full.min(MSS / self.rtt.as_secs_f64() * 1.22 / self.loss.sqrt()),
         };
         reached.min(self.reader as f64)
     }
@@ -94,11 +100,12 @@ impl Link {
             let before = course.at;
             course.at += TICK;
             let plan = controller.plan();
-            let moved = (self.goodput(plan.congestion) * TICK.as_secs_f64()) as u64;
+            let congestion = plan.congestion.unwrap_or(self.host);
+            let moved = (self.goodput(congestion) * TICK.as_secs_f64()) as u64;
             total += moved;
             let segments = moved as f64 / MSS;
             course.segments += segments;
-            let overrun = if plan.congestion == Some(Congestion::Bbr) { self.overrun } else { 0.0 };
+            let overrun = if congestion == Congestion::Bbr { self.overrun } else { 0.0 };
             course.doomed += segments * (self.loss + overrun);
             if self.every.is_zero() || course.at.as_millis().is_multiple_of(self.every.as_millis()) {
                 course.lost += std::mem::take(&mut course.doomed);
@@ -115,22 +122,23 @@ impl Link {
             let path = plan
                 .sample_after
                 .is_some_and(|after| course.at >= course.sampled + after)
-                .then(|| self.sample(course, plan.congestion));
+                .then(|| self.sample(course, congestion));
             let filled = Some(self.reader == u64::MAX);
             controller.observe(&Observation { now: course.at, moved, filled, is_app_limited: false, path });
         }
         total
     }
 
-    fn sample(&self, course: &mut Course, congestion: Option<Congestion>) -> PathSample {
+    fn sample(&self, course: &mut Course, congestion: Congestion) -> PathSample {
         course.sampled = course.at;
         let shortest = match course.shortest {
             Some((rtt, since)) if rtt < self.rtt && course.at < since + KERNEL_FORGETS => (rtt, since),
             _ => (self.rtt, course.at),
         };
         course.shortest = Some(shortest);
+        let filled = if congestion == Congestion::Cubic { self.filled } else { Duration::ZERO };
         PathSample {
-            rtt: self.rtt + self.queue,
+            rtt: self.rtt + self.queue + filled,
             rtt_var: self.rtt / 8,
             min_rtt: Some(shortest.0),
             delivery_rate: Some(self.goodput(congestion) as u64),
@@ -138,6 +146,7 @@ impl Link {
             mss: MSS as u32,
             segments_out: Some(course.segments as u64),
             retransmits: course.lost as u64,
+            congestion: Some(congestion),
             subflows: 1,
             has_moved: false,
             ..PathSample::default()

@@ -1,0 +1,171 @@
+//! Paths of a host that is on BBR: which of them get cubic, and that no other does.
+
+use std::time::Duration;
+
+use super::link::{Course, Link, ms};
+use super::{congestion_changes, controller, download, settings};
+use crate::pace::{Arm, Congestion, Controller, Expected, Settings, Start};
+
+/// 100 Mbit/s and 10 ms, from a host on BBR.
+fn short() -> Link {
+    Link { rtt: ms(10), host: Congestion::Bbr, ..Link::default() }
+}
+
+fn on_bbr(expected: Expected) -> Start {
+    Start { inherited: Some(Congestion::Bbr), expected, ..download(1 << 40) }
+}
+
+fn adaptive() -> Box<dyn Controller> {
+    controller(Arm::Adaptive, &settings(), &on_bbr(Expected::default()))
+}
+
+/// What a download over `link` has after so long.
+fn chosen(link: &Link, span: Duration) -> Option<Congestion> {
+    let mut adaptive = adaptive();
+    link.run(&mut *adaptive, span);
+    adaptive.plan().congestion
+}
+
+/// To what the congestion control changed.
+fn changes(controller: &mut dyn Controller) -> Vec<String> {
+    congestion_changes(controller).into_iter().map(|change| change.to).collect()
+}
+
+#[test]
+fn a_clean_short_path_gets_cubic_and_keeps_its_rate() {
+    let standard = short().run(&mut *controller(Arm::Standard, &settings(), &on_bbr(Expected::default())), ms(60_000));
+    let mut adaptive = adaptive();
+    let moved = short().run(&mut *adaptive, ms(60_000));
+    assert_eq!(adaptive.plan().congestion, Some(Congestion::Cubic));
+    assert!(moved >= standard, "{moved} against {standard}");
+    let changes = congestion_changes(&mut *adaptive);
+    let [change] = &changes[..] else { panic!("once: {changes:?}") };
+    assert_eq!((change.from.as_str(), change.to.as_str()), ("the host's", "cubic"));
+    assert!(change.because.ends_with("segments over 10ms fill the path: clean and short"), "{}", change.because);
+}
+
+#[test]
+fn what_is_not_short_or_not_clean_stays_on_the_hosts_bbr() {
+    let span = ms(60_000);
+    let slow = Link { rate: 1_250_000, ..short() };
+    for (rtt, expected) in [(49, Some(Congestion::Cubic)), (51, None)] {
+        assert_eq!(chosen(&Link { rtt: ms(rtt), ..slow }, span), expected, "{rtt} ms");
+    }
+    for loss in [0.0002, 0.001, 0.02] {
+        assert_eq!(chosen(&Link { loss, ..short() }, span), None, "{loss}");
+    }
+    // A tenth of the window fills a tenth of the path, and bears a hundred times the loss.
+    assert_eq!(chosen(&Link { loss: 0.0002, ..slow }, span), Some(Congestion::Cubic));
+}
+
+#[test]
+fn a_loss_that_only_a_look_from_afar_has_told_of_is_looked_into_first() {
+    // It takes more than twenty seconds to send enough, and the looks are ten seconds apart by then.
+    let rare = Link { rate: 350_000, overshoot: 50, ..short() };
+    assert_eq!(chosen(&rare, ms(40_000)), Some(Congestion::Cubic));
+    assert_eq!(chosen(&Link { loss: 0.002, every: ms(19_000), ..rare }, ms(37_500)), None);
+}
+
+#[test]
+fn enough_must_have_been_sent_to_know_that_a_path_is_clean() {
+    assert_eq!(chosen(&short(), ms(1_000)), None, "8,600 segments do not tell one in 7,500 from none");
+    assert_eq!(chosen(&short(), ms(6_000)), Some(Congestion::Cubic));
+    assert_eq!(chosen(&Link { rate: 1_250_000, ..short() }, ms(3_000)), None, "2,600 may hide one in a thousand");
+}
+
+#[test]
+fn what_passes_a_standing_queue_without_a_loss_tells_as_much() {
+    let queued = Link { queue: ms(20), ..short() };
+    assert_eq!(chosen(&queued, ms(6_000)), Some(Congestion::Cubic));
+}
+
+#[test]
+fn what_makes_it_slower_is_taken_back_and_not_tried_again_at_once() {
+    let mut adaptive = adaptive();
+    let mut course = Course::default();
+    short().run_on(&mut *adaptive, &mut course, ms(6_000));
+    assert_eq!(adaptive.plan().congestion, Some(Congestion::Cubic));
+    // Whatever it is that has changed meanwhile, the host's is no worse.
+    Link { rate: 6_000_000, ..short() }.run_on(&mut *adaptive, &mut course, ms(50_000));
+    let changes = congestion_changes(&mut *adaptive);
+    assert_eq!(changes.iter().map(|change| change.to.as_str()).collect::<Vec<_>>(), ["cubic", "the host's"]);
+    assert!(changes[1].because.starts_with("slower: "), "{changes:?}");
+}
+
+#[test]
+fn losses_that_hold_cubic_back_bring_the_hosts_bbr_back() {
+    for loss in [0.0005, 0.002, 0.02] {
+        let mut adaptive = adaptive();
+        let mut course = Course::default();
+        short().run_on(&mut *adaptive, &mut course, ms(40_000));
+        assert_eq!(adaptive.plan().congestion, Some(Congestion::Cubic));
+        Link { loss, ..short() }.run_on(&mut *adaptive, &mut course, ms(40_000));
+        assert_eq!(changes(&mut *adaptive), ["cubic", "the host's"], "{loss}");
+    }
+}
+
+#[test]
+fn a_queue_that_cubic_fills_is_noticed_soon_and_given_back() {
+    let mut adaptive = adaptive();
+    let (mut course, mut after) = (Course::default(), Duration::ZERO);
+    let slow = Link { rate: 300_000, filled: ms(41), ..short() };
+    // The looks are ten seconds apart by then.
+    while adaptive.plan().congestion.is_none() && course.at < ms(60_000) {
+        slow.run_on(&mut *adaptive, &mut course, ms(50));
+    }
+    assert!(course.at > ms(12_000), "{course:?}");
+    while adaptive.plan().congestion.is_some() && after < ms(10_000) {
+        slow.run_on(&mut *adaptive, &mut course, ms(50));
+        after += ms(50);
+    }
+    assert!(after <= ms(500), "{after:?}");
+    let changes = congestion_changes(&mut *adaptive);
+    assert_eq!(changes[1].because, "41.0 ms of queue stand");
+    slow.run_on(&mut *adaptive, &mut course, ms(50_000));
+    assert!(congestion_changes(&mut *adaptive).is_empty(), "not tried again at once");
+    assert_eq!(chosen(&Link { filled: ms(39), ..slow }, ms(60_000)), Some(Congestion::Cubic), "a short one is shared");
+}
+
+#[test]
+fn a_path_that_becomes_longer_is_the_hosts_again() {
+    let mut adaptive = adaptive();
+    let mut course = Course::default();
+    short().run_on(&mut *adaptive, &mut course, ms(40_000));
+    Link { rtt: ms(100), ..short() }.run_on(&mut *adaptive, &mut course, ms(60_000));
+    assert_eq!(changes(&mut *adaptive), ["cubic", "the host's"]);
+}
+
+#[test]
+fn a_path_that_flaps_ends_where_the_host_has_it() {
+    let mut adaptive = adaptive();
+    let mut course = Course::default();
+    for round in 0..40 {
+        let loss = if round % 2 == 0 { 0.0 } else { 0.02 };
+        Link { loss, ..short() }.run_on(&mut *adaptive, &mut course, ms(200_000));
+    }
+    assert_eq!(changes(&mut *adaptive), ["cubic", "the host's", "cubic", "the host's"]);
+}
+
+#[test]
+fn what_is_known_of_a_client_makes_no_transfer_begin_with_cubic() {
+    let known = Expected { rate: Some(12_500_000), min_rtt: Some(ms(10)), loss: Some(0.0), ..Expected::default() };
+    for is_bbr_better in [None, Some(true), Some(false)] {
+        let start = on_bbr(Expected { is_bbr_better, ..known });
+        assert_eq!(controller(Arm::Adaptive, &settings(), &start).plan().congestion, None);
+    }
+}
+
+#[test]
+fn where_the_process_may_not_have_cubic_or_the_connection_has_it_no_plan_asks_for_it() {
+    let first = |settings: &Settings, start: &Start| {
+        let mut adaptive = controller(Arm::Adaptive, settings, start);
+        short().run(&mut *adaptive, ms(60_000));
+        adaptive.plan().congestion
+    };
+    let start = on_bbr(Expected::default());
+    assert_eq!(first(&settings(), &start), Some(Congestion::Cubic));
+    assert_eq!(first(&Settings { cubic: false, ..settings() }, &start), None);
+    for inherited in [None, Some(Congestion::Cubic)] {
+        assert_eq!(first(&settings(), &Start { inherited, ..start }), None);
+    }
+}
