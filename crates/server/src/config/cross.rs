@@ -16,6 +16,7 @@ pub(super) fn check(r: &mut Resolver<'_, '_>, config: &Config) {
     admin(r, config);
     metrics_behind_a_proxy(r, config);
     file_share(r, config);
+    idle_switches(r, config);
 }
 
 /// Who trusts everyone trusts the address that everyone claims to have.
@@ -126,6 +127,34 @@ fn metrics_behind_a_proxy(r: &mut Resolver<'_, '_>, config: &Config) {
         );
         let help = "let the proxy add one of them (docs/proxy.md), or set `[server] metricsport`";
         r.notes.notice(&at, message).help = Some(help.to_owned());
+    }
+}
+
+/// Switches of the two data paths to which others leave nothing. No mistake: the way back is one key, beside whatever else
+/// is set.
+fn idle_switches(r: &mut Resolver<'_, '_>, config: &Config) {
+    let pace = &config.pace;
+    let mut idle = Vec::new();
+    let why = if !pace.enabled {
+        Some("`adaptive_buffers` is off: every transfer takes the standard path")
+    } else if !pace.uploads && !pace.downloads {
+        Some("`adaptive_uploads` and `adaptive_downloads` are off")
+    } else {
+        None
+    };
+    if let Some(why) = why {
+        idle.extend(pace.fully.then_some(("performance.fully_adaptive", why)));
+        idle.extend(pace.testing.then_some(("performance.testing_mode", why)));
+    } else if pace.fully && pace.testing {
+        idle.push(("performance.testing_mode", "`fully_adaptive` is on: nobody takes the standard path"));
+    }
+    if pace.settings.longest_stall.is_none() {
+        let given = ["timeouts.min_timeout", "timeouts.max_timeout", "timeouts.timeout_adaptation_factor"];
+        idle.extend(given.into_iter().filter(|path| r.has(path)).map(|path| (path, "`adaptive_timeouts` is off")));
+    }
+    for (path, why) in idle {
+        let at = r.place(path);
+        r.notes.notice(&at, format!("no effect while {why}"));
     }
 }
 

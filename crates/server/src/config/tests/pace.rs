@@ -54,3 +54,24 @@ fn without_a_file_the_paths_are_as_the_code_has_them() {
     assert_eq!(pace.settings, Settings::default());
     assert_eq!(pace, PaceConfig { strategies, ..default });
 }
+
+#[test]
+fn switches_to_which_others_leave_nothing_are_pointed_out() {
+    let idle = |text: &str| {
+        let findings = good(text).unwrap_or_else(|report| panic!("{report}")).findings;
+        assert!(findings.iter().all(|finding| finding.severity == Severity::Notice), "{findings:?}");
+        findings.len()
+    };
+    for (text, expected) in [
+        ("[performance]\ntesting_mode = true\n", 0),
+        ("[performance]\nfully_adaptive = true\n", 0),
+        ("[performance]\ntesting_mode = true\nfully_adaptive = true\n", 1),
+        ("[performance]\ntesting_mode = true\nfully_adaptive = true\nadaptive_buffers = false\n", 2),
+        ("[performance]\ntesting_mode = true\nadaptive_uploads = false\n", 0),
+        ("[performance]\ntesting_mode = true\nadaptive_uploads = false\nadaptive_downloads = false\n", 1),
+        ("[timeouts]\nmin_timeout = \"90s\"\nmax_timeout = \"10m\"\n", 0),
+        ("[timeouts]\nadaptive_timeouts = false\nmin_timeout = \"90s\"\nmax_timeout = \"10m\"\n", 2),
+    ] {
+        assert_eq!(idle(text), expected, "{text}");
+    }
+}
