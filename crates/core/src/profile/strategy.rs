@@ -30,6 +30,8 @@ pub struct Strategies {
     pub server: Bounds,
     /// `performance_classification`: whether clients whose link is not known are sorted by what they reach.
     pub by_quality: bool,
+    /// `priority` of the links: who waits goes first where it is lower.
+    pub priorities: [Option<u32>; 6],
 }
 
 /// A guess below this is no ground to treat a client otherwise.
@@ -43,6 +45,15 @@ impl Strategies {
         let link = class.sure();
         let of_link = Link::KNOWN.iter().zip(self.links).find(|(known, _)| **known == link);
         of_link.map(|(_, bounds)| bounds).unwrap_or_default().or(self.strategy(link, quality))
+    }
+
+    /// The place of a client among those who wait, by its link where the guess is sure. Who has none is among the last.
+    #[must_use]
+    pub fn priority(&self, class: Guess) -> u32 {
+        let link = class.sure();
+        let of_link = Link::KNOWN.iter().zip(self.priorities).find(|(known, _)| **known == link);
+        let last = || self.priorities.into_iter().flatten().max().unwrap_or(0);
+        of_link.and_then(|(_, priority)| priority).unwrap_or_else(last)
     }
 
     fn strategy(&self, link: Link, quality: Quality) -> Bounds {
@@ -70,7 +81,14 @@ mod tests {
     fn strategies() -> Strategies {
         let mut links = [Bounds::default(); 6];
         links[2] = Bounds { ceiling: None, patience: Some(2.0) };
-        Strategies { links, mobile: ceiling(1), desktop: ceiling(2), server: ceiling(3), by_quality: true }
+        Strategies {
+            links,
+            mobile: ceiling(1),
+            desktop: ceiling(2),
+            server: ceiling(3),
+            by_quality: true,
+            priorities: [None; 6],
+        }
     }
 
     fn bounds(strategies: &Strategies, link: Link, confidence: f64, quality: Quality) -> Bounds {
@@ -91,6 +109,16 @@ mod tests {
     fn what_is_said_of_a_link_goes_before_its_strategy() {
         let lte = bounds(&strategies(), Link::Lte, 0.9, Quality::Good);
         assert_eq!((lte.ceiling, lte.patience), (Some(1), Some(2.0)));
+    }
+
+    #[test]
+    fn who_is_not_known_for_sure_or_has_no_number_waits_with_the_last() {
+        let priorities = [Some(10), Some(20), None, None, None, Some(50)];
+        let strategies = Strategies { priorities, ..strategies() };
+        let of = |link, confidence| strategies.priority(Guess { link, confidence });
+        assert_eq!([of(Link::Ethernet, 0.9), of(Link::Wifi, 0.9), of(Link::Vpn, 0.9)], [10, 20, 50]);
+        assert_eq!([of(Link::Ethernet, 0.7), of(Link::Lte, 0.9), of(Link::Unknown, 1.0)], [50; 3]);
+        assert_eq!(Strategies::default().priority(Guess { link: Link::Ethernet, confidence: 0.9 }), 0);
     }
 
     #[test]

@@ -66,6 +66,7 @@ impl Resolver<'_, '_> {
 
     pub(super) fn strategies(&mut self) -> Strategies {
         let phones = self.phones();
+        let priorities = Link::KNOWN.map(|link| self.priority(link));
         let links = Link::KNOWN.map(|link| self.bounds("network_interfaces", link.as_str()));
         let strategy = |resolver: &mut Self, name: &str| resolver.bounds("client_optimization", name);
         let mobile = strategy(self, "strategy_mobile");
@@ -77,6 +78,7 @@ impl Resolver<'_, '_> {
             },
             desktop: strategy(self, "strategy_desktop"),
             server: strategy(self, "strategy_server"),
+            priorities,
             by_quality: self.or("client_optimization.performance_classification", kind::bool, true),
         };
         self.name_strangers();
@@ -111,6 +113,16 @@ impl Resolver<'_, '_> {
             self.notes.error(&self.place(path), format!("`{path}` must be more than nothing"));
         }
         usize::try_from(size.as_u64()).ok()
+    }
+
+    fn priority(&mut self, link: Link) -> Option<u32> {
+        let path = format!("network_interfaces.{}.priority", link.as_str());
+        let number = self.read_as("network_interfaces.*.priority", &path, kind::int)?;
+        let small = u32::try_from(number).ok().filter(|&number| number <= 1000);
+        if small.is_none() {
+            self.notes.error(&self.place(&path), format!("`{number}` is not between 0 and 1000"));
+        }
+        small
     }
 
     fn patience(&mut self, key: &'static str, path: &str) -> Option<f64> {

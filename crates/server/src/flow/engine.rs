@@ -127,7 +127,7 @@ impl Engine {
     /// Begins a flow; waits while other flows hold all the memory that there may be.
     pub async fn begin(self: &Arc<Self>, begin: Begin) -> Flow {
         let mut flow = self.prepare(begin);
-        flow.share = Some(self.memory.share(flow.pieces.memory(&flow.plan), flow.least).await);
+        flow.share = Some(self.memory.share(flow.pieces.memory(&flow.plan), flow.least, flow.priority).await);
         flow.watch = Stopwatch::start();
         flow.begin();
         flow
@@ -187,6 +187,7 @@ impl Engine {
             wanted: None,
             share: None,
             least,
+            priority: config.strategies.priority(profile.class),
             withheld: 0,
             explainer,
             key,

@@ -10,6 +10,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use hfs_core::ByteSize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use super::queue::Queue;
+
 /// Permits count pages: the semaphore's own limit is beyond any memory then.
 const PAGE: usize = 4 << 10;
 
@@ -23,13 +25,19 @@ struct Budget {
     total: watch::Sender<usize>,
     /// Pages that flows hold beyond a total that has become smaller: they go when they are given back.
     owed: AtomicUsize,
+    queue: Queue,
 }
 
 impl Memory {
     pub(super) fn new(size: ByteSize) -> Self {
         let total = total(size);
         let pages = Arc::new(Semaphore::new(total));
-        Self(Arc::new(Budget { pages, total: watch::Sender::new(total), owed: AtomicUsize::new(0) }))
+        Self(Arc::new(Budget {
+            pages,
+            total: watch::Sender::new(total),
+            owed: AtomicUsize::new(0),
+            queue: Queue::default(),
+        }))
     }
 
     /// From now on there is so much. Of a budget that shrinks, what flows hold is theirs until they end or give way: returns
@@ -48,12 +56,13 @@ impl Memory {
         beyond * PAGE
     }
 
-    /// Takes `bytes` for one more flow where there is plenty; else waits until there is room for its smallest step, or for
-    /// all that there is.
-    pub(super) async fn share(&self, bytes: usize, least: usize) -> Share {
+    /// Takes `bytes` for one more flow where there is plenty; else waits, those with a lower `priority` first, until there is
+    /// room for its smallest step, or for all that there is.
+    pub(super) async fn share(&self, bytes: usize, least: usize, priority: u32) -> Share {
         let mut share = self.unclaimed();
         share.resize(bytes);
         if share.held.is_none() {
+            let _turn = self.0.queue.enter(priority).await;
             share.held = self.wait(least).await;
             share.wanted = share.pages();
         }
@@ -199,7 +208,7 @@ mod tests {
         let memory = Memory::new(size);
         let mut shares = Vec::new();
         for flow in 0..1000 {
-            let mut share = memory.share(16 << 10, 16 << 10).await;
+            let mut share = memory.share(16 << 10, 16 << 10, 0).await;
             let granted = share.resize(if flow % 2 == 0 { 1 << 20 } else { 64 << 10 });
             assert!(granted >= 16 << 10, "{granted}");
             shares.push((share, granted));
@@ -211,17 +220,17 @@ mod tests {
                 assert!(*granted >= 16 << 10, "{granted} is less than the least");
             }
         }
-        let late = tokio::time::timeout(Duration::from_secs(60), memory.share(16 << 20, 16 << 20));
+        let late = tokio::time::timeout(Duration::from_secs(60), memory.share(16 << 20, 16 << 20, 0));
         assert!(late.await.is_err(), "a new one waits");
         drop(shares);
         assert_eq!(memory.free() as u64, size.as_u64());
-        memory.share(16 << 20, 16 << 20).await;
+        memory.share(16 << 20, 16 << 20, 0).await;
     }
 
     #[tokio::test]
     async fn what_a_piece_still_holds_is_given_back_after_the_next_one() {
         let memory = Memory::new(ByteSize::mib(1));
-        let mut share = memory.share(64 << 10, 64 << 10).await;
+        let mut share = memory.share(64 << 10, 64 << 10, 0).await;
         share.resize(256 << 10);
         share.settle();
         assert_eq!(share.resize(16 << 10), 16 << 10);
@@ -237,7 +246,7 @@ mod tests {
     #[tokio::test]
     async fn a_budget_below_one_step_still_moves() {
         let size = ByteSize::kib(8);
-        let mut share = Memory::new(size).share(64 << 10, 64 << 10).await;
+        let mut share = Memory::new(size).share(64 << 10, 64 << 10, 0).await;
         assert_eq!(share.resize(1 << 20), 8 << 10);
         assert_eq!(share.resize(4 << 10), 4 << 10);
     }
@@ -245,13 +254,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_budget_that_changes_is_what_there_is_from_then_on() {
         let memory = Memory::new(ByteSize::mib(16));
-        let mut share = memory.share(16 << 10, 16 << 10).await;
+        let mut share = memory.share(16 << 10, 16 << 10, 0).await;
         assert_eq!(share.resize(4 << 20), 4 << 20);
         assert_eq!(memory.resize(ByteSize::mib(32)), 0);
         assert_eq!(memory.free(), 28 << 20);
         assert_eq!(memory.resize(ByteSize::mib(2)), 2 << 20);
         assert_eq!(memory.free(), 0, "one flow holds all of it, and more");
-        let late = tokio::time::timeout(Duration::from_secs(60), memory.share(16 << 10, 16 << 10));
+        let late = tokio::time::timeout(Duration::from_secs(60), memory.share(16 << 10, 16 << 10, 0));
         assert!(late.await.is_err(), "a new one waits");
         assert_eq!(share.resize(3 << 20), 3 << 20);
         share.settle();
@@ -269,8 +278,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_waits_for_more_than_is_left_gets_all_that_there_is() {
         let memory = Memory::new(ByteSize::mib(16));
-        let all = memory.share(16 << 20, 16 << 20).await;
-        let waiting = memory.share(12 << 20, 12 << 20);
+        let all = memory.share(16 << 20, 16 << 20, 0).await;
+        let waiting = memory.share(12 << 20, 12 << 20, 0);
         tokio::pin!(waiting);
         assert!(tokio::time::timeout(Duration::from_secs(60), &mut waiting).await.is_err());
         memory.resize(ByteSize::mib(1));
@@ -283,7 +292,7 @@ mod tests {
         let memory = Memory::new(ByteSize::mib(512));
         let mut shares = Vec::new();
         for _ in 0..20_000 {
-            let mut share = memory.share(16 << 10, 16 << 10).await;
+            let mut share = memory.share(16 << 10, 16 << 10, 0).await;
             share.resize(64 << 10);
             shares.push(share);
         }

@@ -12,6 +12,7 @@ mod engine;
 mod explain;
 mod memory;
 mod profiles;
+mod queue;
 #[cfg(test)]
 mod recorded;
 #[cfg(test)]
@@ -80,6 +81,8 @@ pub struct Flow {
     share: Option<Share>,
     /// What its plan may shrink to when memory is short, and by how much it has.
     least: usize,
+    /// Its place among those who wait for memory: lower goes first.
+    priority: u32,
     withheld: usize,
     explainer: Option<Explainer>,
     key: ProfileKey,

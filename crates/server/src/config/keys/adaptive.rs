@@ -174,7 +174,12 @@ pub(super) const KEYS: &[Key] = &[
         "",
         "How many times the usual limit of silence a client on this kind of link is granted, up to `max_timeout`.",
     ),
-    Key::void("network_interfaces.*.priority", ONE_UPLINK),
+    Key::active(
+        "network_interfaces.*.priority",
+        Int,
+        "",
+        "Who goes first where new transfers wait for `max_memory_usage`, 0 to 1000: those on links with a lower number. Of those who come later, at most as many go first as the numbers differ, so nobody waits for ever. A client whose link is not known, or has no number, waits with the last.",
+    ),
     Key::active(
         "network_resilience.fast_detection",
         Bool,

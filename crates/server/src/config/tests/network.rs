@@ -18,6 +18,8 @@ fn the_missions_links_and_strategies_bound_their_clients() {
     assert_eq!(bounds(Link::Satellite, 0.9, Quality::Good), (32, 2.0), "it has no entry: it is mobile");
     assert_eq!(bounds(Link::Lte, 0.5, Quality::Good), (128, 1.0), "not sure: a desktop by its quality");
     assert_eq!(bounds(Link::Unknown, 0.0, Quality::Excellent), (512, 0.5));
+    let priority = |link, confidence| pace.strategies.priority(Guess { link, confidence });
+    assert_eq!([priority(Link::Ethernet, 0.9), priority(Link::Lte, 0.9), priority(Link::Unknown, 0.9)], [10, 30, 50]);
     let (warning, critical) = (pace.alarms.warning, pace.alarms.critical);
     assert_eq!((warning.rtt, warning.loss), (Some(Duration::from_millis(200)), Some(0.02)));
     assert_eq!((critical.rtt, critical.loss), (Some(Duration::from_secs(1)), Some(0.1)));

@@ -88,3 +88,33 @@ async fn a_known_client_is_granted_what_the_configuration_says_of_such_clients()
         assert!(grown(&engine, None).await <= ceiling, "{guess:?}: the contest allows no more");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn where_transfers_wait_for_memory_those_on_links_of_a_lower_number_go_first() {
+    let engine = engine(|config| {
+        config.memory = ByteSize::mib(1);
+        config.strategies.priorities = [Some(10), None, None, None, None, Some(50)];
+    });
+    let clients = [("192.0.2.7", Link::Vpn), ("198.51.100.7", Link::Unknown), ("203.0.113.7", Link::Ethernet)];
+    for (address, link) in clients {
+        let lesson = Lesson { guess: Guess { link, confidence: 0.9 }, ..lesson(10_000_000) };
+        let key = ProfileKey::new(None, address.parse().ok());
+        engine.profiles().learn(&key, &lesson, 1.0, clock::now());
+    }
+    let all = engine.memory().share(1 << 20, 1 << 20, 0).await;
+    let (begun, mut waiting) = (Arc::new(std::sync::Mutex::new(Vec::new())), tokio::task::JoinSet::new());
+    for (address, link) in clients {
+        let (engine, begun) = (Arc::clone(&engine), Arc::clone(&begun));
+        let whose = Whose { address: address.parse().ok(), ..Whose::default() };
+        let begin = Begin { whose, ..of_client(Direction::Upload, None) };
+        waiting.spawn(async move {
+            let _flow = engine.begin(begin).await;
+            begun.lock().unwrap().push(link);
+        });
+        tokio::task::yield_now().await;
+    }
+    drop(all);
+    waiting.join_all().await;
+    // The first had its turn already when the others came.
+    assert_eq!(*begun.lock().unwrap(), [Link::Vpn, Link::Ethernet, Link::Unknown]);
+}
