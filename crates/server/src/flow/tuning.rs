@@ -161,10 +161,11 @@ mod tests {
         let trial = choose(&mut client).unwrap();
         assert!(client.expected.ceiling.is_some_and(|ceiling| ceiling <= settings.max_step));
         assert_eq!(trial.choice.congestion(), None, "this machine's settings offer no BBR");
-        let mut small = Start { size: Some(64 << 10), ..known(1_000_000) };
-        assert!(choose(&mut small).is_none() && small.expected == known(1_000_000).expected);
-        let mut proxied = Start { is_shared: true, ..known(1_000_000) };
-        assert!(choose(&mut proxied).is_none() && proxied.expected == known(1_000_000).expected);
+        let over_tls = Start { carrier: Carrier::Tls, ..known(1_000_000) };
+        let mut small = Start { size: Some(64 << 10), ..over_tls };
+        assert!(choose(&mut small).is_none() && small.expected == over_tls.expected);
+        let mut proxied = Start { is_shared: true, ..over_tls };
+        assert!(choose(&mut proxied).is_none() && proxied.expected == over_tls.expected);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What flows teach when they end, what is said of it, and what counts it.
 
 use super::*;
+use crate::clock;
+use crate::flow::testing::lesson;
 use crate::http::testing::listen;
 
 const AGENT: &str = "Conversations/2.17";
@@ -115,4 +117,43 @@ async fn a_gain_over_the_standard_path_is_counted_once_that_is_known() {
     upload(&engine, None, 1).await;
     let [count, sum] = gains();
     assert!(count == 1.0 && (sum - 2.0).abs() < 1e-6, "{count} with {sum}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_our_store_lowers_no_rate() {
+    let rate_after = async |held: Duration| {
+        let mut flow = engine(|_| {}).begin(anonymous()).await;
+        for (bytes, held) in [(1_000_000, Duration::ZERO), (100_000, held)] {
+            for _ in 0..20 {
+                tokio::time::advance(RECONSIDER).await;
+                flow.held(held);
+                flow.moved(bytes, false);
+            }
+        }
+        flow.snapshot().rate.unwrap()
+    };
+    assert!(rate_after(Duration::ZERO).await < 1_000_000);
+    assert!(rate_after(RECONSIDER / 3).await < 1_000_000, "most of the time it was the network's");
+    assert!(rate_after(RECONSIDER).await > 3_500_000);
+}
+
+#[tokio::test]
+async fn figures_that_raise_an_alarm_cap_the_quality() {
+    for alarm in [None, Some(Duration::ZERO)] {
+        let engine = engine(|config| config.alarms.warning.rtt = alarm);
+        let (mut ours, mut theirs) = pair();
+        let mut flow = engine.begin(begin(&ours, false)).await;
+        transfer(&mut flow, &mut ours, &mut theirs).await;
+        assert_eq!(flow.quality() <= Quality::Fair, alarm.is_some(), "{alarm:?}: {:?}", flow.snapshot());
+    }
+}
+
+#[tokio::test]
+async fn what_was_learnt_too_long_ago_is_as_good_as_not_learnt() {
+    let engine = engine(|config| config.remember = Duration::from_secs(3600));
+    for (ago, is_known) in [(3700, false), (3500, true)] {
+        let at = clock::now().plus_seconds(-ago);
+        engine.profiles().learn(&ProfileKey::new(None, "192.0.2.7".parse().ok()), &lesson(1_000_000), 0.2, at);
+        assert_eq!(engine.expected_of("192.0.2.7").rate.is_some(), is_known, "{ago} s ago");
+    }
 }
