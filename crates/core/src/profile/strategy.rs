@@ -9,11 +9,19 @@ pub struct Bounds {
     pub ceiling: Option<usize>,
     /// `timeout_multiplier`: how much longer than others it may be silent.
     pub patience: Option<f64>,
+    /// `retry_multiplier`: how much longer than others it is asked to wait before it tries again.
+    pub retry: Option<f64>,
 }
 
 impl Bounds {
-    fn or(self, other: Self) -> Self {
-        Self { ceiling: self.ceiling.or(other.ceiling), patience: self.patience.or(other.patience) }
+    /// The same, and what it leaves open as `other` has it.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            ceiling: self.ceiling.or(other.ceiling),
+            patience: self.patience.or(other.patience),
+            retry: self.retry.or(other.retry),
+        }
     }
 }
 
@@ -75,12 +83,12 @@ mod tests {
     use super::*;
 
     const fn ceiling(bytes: usize) -> Bounds {
-        Bounds { ceiling: Some(bytes), patience: None }
+        Bounds { ceiling: Some(bytes), patience: None, retry: None }
     }
 
     fn strategies() -> Strategies {
         let mut links = [Bounds::default(); 6];
-        links[2] = Bounds { ceiling: None, patience: Some(2.0) };
+        links[2] = Bounds { patience: Some(2.0), ..Bounds::default() };
         Strategies {
             links,
             mobile: ceiling(1),

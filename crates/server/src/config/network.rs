@@ -72,10 +72,7 @@ impl Resolver<'_, '_> {
         let mobile = strategy(self, "strategy_mobile");
         let strategies = Strategies {
             links,
-            mobile: Bounds {
-                ceiling: mobile.ceiling.or(phones.ceiling),
-                patience: mobile.patience.or(phones.patience),
-            },
+            mobile: mobile.or(phones),
             desktop: strategy(self, "strategy_desktop"),
             server: strategy(self, "strategy_server"),
             priorities,
@@ -91,20 +88,24 @@ impl Resolver<'_, '_> {
         let is_on = self.or("network_resilience.mobile_optimizations", kind::bool, true) && self.is_resilient();
         let ceiling = self.ceiling("network_resilience.mobile_buffer_size", "network_resilience.mobile_buffer_size");
         let patience = "network_resilience.mobile_timeout_multiplier";
-        let patience = self.patience(patience, patience);
-        if is_on { Bounds { ceiling, patience } } else { Bounds::default() }
+        let patience = self.factor(patience, patience);
+        let retry = "network_resilience.mobile_retry_multiplier";
+        let retry = self.factor(retry, retry);
+        if is_on { Bounds { ceiling, patience, retry } } else { Bounds::default() }
     }
 
-    /// `buffer_size` and `timeout_multiplier` of `[section.name]`.
+    /// `buffer_size`, `timeout_multiplier` and `retry_multiplier` of `[section.name]`. The last one only strategies have.
     fn bounds(&mut self, section: &str, name: &str) -> Bounds {
         let (size, multiplier) = match section {
             "network_interfaces" => ("network_interfaces.*.buffer_size", "network_interfaces.*.timeout_multiplier"),
             _ => ("client_optimization.*.buffer_size", "client_optimization.*.timeout_multiplier"),
         };
-        Bounds {
-            ceiling: self.ceiling(size, &size.replace('*', name)),
-            patience: self.patience(multiplier, &multiplier.replace('*', name)),
-        }
+        let ceiling = self.ceiling(size, &size.replace('*', name));
+        let patience = self.factor(multiplier, &multiplier.replace('*', name));
+        let retry = "client_optimization.*.retry_multiplier";
+        let is_strategy = section == "client_optimization";
+        let retry = if is_strategy { self.factor(retry, &retry.replace('*', name)) } else { None };
+        Bounds { ceiling, patience, retry }
     }
 
     fn ceiling(&mut self, key: &'static str, path: &str) -> Option<usize> {
@@ -125,7 +126,7 @@ impl Resolver<'_, '_> {
         small
     }
 
-    fn patience(&mut self, key: &'static str, path: &str) -> Option<f64> {
+    fn factor(&mut self, key: &'static str, path: &str) -> Option<f64> {
         let factor = self.read_as(key, path, kind::float)?;
         if !(0.1..=100.0).contains(&factor) {
             self.notes.error(&self.place(path), format!("`{factor}` is not between 0.1 and 100"));

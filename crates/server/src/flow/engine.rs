@@ -124,6 +124,16 @@ impl Engine {
         assign(&self.config.load(), direction, &key, forced)
     }
 
+    /// How many times the usual wait such a client is asked to wait before it tries again.
+    #[must_use]
+    pub fn retry_factor(&self, whose: Whose) -> f64 {
+        let config = self.config.load();
+        let key = ProfileKey::new(whose.owner, whose.address);
+        let arm = assign(&config, Direction::Upload, &key, None);
+        let profile = self.profile(&config, arm, &key).unwrap_or_default();
+        grant(&config, profile.class, &mut profile.expected(Direction::Upload)).retry.unwrap_or(1.0)
+    }
+
     /// Begins a flow; waits while other flows hold all the memory that there may be.
     pub async fn begin(self: &Arc<Self>, begin: Begin) -> Flow {
         let mut flow = self.prepare(begin);

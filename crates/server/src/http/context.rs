@@ -145,6 +145,12 @@ impl Context {
         flow
     }
 
+    /// How many times the usual wait its client is asked to wait before it tries again.
+    #[must_use]
+    pub fn retry_factor(&self, engine: &Engine) -> f64 {
+        engine.retry_factor(self.whose())
+    }
+
     fn whose(&self) -> Whose {
         Whose {
             owner: self.owner().map(str::to_owned),

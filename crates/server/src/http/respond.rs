@@ -89,7 +89,7 @@ fn note_failed(app: &App, context: &Context, slot: &str, failure: &PutError) -> 
     ) {
         app.note_storing(false);
     }
-    let told = of_put(failure);
+    let told = of_put(failure).times(|| context.retry_factor(app.engine()));
     context.log_refused(slot, told.status.as_u16(), told.code, failure);
     told
 }
@@ -250,8 +250,7 @@ fn finish(told: &Told) -> Response<Outgoing> {
 fn instruct(told: &Told, headers: &mut HeaderMap) {
     set(headers, header::CACHE_CONTROL, "no-store");
     match told.status {
-        // OkHttp replays a PUT once, by itself, for exactly this value.
-        StatusCode::SERVICE_UNAVAILABLE => set(headers, header::RETRY_AFTER, "0"),
+        StatusCode::SERVICE_UNAVAILABLE => set(headers, header::RETRY_AFTER, &told.retry_after()),
         StatusCode::UNAUTHORIZED if told.code == "bad-token" => {
             set(headers, header::WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"");
         }

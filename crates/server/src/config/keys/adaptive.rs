@@ -154,7 +154,12 @@ pub(super) const KEYS: &[Key] = &[
         "Largest step of transfers with this strategy (`strategy_mobile`, `strategy_desktop`, `strategy_server`), within `min_buffer_size` and `max_buffer_size`. A strategy is chosen by the client's link where the guess is sure (mobile networks and satellites: mobile; the others: desktop, or server on an excellent wire), else by its quality.",
     ),
     Key::later("client_optimization.*.chunk_size", Size, "Chunk of this strategy, for clients that upload in chunks."),
-    Key::void("client_optimization.*.retry_multiplier", CLIENTS_RETRY),
+    Key::active(
+        "client_optimization.*.retry_multiplier",
+        Float,
+        "",
+        "How many times the usual wait (5 s) a client with this strategy is asked to wait (`Retry-After`) where too many of its uploads run already (503 `crowded`), 0.1 to 100. Every other 503 asks for a retry at once, whatever this says: of the clients that people use, those that heed the header do so for `0` only.",
+    ),
     Key::active(
         "client_optimization.*.timeout_multiplier",
         Float,
@@ -202,7 +207,7 @@ pub(super) const KEYS: &[Key] = &[
         "network_resilience.mobile_optimizations",
         Bool,
         "true",
-        "Use `mobile_buffer_size` and `mobile_timeout_multiplier` where `strategy_mobile` has no values of its own.",
+        "Use `mobile_buffer_size`, `mobile_timeout_multiplier` and `mobile_retry_multiplier` where `strategy_mobile` has no values of its own.",
     ),
     Key::void("network_resilience.multi_interface_enabled", ONE_UPLINK),
     Key::void("network_resilience.auto_switch_enabled", ONE_UPLINK),
@@ -261,7 +266,12 @@ pub(super) const KEYS: &[Key] = &[
         "Largest step for clients of `strategy_mobile`, where that has no `buffer_size`.",
     ),
     Key::later("network_resilience.mobile_chunk_size", Size, "Chunk for phones that upload in chunks."),
-    Key::void("network_resilience.mobile_retry_multiplier", CLIENTS_RETRY),
+    Key::active(
+        "network_resilience.mobile_retry_multiplier",
+        Float,
+        "",
+        "How many times the usual wait clients of `strategy_mobile` are asked to wait, where that has no `retry_multiplier`.",
+    ),
     Key::active(
         "network_resilience.mobile_timeout_multiplier",
         Float,

@@ -30,10 +30,12 @@ fn the_missions_links_and_strategies_bound_their_clients() {
 
 #[test]
 fn phones_are_granted_what_their_strategy_leaves_open() {
-    let text = "[network_resilience]\nmobile_buffer_size = \"64KB\"\nmobile_timeout_multiplier = 3.0\n\
+    let text = "[network_resilience]\nmobile_buffer_size = \"64KB\"\nmobile_timeout_multiplier = 3.0\nmobile_retry_multiplier = 1.5\n\
                 [client_optimization.strategy_mobile]\nbuffer_size = \"32KB\"\n";
     let phone = |text: &str| config(text).pace.strategies.mobile;
     assert_eq!((phone(text).ceiling, phone(text).patience), (Some(32 << 10), Some(3.0)));
+    let said = format!("{text}retry_multiplier = 2.5\n");
+    assert_eq!((phone(text).retry, phone(&said).retry), (Some(1.5), Some(2.5)));
     let off = format!("{text}[client_network_support]\nadapt_to_client_network = false\n");
     assert_eq!(phone(&off).ceiling, None);
     let off = text.replace("[network_resilience]\n", "[network_resilience]\nmobile_optimizations = false\n");

@@ -60,7 +60,7 @@ async fn a_known_clients_transfer_starts_from_its_profile() {
 
 #[tokio::test(start_paused = true)]
 async fn a_known_client_takes_part_in_the_contest_of_its_paths() {
-    let desktop = Bounds { ceiling: Some(512 << 10), patience: None };
+    let desktop = Bounds { ceiling: Some(512 << 10), ..Bounds::default() };
     let engine = engine(|config| config.strategies = Strategies { desktop, by_quality: true, ..Strategies::default() });
     engine.recall_tuning(SMALLEST);
     let max = Settings::default().max_step;
@@ -74,7 +74,7 @@ async fn a_known_client_takes_part_in_the_contest_of_its_paths() {
 
 #[tokio::test(start_paused = true)]
 async fn a_known_client_is_granted_what_the_configuration_says_of_such_clients() {
-    let bounds = |kib: usize, patience| Bounds { ceiling: Some(kib << 10), patience: Some(patience) };
+    let bounds = |kib: usize, patience| Bounds { ceiling: Some(kib << 10), patience: Some(patience), retry: None };
     let mut strategies = Strategies { desktop: bounds(128, 2.0), by_quality: true, ..Strategies::default() };
     strategies.links[Link::KNOWN.iter().position(|link| *link == Link::Lte).unwrap()] = bounds(32, 3.0);
     let usual = Settings::default();
@@ -117,4 +117,20 @@ async fn where_transfers_wait_for_memory_those_on_links_of_a_lower_number_go_fir
     waiting.join_all().await;
     // The first had its turn already when the others came.
     assert_eq!(*begun.lock().unwrap(), [Link::Vpn, Link::Ethernet, Link::Unknown]);
+}
+
+#[tokio::test]
+async fn a_client_is_asked_to_wait_as_long_as_its_strategy_says() {
+    let factor = |change: fn(&mut PaceConfig), is_known| {
+        let engine = engine(|config| {
+            config.strategies.mobile.retry = Some(1.5);
+            change(config);
+        });
+        if is_known {
+            teach(&engine, Guess { link: Link::Lte, confidence: 0.9 });
+        }
+        engine.retry_factor(of_client(Direction::Upload, None).whose)
+    };
+    assert_eq!((factor(|_| {}, true), factor(|_| {}, false)), (1.5, 1.0));
+    assert_eq!(factor(|config| config.enabled = false, true), 1.0, "the standard path knows nobody");
 }

@@ -14,15 +14,37 @@ use crate::meta::MetaError;
 use crate::storage::StoreError;
 use crate::upload::{DeleteError, PutError};
 
+/// Seconds after which one of many transfers of one sender has probably ended.
+const CROWD_THINS: f64 = 5.0;
+
 /// What a client is told: status, stable code, sentence.
 pub(super) struct Told {
     pub(super) status: StatusCode,
     pub(super) code: &'static str,
     pub(super) text: String,
+    /// Seconds after which another try makes sense; none: at once.
+    pub(super) wait: Option<f64>,
+}
+
+impl Told {
+    /// Where it says to wait, `factor` times as long.
+    pub(super) fn times(self, factor: impl FnOnce() -> f64) -> Self {
+        Self { wait: self.wait.map(|seconds| seconds * factor()), ..self }
+    }
+
+    /// For `Retry-After`: whole seconds. `0` is what OkHttp replays a PUT for, once, by itself; so a wait is one at least.
+    pub(super) fn retry_after(&self) -> String {
+        self.wait.map_or(0, |seconds| (seconds.ceil() as u64).max(1)).to_string()
+    }
 }
 
 pub(super) fn told(status: StatusCode, code: &'static str, text: impl Into<String>) -> Told {
-    Told { status, code, text: text.into() }
+    Told { status, code, text: text.into(), wait: None }
+}
+
+/// What runs already must end first: a try at once would meet it, and send its body for nothing.
+fn crowded(text: &str) -> Told {
+    Told { wait: Some(CROWD_THINS), ..told(StatusCode::SERVICE_UNAVAILABLE, "crowded", text) }
 }
 
 pub(super) fn of_put(failure: &PutError) -> Told {
@@ -32,7 +54,7 @@ pub(super) fn of_put(failure: &PutError) -> Told {
         PutError::Denied(denied) => of_denied(denied),
         PutError::Refused(refusal) => of_refusal(refusal),
         PutError::Form(invalid) => told(StatusCode::BAD_REQUEST, "bad-form", format!("No upload: {invalid}")),
-        PutError::Crowded => told(StatusCode::SERVICE_UNAVAILABLE, "crowded", "Too many uploads at once"),
+        PutError::Crowded => crowded("Too many uploads at once"),
         PutError::Taken => told(StatusCode::CONFLICT, "exists", "The slot already holds another file"),
         PutError::Gone => told(StatusCode::CONFLICT, "gone", "The slot was used; its file is gone"),
         PutError::Damaged => told(StatusCode::INTERNAL_SERVER_ERROR, "damaged", "The stored file is damaged"),
@@ -136,11 +158,24 @@ pub(super) fn of_admin(failure: &AdminError) -> Told {
         AdminError::Denied(NotAdministrator::Wrong) => {
             told(StatusCode::FORBIDDEN, "bad-token", "Not the administrator's token")
         }
-        AdminError::Crowded => told(StatusCode::SERVICE_UNAVAILABLE, "crowded", "Too many benchmarks at once"),
+        AdminError::Crowded => crowded("Too many benchmarks at once"),
         AdminError::Size { most } => {
             told(StatusCode::BAD_REQUEST, "bad-size", format!("The size must be between 1 and {most} bytes"))
         }
         AdminError::Upload(failure) => of_put(failure),
         AdminError::Blank(_) => told(StatusCode::INTERNAL_SERVER_ERROR, "internal", "No file of zeros could be made"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_whole_seconds_and_never_at_once() {
+        let after = |factor| crowded("").times(|| factor).retry_after();
+        assert_eq!([after(0.1), after(1.0), after(1.5), after(100.0)], ["1", "5", "8", "500"]);
+        let at_once = of_store(&StoreError::Slow { action: "write", deadline: std::time::Duration::from_secs(30) });
+        assert_eq!(at_once.times(|| 100.0).retry_after(), "0");
     }
 }

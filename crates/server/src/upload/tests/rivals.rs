@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hfs_core::auth::Dialect;
+use hfs_core::profile::{Bounds, Strategies};
 
 use super::{BYTES, OTHER};
+use crate::flow::PaceConfig;
+use crate::flow::testing::learnt;
 use crate::http::context::Context;
 use crate::http::testing::{Client, Rig, get, path, proven, put, slot_of, streamed, until};
 use crate::storage::BlobStore;
@@ -93,7 +96,13 @@ async fn tries_of_one_slot_are_bounded_and_free_their_place() {
         tries.push(begun(&rig, BYTES).await);
     }
     let answer = rig.send(put("a/b", BYTES)).await;
-    assert_eq!((answer.status, answer.header("retry-after")), (503, "0"));
+    assert_eq!((answer.status, answer.header("retry-after")), (503, "5"), "at once, it would meet the same ones");
+    let bounds = Bounds { retry: Some(1.5), ..Bounds::default() };
+    let strategies =
+        Strategies { mobile: bounds, desktop: bounds, server: bounds, by_quality: true, ..Strategies::default() };
+    rig.app.engine().configure(PaceConfig { strategies, ..PaceConfig::default() });
+    learnt(rig.app.engine(), "127.0.0.1", 10_000_000);
+    assert_eq!(rig.send(put("a/b", BYTES)).await.header("retry-after"), "8", "as its strategy has it");
     assert_eq!(rig.send(put("a/c", BYTES)).await.status, 201, "other slots go on");
     let (client, outcome) = tries.remove(0);
     client.leave();
