@@ -22,6 +22,7 @@ use super::{cors, headers, tally};
 use crate::admin::{AdminError, Answer, Download, Report};
 use crate::app::App;
 use crate::clock;
+use crate::config::HttpConfig;
 use crate::download::{Found, GetError};
 use crate::flow::FileBody;
 use crate::meta::MetaError;
@@ -47,6 +48,7 @@ pub(super) fn put(app: &App, context: &Context, slot: &str, outcome: Result<Stor
 pub(super) fn post(
     app: &App,
     context: &Context,
+    config: &HttpConfig,
     base: &str,
     path: &str,
     outcome: Result<Posted, PutError>,
@@ -56,17 +58,18 @@ pub(super) fn post(
         Err(failure) => return finish_as(context, &note_failed(app, context, path, &failure)),
     };
     note_stored(app, context, slot.as_str(), stored, StatusCode::OK);
-    let url = format!("{}/{}", base.trim_end_matches('/'), encode_path(slot.as_str()));
+    let below = |base: &str| format!("{}/{}", base.trim_end_matches('/'), encode_path(slot.as_str()));
     let said = serde_json::json!({
         "success": true,
         "filename": slot.file_name(),
         "size": stored.size.as_u64(),
         "duration": format!("{:?}", context.elapsed()),
-        "url": url,
+        "url": below(base),
     });
     let mut response = json(StatusCode::OK, &said);
     set(response.headers_mut(), header::ETAG, &hfs_core::range::etag(stored.id));
-    set(response.headers_mut(), header::LOCATION, &url);
+    // A path is right whatever the client calls us.
+    set(response.headers_mut(), header::LOCATION, &below(config.public_url.as_deref().unwrap_or(&config.base_path)));
     response
 }
 

@@ -118,7 +118,7 @@ async fn route(
             let path = request.uri().path().to_owned();
             let base = context.public_base(&config.http, &request);
             let posted = Box::pin(upload::post(app, context, *request)).await;
-            respond::post(app, context, &base, &path, posted)
+            respond::post(app, context, &config.http, &base, &path, posted)
         }
         (_, Target::Page { page, .. }) => {
             let answer = Box::pin(admin::answer(app, context, page, *request)).await;

@@ -14,7 +14,7 @@ pub(super) const KEYS: &[Key] = &[
         .older(&["server.listenport", "server.port"]),
     Key::active("server.bind_ip", Text, "", "Address for the entries of `listen_address` that are only a port."),
     Key::active("server.unixsocket", Bool, "false", "Listen on `/tmp/hmac-file-server.sock` instead of `listen_address`, as the original server did. Better: `listen_address = \"unix:/run/hmac-file-server/http.sock\"`, a folder that only the proxy can enter."),
-    Key::active("server.public_url", Text, "", "Where clients see the server, such as `https://files.example.org/upload/`. Its path is the base path: it is stripped from requests before a signature is checked. Printed links and snippets use it, and the `url` in the answer to a POST, which else has the host that the client asked for, or no host behind a proxy."),
+    Key::active("server.public_url", Text, "", "Where clients see the server, such as `https://files.example.org/upload/`. Its path is the base path: it is stripped from requests before a signature is checked. Printed links and snippets use it, and the `url` in the answer to a POST, which else has the host that the client asked for, or none behind a proxy that shows itself."),
     Key::active("server.storage_path", Path, "\"./uploads\"", "Root of the stored files. Created when missing. An existing tree of the original server is adopted in place.")
         .older(&["server.upload_path"]),
     Key::active("server.max_upload_size", Size, "no limit", "Largest file. `0` or empty is no limit: the XMPP server's own limit is part of what it signs.")
