@@ -74,9 +74,11 @@ impl Said {
                     layer.insert(Given { key, written: path, at: at.clone(), node: Node::given(value, at) }, notes)
                 }
                 None => {
-                    let variable =
-                        |key: &str| format!("did you mean `{PREFIX}{}`?", key.replace('.', "__").to_uppercase());
-                    notes.error(&at, format!("there is no key `{path}`")).help = keys::suggest(&path).map(variable);
+                    let variable = |(section, name): (&str, &str)| {
+                        let path = format!("{section}.{name}").trim_start_matches('.').replace('.', "__");
+                        format!("did you mean `{PREFIX}{}`?", path.to_uppercase())
+                    };
+                    notes.error(&at, format!("there is no key `{path}`")).help = meant(&path).map(variable);
                 }
             }
         }
@@ -181,10 +183,14 @@ fn unknown(path: &str, at: &Place, value: &Spanned<DeValue<'_>>, notes: &mut Not
         return;
     }
     let finding = notes.error(at, format!("there is no key `{path}`"));
-    finding.help = keys::suggest(path).and_then(keys::find).map(|key| match path.rsplit_once('.') {
-        Some((section, _)) if key.path.contains('*') => format!("did you mean `[{section}] {}`?", key.name()),
-        _ => format!("did you mean `{}`?", in_section(key)),
-    });
+    finding.help = meant(path).map(|(section, name)| format!("did you mean `[{section}] {name}`?"));
+}
+
+/// The section and the name of the key that was probably meant; where any name may stand, the one that was given.
+fn meant(path: &str) -> Option<(&str, &'static str)> {
+    let key = keys::suggest(path).and_then(keys::find)?;
+    let section = if key.path.contains('*') { path.rsplit_once('.')?.0 } else { key.section() };
+    Some((section, key.name()))
 }
 
 /// What stands at an unknown key may be a misspelt secret.

@@ -198,6 +198,13 @@ fn environment_outranks_the_file_and_flags_outrank_both() {
 }
 
 #[test]
+fn a_misspelt_variable_of_any_name_is_answered_with_one_that_can_be_set() {
+    let wrong = [("HMAC_FILE_SERVER__NETWORK_INTERFACES__LTE__BUFER_SIZE", "1MB")];
+    let report = with_env(&format!("[security]\nsecret = \"{SECRET}\"\n"), &wrong).unwrap_err().to_string();
+    assert!(report.contains("did you mean `HMAC_FILE_SERVER__NETWORK_INTERFACES__LTE__BUFFER_SIZE`?"), "{report}");
+}
+
+#[test]
 fn an_unknown_variable_is_an_error() {
     insta::assert_snapshot!(with_env("", &[("HMAC_FILE_SERVER__SERVER__STORAGE_PTH", "x"), ("HMAC_FILE_SERVER__SECURITY__SECRET", SECRET)]).unwrap_err(), @r"
     error: there is no key `server.storage_pth`
