@@ -70,6 +70,12 @@ impl Estimate {
 
     fn note_path(&mut self, path: PathSample, is_app_limited: bool) {
         self.samples = self.samples.saturating_add(1);
+        if path.has_moved && path.rtt.is_zero() {
+            // What was known of the path before is better than nothing; a first look knows nothing.
+            let known = self.last().map(|last| PathSample { subflows: path.subflows, has_moved: true, ..last });
+            self.last = known.as_ref().map(KeptSample::of);
+            return;
+        }
         self.shortest.observe(self.now, &path);
         // Counters run from the start of the connection; what another transfer did on it is not ours to judge, so the
         // first sample is only a base; so is the first one of another path.
@@ -278,7 +284,7 @@ mod tests {
 
     #[test]
     fn what_another_path_has_counted_before_is_no_loss_of_this_transfer() {
-        let loss = |moves: bool| {
+        let run = |moves: bool, tells: bool| {
             let mut estimate = Estimate::new(0.2);
             for n in 0..9u64 {
                 let path = PathSample {
@@ -289,13 +295,20 @@ mod tests {
                     has_moved: moves && n >= 6,
                     ..PathSample::default()
                 };
+                let nothing =
+                    PathSample { has_moved: true, rtt_var: Duration::from_millis(250), ..PathSample::default() };
+                let path = if n >= 6 && !tells { nothing } else { path };
                 let now = Duration::from_millis(250 * n);
                 estimate.observe(&Observation { now, moved: 1, filled: None, is_app_limited: false, path: Some(path) });
             }
-            estimate.loss().unwrap()
+            estimate.snapshot()
         };
-        assert!(loss(false) > 0.05);
-        assert!(loss(true) < 0.001);
+        assert!(run(false, true).loss.unwrap() > 0.05);
+        assert!(run(true, true).loss.unwrap() < 0.001);
+        let (before, silent) = (run(true, true), run(true, false));
+        assert!(silent.loss.unwrap() < 0.001);
+        assert_eq!((silent.rtt, silent.min_rtt, silent.jitter), (before.rtt, before.min_rtt, before.jitter));
+        assert!(silent.last.unwrap().has_moved);
     }
 
     #[test]

@@ -56,7 +56,8 @@ pub struct PathSample {
     pub congestion: Option<Congestion>,
     /// TCP connections that carry a multipath connection now, of which all other figures know the first; 1 for plain TCP.
     pub subflows: u8,
-    /// Whether the one that it began with has ended: its client has moved to another path, whose counters are others.
+    /// Whether the one that it began with has ended: its client has moved to another path. The kernel then tells of another
+    /// connection, or of none: the round trip is zero.
     pub has_moved: bool,
 }
 

@@ -236,7 +236,7 @@ fn a_connection_of_two_subflows_is_seen_as_such() {
 #[test]
 fn a_client_that_moves_to_another_path_is_seen_to() {
     let lab = lab_of_two_paths();
-    let report = report_of_multipath(&lab, 4_000_000, || ip(&lab.client, "mptcp endpoint delete id 0 10.79.1.2"));
+    let report = report_of_multipath(&lab, 16_000_000, || ip(&lab.client, "mptcp endpoint delete id 0 10.79.1.2"));
     assert_eq!(report["path"]["last"]["subflows"], 1, "{report}");
     assert_eq!(report["evidence"].as_array().map(|all| all.contains(&"migrated".into())), Some(true), "{report}");
 }
