@@ -27,8 +27,8 @@ const SETTLED: u32 = 8;
 pub(super) const TELLING_SEGMENTS: u64 = 8;
 /// Loss above this share while no queue stood, or with the round trip near its shortest.
 const LOSSY: f64 = 0.005;
-/// On a path shorter than this nothing is on the way: what is missing there had no room where it came.
-const NEAR: Duration = Duration::from_millis(1);
+/// A path shorter than this leads to this machine itself: what is missing there had no room where it came.
+const NEAR: Duration = Duration::from_micros(100);
 /// Segments of the client before a share of them means something.
 const ENOUGH_SEGMENTS: u64 = 50;
 /// A queue below the first is the jitter of a short path, one above the second is one on any; one below the third bothers

@@ -142,7 +142,7 @@ fn evidence_is_what_the_figures_show() {
     let mut near = seen(Duration::from_micros(20), 100_000_000);
     near.last =
         Some(PathSample { rtt: Duration::from_micros(20), rtt_var: Duration::ZERO, receive_rtt: None, ..holes });
-    assert_eq!(Evidence::of(&near), Evidence::default(), "no radio is as near as this machine");
+    assert_eq!(Evidence::of(&near), Evidence::default(), "nothing is lost on the way to itself");
 }
 
 #[test]
