@@ -73,7 +73,11 @@ fn plan(plan: &Plan) -> Value {
         "congestion": plan.congestion.map(Congestion::as_str),
         "unsent": plan.unsent,
         "window": plan.window,
-        "stall_seconds": plan.stall.idle.as_secs_f64(),
+        "stall": {
+            "idle_seconds": plan.stall.idle.as_secs_f64(),
+            "window_seconds": plan.stall.window.as_secs_f64(),
+            "min_bytes_per_second": plan.stall.min_rate,
+        },
         "sample_after_seconds": plan.sample_after.map(|after| after.as_secs_f64()),
     })
 }

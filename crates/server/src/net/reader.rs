@@ -23,7 +23,8 @@ pub(super) const MOST: u64 = 8 << 20;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stalled;
 
-/// What may be others'. It buys the time that passed meanwhile, and none in advance: that is for an answer's own bytes.
+/// What may be others'. All in all it buys no more than the time that has passed since: a burst makes up for a silence, and
+/// for what comes when that has come. Time in advance is for an answer's own bytes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Part {
     since: Duration,

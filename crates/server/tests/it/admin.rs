@@ -179,7 +179,8 @@ fn a_report_has_the_path_its_quality_and_both_plans() {
                 assert_eq!(seen.as_f64().is_some_and(|number| number > 0.0), is_adaptive, "{report}");
             }
             for plan in [&plans["first"], &plans["last"]] {
-                assert_eq!(plan["stall_seconds"], json!(60.0), "{report}");
+                let stall = json!({"idle_seconds": 60.0, "window_seconds": 120.0, "min_bytes_per_second": 256});
+                assert_eq!(plan["stall"], stall, "{report}");
                 assert_eq!(plan["sample_after_seconds"].is_number(), is_adaptive, "{report}");
             }
             assert_eq!(plans["first"] != plans["last"], is_adaptive, "the adaptive one follows its path: {report}");

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::rig::command::{curl, curl_text};
 use crate::rig::disk::Mounted;
 use crate::rig::http::Connection;
-use crate::rig::post::{JWT_SECRET, content_type, file, head, post, said, taking_tokens, target_of, token};
+use crate::rig::post::{JWT_SECRET, content_type, file, form, head, post, said, taking_tokens, target_of, token};
 use crate::rig::server::{Builder, TestServer};
 use crate::rig::tls::{self, Certificate};
 use crate::rig::{sign, wait_until};
@@ -180,4 +180,15 @@ fn a_token_in_the_query_is_never_logged() {
     for signature in signatures {
         assert!(!log.contains(&signature), "{signature} is in the log: {log}");
     }
+}
+
+#[test]
+fn a_form_without_a_file_has_not_broken_off() {
+    let server = taking_tokens(TestServer::builder()).set("performance.client_profile_logging", "true").start();
+    let nothing = form("name=\"other\"", &[7; 300_000]);
+    assert_eq!(post(&server, "/upload/adaptive", &token("a@b"), &nothing).status, 400);
+    let learnt = || server.log().lines().find(|line| line.contains("Learnt about a client")).map(str::to_owned);
+    wait_until("what it taught", MOMENT, || learnt().is_some());
+    let learnt = learnt().expect("a line");
+    assert!(learnt.contains("breaks=0.0"), "{learnt}");
 }

@@ -5,9 +5,8 @@
 //! comes: what lies below the streams, what short answers left there, and what each of the others may send meanwhile. Where
 //! more passes, its own window is shut.
 //!
-//! Each byte that is taken lets as much pass again. So what may be others' buys no more than the time in which it was
-//! acknowledged, from the first look after that byte on: a reader that takes a byte a minute loses the answer, whatever
-//! else it reads.
+//! Each byte that is taken lets as much pass again. So what may be others' buys, all in all, no more than the time that has
+//! passed since the first look after that byte: a reader that takes a byte a minute loses the answer, whatever else it reads.
 
 use std::pin::pin;
 use std::sync::Arc;
