@@ -43,10 +43,21 @@ impl Default for Window {
 }
 
 impl Window {
+    /// What the streams of a connection may have under way together before anybody says more, and at least (RFC 9113
+    /// 6.9.2).
+    pub const IDLE: u32 = 65_535;
     /// Where each begins, and where the standard arm leaves it: Go's HTTP/2 server gives as much.
     pub const FIRST: u32 = 1 << 20;
     /// The largest: 100 Mbit/s over 1.3 s, or 1 Gbit/s over 130 ms. Memory only where the disk is slower than the network.
     pub const MOST: u32 = 16 << 20;
+
+    /// What all streams of a connection may have under way where each has a window of `size`: others go on while the disk
+    /// is slow for one.
+    #[must_use]
+    pub const fn of_connection(size: u32) -> u32 {
+        const OTHERS: u32 = 1 << 20;
+        size.saturating_add(OTHERS)
+    }
 
     /// Its size.
     #[must_use]

@@ -87,8 +87,7 @@ impl Engine {
     }
 
     /// Puts another configuration in force for flows from now on. The memory is all flows': where they hold more than there
-    /// is now, plans give way, as when it is short, but the window of a connection only when that rests or ends. No flow
-    /// begins until then.
+    /// is now, plans and windows give way, as when it is short. No flow but an upload over HTTP/2 begins until then.
     pub fn configure(&self, mut config: PaceConfig) {
         (config.settings.bbr, config.settings.cubic) = (self.bbr.is_ok(), self.cubic.is_ok());
         let beyond = self.memory.resize(config.memory);
@@ -136,10 +135,22 @@ impl Engine {
 
     /// Begins a flow; waits while other flows hold all the memory that there may be.
     pub async fn begin(self: &Arc<Self>, begin: Begin) -> Flow {
+        // Also a proxy's: its window is no lever.
+        let wire = begin.wire.clone().filter(|_| begin.direction == Direction::Upload);
+        let window = wire.as_ref().and_then(Wire::window);
         let mut flow = self.prepare(begin);
-        flow.share = Some(self.memory.share(flow.pieces.memory(&flow.plan), flow.least, flow.priority).await);
+        let (memory, least) = (flow.pieces.memory(&flow.plan), flow.least);
+        // What comes in a window of the connection's own is in memory already, and is written as it comes. If it waited for
+        // memory, it would be in the way of those on the same connection that have some.
+        flow.share = Some(match window {
+            Some(_) => self.memory.share_or_none(memory, least),
+            None => self.memory.share(memory, least, flow.priority).await,
+        });
         flow.watch = Stopwatch::start();
         flow.begin();
+        if let Some(window) = window {
+            window.allow(flow.plan.window, flow.explainer, || self.memory.unclaimed());
+        }
         flow
     }
 

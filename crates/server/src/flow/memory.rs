@@ -69,6 +69,16 @@ impl Memory {
         share
     }
 
+    /// The same for a flow that can do with nothing, and need not wait.
+    pub(super) fn share_or_none(&self, bytes: usize, least: usize) -> Share {
+        let mut share = self.unclaimed();
+        share.resize(bytes);
+        if share.held.is_none() && share.take(pages(least) as usize) {
+            share.wanted = share.pages();
+        }
+        share
+    }
+
     async fn wait(&self, least: usize) -> Option<OwnedSemaphorePermit> {
         let mut total = self.0.total.subscribe();
         loop {
@@ -120,6 +130,25 @@ fn total(size: ByteSize) -> usize {
     pages.clamp(1, Semaphore::MAX_PERMITS)
 }
 
+/// What is left free for others when something grows.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Spare {
+    /// Half of all: for the smallest steps.
+    Half,
+    /// All but a quarter: for them, and for what others begin with.
+    AllButQuarter,
+}
+
+impl Spare {
+    /// Of `total`.
+    fn of(self, total: usize) -> usize {
+        match self {
+            Self::Half => total / 2,
+            Self::AllButQuarter => total - total / 4,
+        }
+    }
+}
+
 /// One flow's part of it, given back on drop: whoever still has bytes of the flow keeps it until they are gone.
 #[derive(Debug)]
 pub(crate) struct Share {
@@ -144,14 +173,9 @@ impl Share {
         let (wanted, held) = (pages(bytes) as usize, self.pages());
         if wanted > held {
             let more = wanted - held;
-            let free = &self.memory.0.pages;
-            let is_plenty = free.available_permits() >= more.saturating_add(self.memory.total() / 2);
-            let more = u32::try_from(more).unwrap_or(u32::MAX);
-            if is_plenty && let Ok(more) = Arc::clone(free).try_acquire_many_owned(more) {
-                match &mut self.held {
-                    Some(held) => held.merge(more),
-                    None => self.held = Some(more),
-                }
+            let to_stay = Spare::Half.of(self.memory.total());
+            let is_plenty = self.memory.0.pages.available_permits() >= more.saturating_add(to_stay);
+            if is_plenty && self.take(more) {
                 self.wanted = wanted;
                 return bytes;
             }
@@ -160,6 +184,41 @@ impl Share {
         }
         self.wanted = wanted;
         bytes
+    }
+
+    /// Takes towards `bytes`, beyond what is to stay free a quarter at most, so that others find some too; returns how much
+    /// of them there is.
+    pub(super) fn stretch(&mut self, bytes: usize, spare: Spare) -> usize {
+        let free = &self.memory.0.pages;
+        let to_spare = free.available_permits().saturating_sub(spare.of(self.memory.total())) / 4;
+        let more = bytes.div_ceil(PAGE).saturating_sub(self.pages()).min(to_spare);
+        if more > 0 {
+            self.take(more);
+        }
+        (self.wanted, self.before) = (self.pages(), self.pages());
+        bytes.min(self.size())
+    }
+
+    /// Gives back what is held beyond `bytes`, at once.
+    pub(super) fn trim(&mut self, bytes: usize) {
+        (self.wanted, self.before) = (bytes.div_ceil(PAGE), 0);
+        self.settle();
+    }
+
+    /// Whether so little is left that those who hold much have to give way.
+    pub(super) fn is_short(&self) -> bool {
+        self.memory.is_short()
+    }
+
+    /// Takes so many pages more, if they are there.
+    fn take(&mut self, more: usize) -> bool {
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        let Ok(more) = Arc::clone(&self.memory.0.pages).try_acquire_many_owned(more) else { return false };
+        match &mut self.held {
+            Some(held) => held.merge(more),
+            None => self.held = Some(more),
+        }
+        true
     }
 
     /// Says that another piece begins, with no more in memory than was asked for by now, besides what is left of the piece

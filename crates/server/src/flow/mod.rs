@@ -302,19 +302,14 @@ impl Flow {
     /// Makes the connection follow the plan.
     fn act(&mut self) {
         let Some(wire) = &self.wire else { return };
-        match self.direction {
-            Direction::Upload => {
-                if let Some(window) = wire.window() {
-                    window.allow(self.plan.window, self.explainer, || self.engine.memory().unclaimed());
-                }
-            }
-            Direction::Download => {
-                if wire.follow(self.wanted, &self.plan) && !self.is_benchmark {
-                    self.engine.note_switch();
-                }
-                self.wanted = self.plan.congestion;
-            }
+        // What a client sends is its own, but for the window, which is let grow once.
+        if self.direction == Direction::Upload {
+            return;
         }
+        if wire.follow(self.wanted, &self.plan) && !self.is_benchmark {
+            self.engine.note_switch();
+        }
+        self.wanted = self.plan.congestion;
     }
 
     fn explain_path(&self, seen: &Observation) {

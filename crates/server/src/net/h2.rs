@@ -6,6 +6,7 @@
 mod batch;
 mod body;
 mod inflow;
+mod promise;
 mod queue;
 mod send;
 mod watch;
@@ -13,8 +14,9 @@ mod watch;
 use bytes::Bytes;
 use h2::Reason;
 use h2::server::{Connection, SendResponse};
+use hfs_core::pace::Window;
 use hfs_sock::Tap;
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_TYPE, EXPECT, HOST, X_CONTENT_TYPE_OPTIONS};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use std::future::poll_fn;
@@ -30,7 +32,8 @@ use tracing::{debug, info};
 pub(super) use batch::Batch;
 pub use body::Body;
 
-use self::inflow::{Arrived, Inflow, REST};
+use self::inflow::{Inflow, REST};
+use self::promise::{Due, Promise};
 use self::queue::Queued;
 use self::watch::Turns;
 
@@ -65,8 +68,8 @@ where
 {
     let mut builder = h2::server::Builder::new();
     builder
-        .initial_window_size(inflow::FIRST.0)
-        .initial_connection_window_size(inflow::FIRST.1)
+        .initial_window_size(Window::FIRST)
+        .initial_connection_window_size(Window::IDLE)
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(u32::try_from(link.config.max_header.as_u64()).unwrap_or(u32::MAX))
@@ -100,7 +103,10 @@ where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     S: HttpService,
 {
-    let mut inflow = Inflow::new(link.peer.wire.clone(), connection.ping_pong());
+    let wire = link.peer.wire.clone();
+    let mut promise = Promise::new(wire.clone());
+    let arrivals = Arc::clone(promise.arrivals());
+    let mut inflow = Inflow::new(link.peer.wire.clone(), connection.ping_pong(), &promise);
     let turns = Turns::new(link.peer.wire.clone(), held.cloned());
     let mut phases = link.phases.clone();
     let mut told = false;
@@ -113,7 +119,7 @@ where
         let until = idle_since + patience;
         let until = reader.as_ref().map_or(until, |reader| reader.next_look().min(until));
         tokio::select! {
-            accepted = poll_fn(|cx| poll_request(connection, held, cx)) => match accepted {
+            accepted = poll_fn(|cx| poll_request(connection, &mut promise, held, cx)) => match accepted {
                 Some(accepted) => {
                     let (request, respond) = accepted?;
                     if streams.len() >= MAX_HANDLERS {
@@ -121,7 +127,8 @@ where
                         continue;
                     }
                     let turns = Arc::clone(&turns);
-                    streams.spawn(exchange(request, inflow.arrived(), turns, respond, Link::clone(link)));
+                    let due = Due::new(&arrivals, announced(&request));
+                    streams.spawn(exchange(request, due, turns, respond, Link::clone(link)));
                 }
                 None => return Ok(()),
             },
@@ -129,10 +136,13 @@ where
                 idle_since = Instant::now();
                 reader = Some(Reader::of_what_is_left(link.config.stall));
             }
-            (size, round) = inflow.growth(), if !streams.is_empty() => inflow.grow(connection, size, &round),
+            (size, round) = inflow.growth(), if !streams.is_empty() => {
+                inflow.grow(connection, &mut promise, size, &round);
+            }
+            () = promise::allowed(wire.as_ref()) => promise.look_anew(),
             () = tokio::time::sleep_until(idle_since.max(rested) + REST), if streams.is_empty() && inflow.is_loose() => {
                 rested = Instant::now();
-                inflow.shrink(connection);
+                inflow.shrink(connection, &mut promise);
             }
             () = phases.reach(Phase::Draining), if !told => {
                 told = true;
@@ -164,6 +174,14 @@ where
     }
 }
 
+/// The length of its body, where it says so: the `h2` crate sees to it that it does not lie.
+fn announced(request: &Request<h2::RecvStream>) -> Option<u64> {
+    if request.body().is_end_stream() {
+        return Some(0);
+    }
+    request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
 /// Whether the kernel has bytes that the client may still have to get.
 fn is_unacknowledged(socket: &dyn Tap) -> bool {
     let mut bytes = 0;
@@ -174,9 +192,11 @@ fn is_unacknowledged(socket: &dyn Tap) -> bool {
 /// The next request. Before this waits, what the connection wrote meanwhile leaves.
 fn poll_request<T: AsyncRead + AsyncWrite + Unpin>(
     connection: &mut Connection<T, Queued>,
+    promise: &mut Promise,
     held: Option<&Batch>,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<Accepted, h2::Error>>> {
+    promise.follow(connection);
     let accepted = connection.poll_accept(cx);
     if let (Poll::Pending, Some(batch)) = (&accepted, held)
         && let Poll::Ready(Err(error)) = batch.poll_release(cx)
@@ -189,7 +209,7 @@ fn poll_request<T: AsyncRead + AsyncWrite + Unpin>(
 
 async fn exchange<S: HttpService>(
     request: Request<h2::RecvStream>,
-    arrived: Arrived,
+    due: Due,
     turns: Arc<Turns>,
     mut respond: SendResponse<Queued>,
     mut link: Link<S>,
@@ -198,7 +218,7 @@ async fn exchange<S: HttpService>(
     let (parts, stream) = request.into_parts();
     let expects = parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(CONTINUE));
     let bodiless = stream.is_end_stream();
-    let (body, mut loan) = body::lend(stream, arrived, expects);
+    let (body, mut loan) = body::lend(stream, due, expects);
     let response = match understood(parts) {
         Ok(mut parts) => {
             parts.extensions.insert(link.peer.clone());

@@ -145,3 +145,8 @@ fn uploads_in_cleartext_stay_within_the_budget() {
 fn uploads_over_tls_stay_within_the_budget() {
     uploads_stay_within_the_budget(Way::Tls, STATE_OF_TLS);
 }
+
+#[test]
+fn uploads_over_http2_stay_within_the_budget() {
+    uploads_stay_within_the_budget(Way::H2, STATE_OF_TLS);
+}

@@ -68,7 +68,7 @@ pub(super) const KEYS: &[Key] = &[
         "performance.max_memory_usage",
         Size,
         "\"512MB\"",
-        "What all transfers hold together: of uploads, what is gathered and read; of downloads, what is read and what TLS and HTTP/2 have of it; grown windows. When it is short, these shrink first; then new transfers wait. Not counted: an HTTP/2 connection's first window of 1 MiB, what came with a request's head (16 KiB), a record in TLS (twice 16 KiB), rows and indexes, and what the kernel holds for sockets, pipes and the page cache. Made smaller at a reload, it counts what runs already, and a connection whose window has grown gives that back only when it rests or ends: new transfers may wait as long.",
+        "What all transfers hold together: of uploads, what is gathered and read; of downloads, what is read and what TLS and HTTP/2 have of it; and what clients of HTTP/2 were told that they may send. When it is short, these shrink first; then new transfers wait, but for uploads over HTTP/2, which can do without. Not counted: 64 KiB that every HTTP/2 connection may have under way, what came with a request's head (16 KiB), a record in TLS (twice 16 KiB), rows and indexes, and what the kernel holds for sockets, pipes and the page cache. Made smaller at a reload, it counts what runs already, and what a client was told that it may send stays until it has, or its connection ends: new transfers may wait as long.",
     ),
     Key::active(
         "performance.detailed_logging",

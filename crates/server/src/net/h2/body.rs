@@ -1,14 +1,13 @@
 //! [`Body`]: the body of one HTTP/2 request.
 
 use std::future::poll_fn;
-use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use h2::RecvStream;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
-use super::inflow::Arrived;
+use super::promise::Due;
 use crate::http::exchange::BodyError;
 use crate::net::bound::Bound;
 
@@ -28,7 +27,7 @@ pub(super) struct Rest {
     stream: RecvStream,
     /// Bytes that the handler has, and that the client may not send anew before it is done with them.
     unreleased: usize,
-    arrived: Arrived,
+    due: Due,
 }
 
 /// The stream's side of the loan.
@@ -41,10 +40,10 @@ pub(super) struct Loan {
 }
 
 /// Lends the receiving side out.
-pub(super) fn lend(stream: RecvStream, arrived: Arrived, expects_continue: bool) -> (Body, Loan) {
+pub(super) fn lend(stream: RecvStream, due: Due, expects_continue: bool) -> (Body, Loan) {
     let (ask, asked) = oneshot::channel();
     let (home, back) = oneshot::channel();
-    let rest = Rest { stream, unreleased: 0, arrived };
+    let rest = Rest { stream, unreleased: 0, due };
     let body = Body { rest: Some(rest), ask: expects_continue.then_some(ask), home: Some(home) };
     (body, Loan { asked: expects_continue.then_some(asked), home: back })
 }
@@ -79,7 +78,7 @@ impl Body {
     /// The body of a stream that nobody takes back.
     #[cfg(test)]
     pub(crate) fn of(stream: RecvStream) -> Self {
-        lend(stream, Arrived::default(), false).0
+        lend(stream, Due::new(&std::sync::Arc::default(), None), false).0
     }
 
     /// See [`crate::http::exchange::Incoming::next`].
@@ -102,12 +101,12 @@ impl Rest {
             // slow disk slows the client instead of filling our memory.
             let done = std::mem::take(&mut self.unreleased);
             self.stream.flow_control().release_capacity(done).map_err(|_| BodyError::Closed)?;
+            self.due.dealt(done);
             match poll_fn(|cx| self.stream.poll_data(cx)).await {
                 None => return Ok(None),
                 Some(Err(_)) => return Err(BodyError::Closed),
                 Some(Ok(bytes)) => {
                     self.unreleased = bytes.len();
-                    self.arrived.fetch_add(bytes.len() as u64, Relaxed);
                     if !bytes.is_empty() {
                         return Ok(Some(bytes));
                     }

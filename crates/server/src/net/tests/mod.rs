@@ -233,6 +233,7 @@ impl State {
             (Method::PUT, "/flow") => {
                 let mut flow = self.flow(Direction::Upload, None, &request).await;
                 while let Ok(Some(piece)) = request.body_mut().next().await {
+                    flow.begin_piece();
                     flow.moved(piece.len() as u64, true);
                     *self.last.lock().unwrap() = Some((flow.snapshot(), *flow.plan()));
                 }

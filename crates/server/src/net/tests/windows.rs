@@ -3,23 +3,27 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use h2::client::SendRequest;
 use hfs_core::ByteSize;
-use hfs_core::pace::Carrier;
+use hfs_core::pace::{Carrier, Direction};
+use http::Request;
+use http::header::CONTENT_LENGTH;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::http2::{handshake, put, send};
 use super::{Echo, PaceConfig, State, engine, test_config};
-use crate::flow::{Engine, Wire};
+use crate::flow::{Begin, Engine, Whose, Wire};
 use crate::http::exchange::Peer;
 use crate::http::testing::listen;
 use crate::net::accept::Link;
 use crate::net::{self, ConnectionEvents, Shutdown};
+use crate::telemetry::RequestId;
 
 /// 100 Mbit/s, in bytes per second.
 const RATE: f64 = 12.5e6;
@@ -34,11 +38,20 @@ async fn upload(config: PaceConfig) -> Duration {
 }
 
 async fn upload_by(client: &SendRequest<Bytes>) -> Duration {
+    upload_of(client, put("http://a.example/flow")).await
+}
+
+async fn upload_of(client: &SendRequest<Bytes>, request: Request<()>) -> Duration {
     let start = Instant::now();
     let body = Bytes::from(vec![7; LENGTH as usize]);
-    let response = send(client, put("http://a.example/flow"), Some(body)).await;
+    let response = send(client, request, Some(body)).await;
     assert_eq!(response.await.unwrap().status(), 201);
     start.elapsed()
+}
+
+/// Its length is known before it comes.
+fn announced(length: u64) -> Request<()> {
+    Request::put("http://a.example/flow").header(CONTENT_LENGTH, length).body(()).unwrap()
 }
 
 /// The client's end of a long path to a server.
@@ -105,17 +118,101 @@ async fn an_upload_over_a_long_fast_path_is_not_held_by_its_window() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_rests_gives_its_window_back_and_grows_again() {
+async fn the_memory_of_a_window_is_given_back_as_the_last_of_an_upload_comes() {
     let engine = engine(PaceConfig::default());
     let all = engine.free_memory();
     let (client, _driver) = handshake(serve(Arc::clone(&engine))).await;
-    let first = upload_by(&client).await;
-    assert!(engine.free_memory() < all, "a larger window is claimed");
-    sleep(Duration::from_secs(20)).await;
+    let least = Arc::new(AtomicUsize::new(all));
+    let watching = tokio::spawn({
+        let (engine, least) = (Arc::clone(&engine), Arc::clone(&least));
+        async move {
+            loop {
+                least.fetch_min(engine.free_memory(), Relaxed);
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+    });
+    let first = upload_of(&client, announced(LENGTH)).await;
+    assert!(least.load(Relaxed) < all - (4 << 20), "a larger window is claimed");
     assert_eq!(engine.free_memory(), all);
-    let second = upload_by(&client).await;
-    assert!(engine.free_memory() < all, "it has grown again");
+    let short = send(&client, announced(20_000), Some(Bytes::from(vec![7; 20_000]))).await;
+    least.store(all, Relaxed);
+    assert_eq!(short.await.unwrap().status(), 201);
+    let short = all - least.load(Relaxed);
+    assert!(short < 3 << 19, "{short}: a short one needs none but its step");
+    sleep(Duration::from_secs(20)).await;
+    let second = upload_of(&client, announced(LENGTH)).await;
     assert!(second < first.mul_f64(1.2), "{second:?} after {first:?}");
+    watching.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_client_may_still_send_stays_claimed_until_it_has() {
+    let engine = engine(PaceConfig::default());
+    let all = engine.free_memory();
+    let (client, driver) = handshake(serve(Arc::clone(&engine))).await;
+    let mut sending = client.clone().ready().await.unwrap();
+    let (answer, mut stream) = sending.send_request(announced(LENGTH), false).unwrap();
+    sleep(Duration::from_secs(2)).await;
+    stream.send_reset(h2::Reason::CANCEL);
+    drop((answer, stream));
+    sleep(Duration::from_secs(20)).await;
+    let left = all - engine.free_memory();
+    assert!(((1 << 20)..(3 << 20)).contains(&left), "{left} of the first window");
+    upload_of(&client, announced(LENGTH)).await;
+    assert_eq!(engine.free_memory(), all, "it was used up");
+    drop((client, sending));
+    driver.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn windows_give_way_when_memory_is_short() {
+    let engine = engine(PaceConfig { memory: ByteSize::mib(16), ..PaceConfig::default() });
+    let all = engine.free_memory();
+    let (client, _driver) = handshake(serve(Arc::clone(&engine))).await;
+    let upload = tokio::spawn(async move { upload_by(&client).await });
+    sleep(Duration::from_secs(3)).await;
+    let before = all - engine.free_memory();
+    assert!(before > 1 << 20, "{before}");
+    let mut others = Vec::new();
+    for _ in 0..50 {
+        while engine.free_memory() > all / 10 {
+            others.push(engine.begin(other()).await);
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!(!upload.is_finished());
+    drop(others);
+    let after = all - engine.free_memory();
+    assert!(after < before / 4, "{after} after {before}");
+    upload.await.unwrap();
+}
+
+/// An upload on a connection of its own.
+fn other() -> Begin {
+    let whose = Whose::default();
+    let request = RequestId::new();
+    Begin { request, direction: Direction::Upload, size: None, wire: None, whose, forced: None, is_benchmark: false }
+}
+
+#[tokio::test(start_paused = true)]
+async fn uploads_of_one_connection_do_not_wait_for_memory_in_each_others_way() {
+    let engine = engine(PaceConfig { memory: ByteSize::kib(64), ..PaceConfig::default() });
+    let (client, _driver) = handshake(serve(Arc::clone(&engine))).await;
+    let mut all = Vec::new();
+    while engine.free_memory() > 0 {
+        all.push(engine.begin(other()).await);
+    }
+    assert!(timeout(Duration::from_secs(60), engine.begin(other())).await.is_err(), "others wait");
+    let body = Bytes::from(vec![7; 300_000]);
+    let mut answers = Vec::new();
+    for _ in 0..5 {
+        answers.push(send(&client, announced(300_000), Some(body.clone())).await);
+    }
+    for answer in answers {
+        assert_eq!(timeout(Duration::from_secs(600), answer).await.unwrap().unwrap().status(), 201);
+    }
+    drop(all);
 }
 
 /// Whether the window may grow is asked of the flows, also when it has not.
@@ -153,4 +250,7 @@ async fn a_window_that_grows_and_shrinks_is_explained() {
         "{lines:?}"
     );
     assert!(lines.iter().any(|line| line.contains("to=\"1048576\"") && line.contains("rested")), "{lines:?}");
+    let lines = log.lines_with("lever=\"connection window\"");
+    assert!(lines[0].contains("from=\"65535\"") && lines[0].contains("are announced"), "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("to=\"65535\"") && line.contains("0 bytes are left")), "{lines:?}");
 }

@@ -1,0 +1,189 @@
+//! [`Promise`]: what the streams of a connection may have under way towards us, all together.
+//!
+//! What a client was told that it may send cannot be taken back: a window that is to be smaller is so when the client has
+//! used what is left of the larger one. So it is told no more than its uploads have announced, and as these come, the window
+//! falls with them: memory is claimed for what may still come and for what came and is not dealt with, no longer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use h2::server::Connection;
+use hfs_core::pace::Window;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::queue::Queued;
+use crate::flow::{WindowClaim, Wire};
+
+/// What a body of unknown length counts as: more than any window.
+const UNKNOWN: u64 = 1 << 40;
+/// The window falls in steps of this: each is a lock of the `h2` crate.
+const STEP: u32 = 16 << 10;
+
+/// Body bytes of all streams of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Arrivals {
+    /// Bytes that were dealt with.
+    dealt: AtomicU64,
+    /// Bytes that are announced and not dealt with.
+    due: AtomicU64,
+    /// What all of them may have under way.
+    target: AtomicU32,
+}
+
+impl Arrivals {
+    /// Bytes that were dealt with so far.
+    pub(super) fn dealt(&self) -> u64 {
+        self.dealt.load(Relaxed)
+    }
+
+    /// Whether all are let to have as much under way as suits a stream's window of `size`, or as is to come.
+    pub(super) fn is_served(&self, size: u32) -> bool {
+        self.target.load(Relaxed) >= wanted(self.due.load(Relaxed), Window::of_connection(size))
+    }
+}
+
+/// The body of one request, among them.
+#[derive(Debug)]
+pub(super) struct Due {
+    arrivals: Arc<Arrivals>,
+    left: u64,
+}
+
+impl Due {
+    /// A body of `announced` bytes, where somebody has said.
+    pub(super) fn new(arrivals: &Arc<Arrivals>, announced: Option<u64>) -> Self {
+        let left = announced.unwrap_or(UNKNOWN).min(UNKNOWN);
+        arrivals.due.fetch_add(left, Relaxed);
+        Self { arrivals: Arc::clone(arrivals), left }
+    }
+
+    /// Says that so many were dealt with.
+    pub(super) fn dealt(&mut self, bytes: usize) {
+        let counted = self.left.min(bytes as u64);
+        self.left -= counted;
+        self.arrivals.dealt.fetch_add(bytes as u64, Relaxed);
+        self.arrivals.due.fetch_sub(counted, Relaxed);
+    }
+}
+
+impl Drop for Due {
+    fn drop(&mut self) {
+        self.arrivals.due.fetch_sub(self.left, Relaxed);
+    }
+}
+
+/// What a connection begins with, and what was made of it.
+#[derive(Debug)]
+pub(super) struct Promise {
+    /// Where there is nobody to claim memory from, it stays as it is.
+    wire: Option<Wire>,
+    arrivals: Arc<Arrivals>,
+    /// What they may be let have under way, by the windows of streams.
+    most: u32,
+    /// What they are to have, and what they may have yet because they were let have it.
+    target: u32,
+    promised: u32,
+    /// Bytes dealt with, and due, when that was last looked at.
+    seen: (u64, u64),
+    /// Whether it is to be looked at anew although these are the same.
+    is_stale: bool,
+    /// What the log was last told.
+    told: u32,
+}
+
+impl Promise {
+    pub(super) fn new(wire: Option<Wire>) -> Self {
+        let arrivals = Arrivals { target: Window::IDLE.into(), ..Arrivals::default() };
+        Self {
+            wire,
+            arrivals: Arc::new(arrivals),
+            most: Window::of_connection(Window::FIRST),
+            target: Window::IDLE,
+            promised: Window::IDLE,
+            seen: (0, 0),
+            is_stale: false,
+            told: Window::IDLE,
+        }
+    }
+
+    /// For streams to count on.
+    pub(super) fn arrivals(&self) -> &Arc<Arrivals> {
+        &self.arrivals
+    }
+
+    /// Says that the window of each stream is `size`.
+    pub(super) fn suit(&mut self, size: u32) {
+        (self.most, self.is_stale) = (Window::of_connection(size), true);
+    }
+
+    /// Says that it may be larger than before.
+    pub(super) fn look_anew(&mut self) {
+        self.is_stale = true;
+    }
+
+    /// Follows what has come and what is to come: makes the window as large as there is use and memory for.
+    pub(super) fn follow<T: AsyncRead + AsyncWrite + Unpin>(&mut self, connection: &mut Connection<T, Queued>) {
+        let seen = (self.arrivals.dealt(), self.arrivals.due.load(Relaxed));
+        if seen == self.seen && !self.is_stale {
+            return;
+        }
+        let Some(wire) = self.wire.clone() else { return };
+        let Some(claim) = wire.window() else { return };
+        let dealt = u32::try_from(seen.0 - self.seen.0).unwrap_or(u32::MAX);
+        (self.seen, self.is_stale) = (seen, false);
+        // A client hears that it may send more only when the connection is polled, which follows this.
+        self.promised = self.promised.saturating_sub(dealt);
+        let target = self.next(claim, seen.1);
+        if target != self.target {
+            connection.set_target_window_size(target);
+            self.arrivals.target.store(target, Relaxed);
+            self.target = target;
+        }
+        self.promised = self.promised.max(target);
+        claim.keep(self.promised);
+    }
+
+    /// What they are to have from now on.
+    fn next(&mut self, claim: &WindowClaim, due: u64) -> u32 {
+        let (target, wanted) = (self.target, wanted(due, self.most));
+        if target > Window::IDLE && claim.is_short() {
+            // No faster than the client uses up what it was told.
+            let half = if self.promised <= target { target / 2 } else { target };
+            let less = wanted.min(half).max(Window::IDLE);
+            self.tell(claim, less, format_args!("memory is short: {wanted} were wanted"));
+            return less;
+        }
+        if wanted > target {
+            // It hears of a window only when that is half as large again.
+            let granted = claim.claim(wanted.max(2 * Window::IDLE)).max(target);
+            if granted > self.told.saturating_add(self.told / 2) {
+                self.tell(claim, granted, format_args!("{due} bytes are announced, {wanted} of them wanted"));
+            }
+            return granted;
+        }
+        if wanted == Window::IDLE {
+            self.tell(claim, wanted, format_args!("{due} bytes are left of what was announced"));
+        }
+        if target - wanted >= STEP || wanted == Window::IDLE { wanted } else { target }
+    }
+
+    fn tell(&mut self, claim: &WindowClaim, size: u32, because: std::fmt::Arguments<'_>) {
+        let from = std::mem::replace(&mut self.told, size);
+        if from != size {
+            claim.explain("connection window", from, size, because);
+        }
+    }
+}
+
+/// Waits until a flow of the connection behind `wire` lets it have more than every connection. Cancel-safe.
+pub(super) async fn allowed(wire: Option<&Wire>) {
+    match wire.and_then(Wire::window) {
+        Some(claim) => claim.allowed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What `due` bytes want under way, of `most`.
+fn wanted(due: u64, most: u32) -> u32 {
+    u32::try_from(due).unwrap_or(u32::MAX).clamp(Window::IDLE, most)
+}
