@@ -349,6 +349,13 @@ fn a_new_path_is_looked_at_early_and_a_known_one_rarely() {
     assert!(noticed_after <= 20_000, "{noticed_after} ms");
     slower.run_on(&mut *adaptive, &mut course, ms(60_000));
     assert_eq!(adaptive.plan().sample_after, Some(ms(10_000)), "and stays so");
+    let longer = Link { rtt: 3 * slower.rtt, ..slower };
+    let mut noticed_after = 0;
+    while adaptive.plan().sample_after == Some(ms(10_000)) && noticed_after < 30_000 {
+        longer.run_on(&mut *adaptive, &mut course, ms(50));
+        noticed_after += 50;
+    }
+    assert_eq!(adaptive.plan().sample_after, Some(ms(1_000)), "a longer round trip is worse, too");
 
     let steady = Settings { detection: None, ..settings() };
     let mut adaptive = controller(Arm::Adaptive, &steady, &download(1 << 30));
