@@ -158,3 +158,38 @@ impl Drop for Watch {
         self.turns.answers.fetch_sub(1, Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::{AsFd as _, OwnedFd};
+
+    use hfs_core::pace::Carrier;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn short_answers_that_are_left_to_the_connection_may_pass_before_a_longer_ones_turn() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut ours = listener.accept().unwrap().0;
+        let wire = Wire::new(OwnedFd::from(ours.try_clone().unwrap()), Carrier::H2);
+        let turns = Turns::new(Some(wire), None);
+        let mut watch = Watch::new(&turns, &Arc::default(), StallLimits::default());
+        watch.check().unwrap();
+        // Its own turn, and short ones of others: half of those that there may be.
+        let passes = TURN + SHORT / 2;
+        let bytes = vec![0; usize::try_from(passes).unwrap()];
+        let reader = std::thread::spawn(move || theirs.read_exact(&mut vec![0; usize::try_from(passes).unwrap()]));
+        ours.write_all(&bytes).unwrap();
+        reader.join().unwrap().unwrap();
+        let begin = Instant::now();
+        while hfs_sock::unacknowledged(ours.as_fd()).unwrap() > 0 {
+            assert!(begin.elapsed() < Duration::from_secs(10), "what was read is acknowledged");
+            tokio::task::yield_now().await;
+        }
+        watch.check().unwrap();
+        assert_eq!(watch.reader.under_way(), SHORT / 2, "all of them counted, and as many may pass yet");
+    }
+}
