@@ -105,6 +105,8 @@ pub struct Hints {
     pub step: usize,
     /// Of those, what the next piece may be.
     pub piece: usize,
+    /// Bytes that it may hold while nothing comes: where it is compared with a blob.
+    pub room: usize,
     /// Hash the bytes while they pass. Counts when the temporary is created.
     pub digest: bool,
 }
@@ -112,7 +114,7 @@ pub struct Hints {
 impl Default for Hints {
     /// What is good for an upload of which nothing is known.
     fn default() -> Self {
-        Self { preallocate: true, write_back: true, step: 256 << 10, piece: 64 << 10, digest: false }
+        Self { preallocate: true, write_back: true, step: 256 << 10, piece: 64 << 10, room: 512 << 10, digest: false }
     }
 }
 

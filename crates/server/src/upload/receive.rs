@@ -22,7 +22,7 @@ use crate::storage::{BlobWriter, Hints, Pump, PumpEnd, Pumped, SHORT};
 
 /// What is left of a body must be worth a change of threads.
 const WORTH_A_THREAD: u64 = 1 << 20;
-/// A read this long that was filled, or as long as one may be, shows a client that is faster than we are.
+/// A read this long that was filled, or several that were not waited for, show a client that is faster than we are.
 const PRESSING: usize = 64 << 10;
 /// Larger reads save no CPU that can be measured before the 1 MiB gather behind them.
 const LONGEST: usize = 256 << 10;
@@ -50,8 +50,9 @@ pub(super) struct Receiver {
     flow: Flow,
     /// When the store got the last piece: what passes until it asks for the next one is its time, not the network's.
     given: Duration,
-    /// Whether the client sends faster than it was read last.
+    /// Whether the client sends faster than it was read last, and the bytes that came so in a row.
     is_pressed: bool,
+    pressing: usize,
     is_slow: bool,
     /// Bytes that came since it was slow.
     hurried: u64,
@@ -74,6 +75,7 @@ impl Receiver {
             flow,
             given: watch.elapsed(),
             is_pressed: false,
+            pressing: 0,
             is_slow: false,
             hurried: 0,
             is_long: announced.is_none_or(|size| size > SHORT),
@@ -112,8 +114,13 @@ impl Receiver {
     /// What the store should do with the bytes to come.
     pub(super) fn hints(&self, digest: bool) -> Hints {
         let (plan, all) = (self.flow.plan(), self.flow.plan().gather());
-        let (step, piece) = if self.is_slow { (SLOW_STEP.min(all / 2), 0) } else { (all, self.longest_piece()) };
-        Hints { preallocate: plan.preallocate, write_back: plan.write_back, step, piece, digest }
+        let (step, piece) = match plan.lane {
+            _ if self.is_slow => (SLOW_STEP.min(all / 2), 0),
+            // One step is read, and written.
+            Lane::Stepwise if self.is_long => (plan.step, 0),
+            _ => (all, self.longest_piece()),
+        };
+        Hints { preallocate: plan.preallocate, write_back: plan.write_back, step, piece, room: all, digest }
     }
 
     /// What may be read at once: the rest of what may be held is what is gathered. A short upload fits as a whole.
@@ -160,7 +167,7 @@ impl Receiver {
         self.received += bytes;
         // A client that makes a thread wait, or keeps it with a trickle, is the runtime's again, until it sends faster; and
         // there its limits of a stall are.
-        self.is_pressed = end == PumpEnd::Flowing && bytes >= WORTH_A_THREAD;
+        (self.is_pressed, self.pressing) = (end == PumpEnd::Flowing && bytes >= WORTH_A_THREAD, 0);
         if end == PumpEnd::Closed { Err(BodyError::Closed.into()) } else { Ok(true) }
     }
 
@@ -226,11 +233,14 @@ impl Receiver {
         let is_first = self.received == 0;
         let (came, piece) = self.next_piece(self.is_slow || is_first).await?;
         if let Some(bytes) = &piece {
-            let filled = self.body.is_pressing(bytes.len());
-            self.is_pressed = filled && bytes.len() >= PRESSING.min(longest);
+            let (is_full, is_late) = (self.body.is_pressing(bytes.len()), came.saturating_sub(asked) >= SLOW);
+            // A piece that was waited for fills no larger one: TLS gives a record at a time also of a trickle.
+            let filled = is_full && !is_late;
+            self.pressing = if filled { self.pressing + bytes.len() } else { 0 };
+            self.is_pressed = is_full && self.pressing.max(bytes.len()) >= PRESSING;
             // Hundreds of uploads may begin at once: what all of them had gathered would tear holes into the heap.
             let seems_slow = is_first && self.is_long && bytes.len() < PROMPT;
-            let is_slow = seems_slow || came.saturating_sub(asked) >= SLOW;
+            let is_slow = seems_slow || is_late;
             self.hurried = if is_slow { 0 } else { self.hurried + bytes.len() as u64 };
             self.is_slow = !self.is_pressed && (is_slow || self.is_slow && self.hurried < NO_LONGER_SLOW);
             self.flow.moved(bytes.len() as u64, filled);

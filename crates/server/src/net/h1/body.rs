@@ -157,7 +157,7 @@ impl Body {
                 Ok(())
             }
             Ok(read) => {
-                if read < self.size as usize / 4 {
+                if read < self.size as usize / 2 {
                     self.size = (self.size / 2).max(MIN_READ).min(self.most);
                 }
                 Ok(())

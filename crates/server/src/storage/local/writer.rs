@@ -174,7 +174,7 @@ impl LocalWriter {
             return Ok(false);
         }
         let (mut ours, mut theirs) = (Scratch::default(), Scratch::default());
-        let (mut offset, step) = (0, (self.hints.step / 2).clamp(LEAST_STEP, STEP));
+        let (mut offset, step) = (0, (self.hints.room / 2).clamp(LEAST_STEP, STEP));
         while offset < self.flushed {
             let length = step.min(usize::try_from(self.flushed - offset).unwrap_or(step));
             let temporary = self.temporary();

@@ -239,6 +239,30 @@ async fn an_upload_that_gets_no_turn_in_time_is_a_retry() {
     assert_eq!(rig.app.turns().take_all().await.len(), 16, "and its turn is over");
 }
 
+/// Pieces that fill their reads, and come one by one.
+#[tokio::test]
+async fn a_trickle_claims_no_more_than_it_began_with() {
+    const PIECE: usize = 16 << 10;
+    let rig = Rig::new();
+    let engine = rig.app.engine();
+    let all = engine.free_memory();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (accepted, _) = listener.accept().await.unwrap();
+    let bytes = vec![7; 40 * PIECE];
+    let length = bytes.len() as u64;
+    let body = Incoming::H1(h1::Body::of(accepted, length));
+    let answer = rig.start(put("a/b", bytes.clone().leak()).map(|_| body));
+    let mut most = 0;
+    for piece in bytes.chunks(PIECE) {
+        client.write_all(piece).await.unwrap();
+        sleep(Duration::from_millis(40)).await;
+        most = most.max(all - engine.free_memory());
+    }
+    assert_eq!(answer.await.unwrap().status, 201);
+    assert_eq!(most, 64 << 10);
+}
+
 /// A PUT whose body lies in the kernel.
 async fn on_a_socket(bytes: &'static [u8]) -> Request<Incoming> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
