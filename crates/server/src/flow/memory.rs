@@ -164,6 +164,11 @@ impl Share {
     /// down to `least`.
     pub(super) fn fit(&mut self, bytes: usize, least: usize) -> usize {
         let half = self.wanted * PAGE / 2;
+        // Who began with nothing, since it need not wait, gets what others wait for as soon as that is there.
+        let lacking = (pages(bytes.min(least)) as usize).saturating_sub(self.pages());
+        if lacking > 0 && self.take(lacking) {
+            self.wanted = self.pages();
+        }
         self.resize(if self.memory.is_short() { bytes.min(half.max(least)) } else { bytes })
     }
 
@@ -200,7 +205,7 @@ impl Share {
     }
 
     /// Gives back what is held beyond `bytes`, at once.
-    pub(super) fn trim(&mut self, bytes: usize) {
+    pub(crate) fn trim(&mut self, bytes: usize) {
         (self.wanted, self.before) = (bytes.div_ceil(PAGE), 0);
         self.settle();
     }
@@ -300,6 +305,17 @@ mod tests {
         assert_eq!(memory.free(), 1008 << 10);
         drop(share);
         assert_eq!(memory.free(), 1 << 20);
+    }
+
+    #[tokio::test]
+    async fn who_began_with_nothing_gets_its_least_when_it_is_there() {
+        let memory = Memory::new(ByteSize::kib(64));
+        let all = memory.share(64 << 10, 64 << 10, 0).await;
+        let mut share = memory.share_or_none(64 << 10, 16 << 10);
+        assert_eq!((share.size(), share.fit(64 << 10, 16 << 10)), (0, 1));
+        drop(all);
+        let _others = memory.share(40 << 10, 40 << 10, 0).await;
+        assert_eq!(share.fit(64 << 10, 16 << 10), 16 << 10, "although there is not plenty");
     }
 
     #[tokio::test]
