@@ -79,9 +79,10 @@ impl Batch {
         }
     }
 
-    /// Keeps the memory of a response whose last bytes it has, until they have left. Of several, the one that has claimed
-    /// most: each has claimed all that gathers.
-    pub(super) fn keep(&self, memory: Share) {
+    /// Keeps the memory of a response whose last bytes it has, until they have left, and no more of it than that. Of several,
+    /// the one that has claimed most: each has claimed all that gathers.
+    pub(super) fn keep(&self, mut memory: Share) {
+        memory.trim(BATCH.1);
         let mut inner = self.lock();
         let is_more = inner.memory.as_ref().is_none_or(|kept| kept.size() < memory.size());
         if is_more && inner.stream.get_ref().1.wants_write() {
