@@ -116,7 +116,7 @@ fn readers_over_tls_stay_within_the_budget() {
 
 #[test]
 fn readers_over_http2_stay_within_the_budget() {
-    readers_stay_within_the_budget(Way::H2, STATE / 3);
+    readers_stay_within_the_budget(Way::H2, STATE * 2 / 3);
 }
 
 /// Hundreds begin an upload, send so much that they are no longer taken for slow, and then nothing.

@@ -184,7 +184,10 @@ fn a_token_in_the_query_is_never_logged() {
 
 #[test]
 fn a_form_without_a_file_has_not_broken_off() {
-    let server = taking_tokens(TestServer::builder()).set("performance.client_profile_logging", "true").start();
+    let server = taking_tokens(TestServer::builder())
+        .set("performance.adaptive_buffers", "true")
+        .set("performance.client_profile_logging", "true")
+        .start();
     let nothing = form("name=\"other\"", &[7; 300_000]);
     assert_eq!(post(&server, "/upload/adaptive", &token("a@b"), &nothing).status, 400);
     let learnt = || server.log().lines().find(|line| line.contains("Learnt about a client")).map(str::to_owned);
