@@ -183,7 +183,7 @@ pub(super) const KEYS: &[Key] = &[
         "network_interfaces.*.priority",
         Int,
         "",
-        "Who goes first where new transfers wait for `max_memory_usage`, 0 to 1000: those on links with a lower number. Of those who come later, at most as many go first as the numbers differ, so nobody waits for ever. A client whose link is not known, or has no number, waits with the last.",
+        "Who goes first where new transfers wait for `max_memory_usage`, 0 to 1000: those on links with a lower number. Of those who come later, at most as many go first as the numbers differ, so nobody waits for ever. A client whose link is not known, or has no number, waits with the last: a single number changes nothing. So does every transfer of the standard path, which knows no links.",
     ),
     Key::active(
         "network_resilience.fast_detection",
