@@ -7,10 +7,9 @@
 //! but 6 to 14 % sent again instead of 1.3 %). What a long round trip changes is how much loss is too much for cubic.
 //!
 //! On a host that is on BBR it is the other way round: a path that is short, and so clean that cubic fills it too, gets
-//! cubic, which shares a short queue with its neighbours where BBR takes most of it (Hock et al. 2017), and needs no
-//! pacing. A long queue cubic fills, and then all that goes to that client waits in it: there it is the host's again. Any
-//! other host keeps what it has on clean paths: Reno on a short one does what cubic does (RFC 9438, 4.3), and of the rest
-//! plans know nothing.
+//! cubic, which shares a short queue with its neighbours where BBR takes most of it (Hock et al. 2017). A long queue cubic
+//! fills, and then all that goes to that client waits in it: there it is the host's again. Any other host keeps what it has
+//! on clean paths: Reno on a short one does what cubic does (RFC 9438, 4.3), and of the rest plans know nothing.
 //!
 //! Only what is lost while no queue stands, nor has just stood, speaks for BBR. A change is a trial all the same: a policed
 //! path is full without a queue, and then BBR is no faster. What does not help, or costs, is taken back.
@@ -41,6 +40,9 @@ const TRIAL: Duration = Duration::from_secs(8);
 const GAIN: f64 = 1.1;
 /// ... or, of cubic, by what is left of a rate that nothing holds back.
 const KEPT: f64 = 0.95;
+/// Losses hold cubic back from so many times what is [`bearable`]: where no queue is worth mention, its own sawtooth loses
+/// half of that, one segment in half the square of the window; from there on it keeps less than three fifths of the path.
+const SAWTOOTH: f64 = 4.0;
 /// A trial that failed is not repeated within this time.
 const REST: Duration = Duration::from_secs(60);
 /// A choice is kept for at least this long ...
@@ -58,6 +60,8 @@ pub(super) struct Chooser {
     changes: u32,
     /// Bytes per second before the trial that runs.
     trial: Option<u64>,
+    /// Loss that holds cubic back, by the window that filled the path before: what it reaches itself shrinks with losses.
+    too_lossy: f64,
     rests_until: Duration,
 }
 
@@ -79,6 +83,7 @@ impl Chooser {
             since: Duration::ZERO,
             changes: 0,
             trial: None,
+            too_lossy: LOSSY,
             rests_until: Duration::ZERO,
         }
     }
@@ -117,19 +122,20 @@ impl Chooser {
             return None;
         }
         if self.chosen.is_some() {
-            let because = match self.other {
-                Congestion::Bbr => why_not_bbr(estimate, held),
-                // Where losses limit cubic, they are 1.5 over the square of what it reaches.
-                Congestion::Cubic => why_bbr(estimate, bearable(estimate.segments_under_way()?)),
-            };
-            return Some(self.change(now, None, because?));
+            return Some(match self.other {
+                Congestion::Bbr => self.change(now, None, why_not_bbr(estimate, held)?),
+                Congestion::Cubic => self.take_back(now, why_bbr(estimate, self.too_lossy)?),
+            });
         }
         if now < self.rests_until {
             return None;
         }
         let because = match self.other {
             Congestion::Bbr => why_bbr(estimate, Bounds::of(estimate).lossy),
-            Congestion::Cubic => why_cubic(estimate),
+            Congestion::Cubic => {
+                self.too_lossy = SAWTOOTH * bearable(estimate.segments_under_way()?);
+                why_cubic(estimate)
+            }
         }?;
         self.trial = estimate.rate();
         Some(self.change(now, Some(self.other), because))
@@ -191,7 +197,7 @@ fn why_not_bbr(estimate: &Estimate, held: Duration) -> Option<String> {
 fn why_cubic(estimate: &Estimate) -> Option<String> {
     let (rtt, losses, window) = (estimate.min_rtt()?, estimate.losses()?, estimate.segments_under_way()?);
     let most = losses.lasting_bound()?;
-    if rtt > SHORT || most > bearable(window) {
+    if rtt > SHORT || most > bearable(window) || why_too_full(estimate).is_some() {
         return None;
     }
     let most = most * 100.0;

@@ -30,8 +30,8 @@ pub(super) fn inspect(config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// Whether connections may be put on BBR, or on cubic where they begin with BBR. Asking a socket, as the server does, would load the module for root: so the
-/// kernel's lists are read.
+/// Whether connections may be put on BBR, or on cubic where they begin with BBR. Asking a socket, as the server does, would
+/// load the module for root: so the kernel's lists are read.
 fn congestion() -> Option<Finding> {
     let list = |name: &str| std::fs::read_to_string(format!("/proc/sys/net/ipv4/tcp_{name}")).ok();
     no_choice(
@@ -50,20 +50,21 @@ fn no_choice(default: &str, available: &str, allowed: &str) -> Option<Finding> {
     if is_available && has(allowed, other) {
         return None;
     }
-    if other == "cubic" {
-        let message = "downloads over clean short paths stay on BBR: the server may not put them on cubic";
-        return about(message, "modprobe tcp_cubic, and name cubic in net.ipv4.tcp_allowed_congestion_control");
+    let allow = "sysctl -w net.ipv4.tcp_allowed_congestion_control=\"reno cubic bbr\"";
+    match (other, is_available) {
+        ("cubic", true) => {
+            about("without CAP_NET_ADMIN downloads over clean short paths stay on BBR, not cubic", allow)
+        }
+        ("cubic", false) => about(
+            "downloads over clean short paths stay on BBR: the module of cubic is not loaded",
+            "modprobe tcp_cubic, and name cubic in net.ipv4.tcp_allowed_congestion_control for a service without CAP_NET_ADMIN",
+        ),
+        (_, true) => about("without CAP_NET_ADMIN the server may not put downloads over lossy paths on BBR", allow),
+        (_, false) => about(
+            "downloads over lossy paths cannot be put on BBR: its module is not loaded",
+            "modprobe tcp_bbr, and name bbr in net.ipv4.tcp_allowed_congestion_control for a service without CAP_NET_ADMIN",
+        ),
     }
-    if is_available {
-        return about(
-            "without CAP_NET_ADMIN the server may not put downloads over lossy paths on BBR",
-            "sysctl -w net.ipv4.tcp_allowed_congestion_control=\"reno cubic bbr\"",
-        );
-    }
-    about(
-        "downloads over lossy paths cannot be put on BBR: its module is not loaded",
-        "modprobe tcp_bbr, and name bbr in net.ipv4.tcp_allowed_congestion_control for a service without CAP_NET_ADMIN",
-    )
 }
 
 fn storage(config: &Config) -> Vec<Finding> {
@@ -188,7 +189,9 @@ mod tests {
         assert_eq!(said("cubic\n", "reno cubic bbr\n", "reno cubic bbr\n"), None);
         assert_eq!(said("bbr", "reno bbr cubic", "reno cubic"), None, "connections are on it already");
         let no_cubic = said("bbr", "reno bbr cubic", "reno bbr").unwrap();
-        assert!(no_cubic.contains("stay on BBR") && no_cubic.contains("name cubic in"), "{no_cubic}");
+        assert!(no_cubic.contains("without CAP_NET_ADMIN") && no_cubic.contains("sysctl -w"), "{no_cubic}");
+        let absent = said("bbr", "reno bbr", "reno bbr").unwrap();
+        assert!(absent.contains("cubic is not loaded") && absent.contains("modprobe tcp_cubic"), "{absent}");
         let absent = said("cubic", "reno cubic", "reno cubic").unwrap();
         assert!(absent.contains("not loaded") && absent.contains("modprobe tcp_bbr"), "{absent}");
         let forbidden = said("cubic", "reno cubic bbr", "reno cubic").unwrap();

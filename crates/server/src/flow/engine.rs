@@ -58,8 +58,8 @@ pub struct Begin {
 /// Shared by all flows of a server.
 #[derive(Debug)]
 pub struct Engine {
-    config: ArcSwap<PaceConfig>,
-    /// Whether connections may be put on BBR, and on cubic.
+    pub(super) config: ArcSwap<PaceConfig>,
+    /// Whether connections may be put on BBR, and on cubic, be they what the host has or not.
     pub(super) bbr: Result<(), Unsettable>,
     pub(super) cubic: Result<(), Unsettable>,
     profiles: Mutex<Profiles>,
@@ -89,7 +89,7 @@ impl Engine {
     /// Puts another configuration in force for flows from now on. The memory is all flows': where they hold more than there
     /// is now, plans and windows give way, as when it is short. No flow but an upload over HTTP/2 begins until then.
     pub fn configure(&self, mut config: PaceConfig) {
-        (config.settings.bbr, config.settings.cubic) = (self.bbr.is_ok(), self.cubic.is_ok());
+        (config.settings.bbr, config.settings.cubic) = (self.bbr.is_ok(), self.cubic().is_ok());
         let beyond = self.memory.resize(config.memory);
         if beyond > 0 {
             let allowed = config.memory.as_u64();
@@ -101,6 +101,12 @@ impl Engine {
         self.config.store(config.into());
     }
 
+    /// Whether connections that began with BBR may be put on cubic: only where there is a way back. They may have BBR from
+    /// their listener or route, which asks nobody.
+    fn cubic(&self) -> Result<(), Unsettable> {
+        self.cubic.and(self.bbr)
+    }
+
     /// Says once what the machine allows, for the log of a start.
     pub fn introduce(&self) {
         let config = self.config.load();
@@ -110,8 +116,8 @@ impl Engine {
             downloads = config.downloads,
             bbr = self.bbr.is_ok(),
             why_not = self.bbr.as_ref().err().map(tracing::field::display),
-            cubic = self.cubic.is_ok(),
-            why_no_cubic = self.cubic.as_ref().err().map(tracing::field::display),
+            cubic = self.cubic().is_ok(),
+            why_no_cubic = self.cubic().err().map(tracing::field::display),
             "Data paths"
         );
     }

@@ -261,6 +261,21 @@ fn the_log_says_why_downloads_cannot_be_put_on_bbr_or_cubic() {
     assert!(lines[0].contains(why_no_cubic), "{lines:?}");
 }
 
+#[test]
+fn cubic_is_had_only_where_there_is_a_way_back_to_bbr() {
+    let mut engine = Engine::new(PaceConfig::default(), Arc::new(Metrics::new()));
+    for (bbr, is_had) in [(Ok(()), true), (Err(wire::Unsettable::Forbidden("bbr")), false)] {
+        (engine.bbr, engine.cubic) = (bbr, Ok(()));
+        engine.configure(PaceConfig::default());
+        assert_eq!(engine.config.load().settings.cubic, is_had);
+    }
+    let log = listen();
+    engine.introduce();
+    let lines = log.lines_with("Data paths");
+    assert!(lines.len() == 1 && lines[0].contains("cubic=false why_no_cubic=this process has no"), "{lines:?}");
+    assert!(lines[0].contains("does not name bbr"), "{lines:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_memory_keeps_from_a_plan_is_explained() {
     let engine = engine(|config| {

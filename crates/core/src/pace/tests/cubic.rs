@@ -80,6 +80,13 @@ fn what_passes_a_standing_queue_without_a_loss_tells_as_much() {
 }
 
 #[test]
+fn a_path_whose_queue_is_long_already_is_not_even_tried() {
+    let mut adaptive = adaptive();
+    Link { queue: ms(41), ..short() }.run(&mut *adaptive, ms(60_000));
+    assert!(changes(&mut *adaptive).is_empty());
+}
+
+#[test]
 fn what_makes_it_slower_is_taken_back_and_not_tried_again_at_once() {
     let mut adaptive = adaptive();
     let mut course = Course::default();
@@ -94,7 +101,7 @@ fn what_makes_it_slower_is_taken_back_and_not_tried_again_at_once() {
 
 #[test]
 fn losses_that_hold_cubic_back_bring_the_hosts_bbr_back() {
-    for loss in [0.0005, 0.002, 0.02] {
+    for loss in [0.0007, 0.002, 0.02] {
         let mut adaptive = adaptive();
         let mut course = Course::default();
         short().run_on(&mut *adaptive, &mut course, ms(40_000));
@@ -102,6 +109,29 @@ fn losses_that_hold_cubic_back_bring_the_hosts_bbr_back() {
         Link { loss, ..short() }.run_on(&mut *adaptive, &mut course, ms(40_000));
         assert_eq!(changes(&mut *adaptive), ["cubic", "the host's"], "{loss}");
     }
+}
+
+#[test]
+fn losses_that_have_held_cubic_back_let_it_rest() {
+    let mut adaptive = adaptive();
+    let mut course = Course::default();
+    short().run_on(&mut *adaptive, &mut course, ms(40_000));
+    let lossy = Link { loss: 0.0007, ..short() };
+    while adaptive.plan().congestion.is_some() && course.at < ms(80_000) {
+        lossy.run_on(&mut *adaptive, &mut course, ms(50));
+    }
+    short().run_on(&mut *adaptive, &mut course, ms(55_000));
+    assert_eq!(changes(&mut *adaptive), ["cubic", "the host's"]);
+    short().run_on(&mut *adaptive, &mut course, ms(30_000));
+    assert_eq!(changes(&mut *adaptive), ["cubic"], "a minute later");
+}
+
+#[test]
+fn what_cubics_own_sawtooth_loses_does_not_hold_it_back() {
+    // A queue of next to nothing: 2.1 over the square of the 86 segments that fill the path.
+    let mut adaptive = adaptive();
+    Link { sawtooth: 2.1 / 86.0 / 86.0, ..short() }.run(&mut *adaptive, ms(300_000));
+    assert_eq!(changes(&mut *adaptive), ["cubic"]);
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub(crate) struct Link {
     pub(crate) every: Duration,
     /// Share of the segments that BBR loses besides, because it overruns the queue.
     pub(crate) overrun: f64,
+    /// Share of the segments that cubic loses besides, since it fills the path until it loses one.
+    pub(crate) sawtooth: f64,
     /// What stands in the bottleneck's queue.
     pub(crate) queue: Duration,
     /// What cubic lets stand in it besides.
@@ -41,6 +43,7 @@ impl Default for Link {
             loss: 0.0,
             every: Duration::ZERO,
             overrun: 0.0,
+            sawtooth: 0.0,
             queue: Duration::ZERO,
             filled: Duration::ZERO,
             is_full: false,
@@ -105,8 +108,8 @@ impl Link {
             total += moved;
             let segments = moved as f64 / MSS;
             course.segments += segments;
-            let overrun = if congestion == Congestion::Bbr { self.overrun } else { 0.0 };
-            course.doomed += segments * (self.loss + overrun);
+            let own = if congestion == Congestion::Bbr { self.overrun } else { self.sawtooth };
+            course.doomed += segments * (self.loss + own);
             if self.every.is_zero() || course.at.as_millis().is_multiple_of(self.every.as_millis()) {
                 course.lost += std::mem::take(&mut course.doomed);
             }
