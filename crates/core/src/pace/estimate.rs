@@ -32,6 +32,8 @@ pub(super) struct Estimate {
     losses: Option<Box<Losses>>,
     samples: u32,
     last: Option<KeptSample>,
+    /// The counters of `last` are those of a path that is gone, while nothing is known of the one in use.
+    is_without_base: bool,
 }
 
 impl Estimate {
@@ -48,6 +50,7 @@ impl Estimate {
             losses: None,
             samples: 0,
             last: None,
+            is_without_base: false,
         }
     }
 
@@ -74,12 +77,14 @@ impl Estimate {
             // What was known of the path before is better than nothing; a first look knows nothing.
             let known = self.last().map(|last| PathSample { subflows: path.subflows, has_moved: true, ..last });
             self.last = known.as_ref().map(KeptSample::of);
+            self.is_without_base = true;
             return;
         }
         self.shortest.observe(self.now, &path);
         // Counters run from the start of the connection; what another transfer did on it is not ours to judge, so the
         // first sample is only a base; so is the first one of another path.
-        if let Some(before) = self.last().filter(|before| before.has_moved == path.has_moved) {
+        let is_without_base = std::mem::take(&mut self.is_without_base);
+        if let Some(before) = self.last().filter(|before| before.has_moved == path.has_moved && !is_without_base) {
             let is_queued = self.is_queued(&before) || self.is_queued(&path);
             if self.losses.is_some() || Losses::are_possible(&before, &path) {
                 self.losses.get_or_insert_default().observe(self.now, &before, &path, is_queued);
@@ -284,7 +289,7 @@ mod tests {
 
     #[test]
     fn what_another_path_has_counted_before_is_no_loss_of_this_transfer() {
-        let run = |moves: bool, tells: bool| {
+        let run = |moves: bool, tells_from: u64| {
             let mut estimate = Estimate::new(0.2);
             for n in 0..9u64 {
                 let path = PathSample {
@@ -297,15 +302,16 @@ mod tests {
                 };
                 let nothing =
                     PathSample { has_moved: true, rtt_var: Duration::from_millis(250), ..PathSample::default() };
-                let path = if n >= 6 && !tells { nothing } else { path };
+                let path = if n >= 6 && n < tells_from { nothing } else { path };
                 let now = Duration::from_millis(250 * n);
                 estimate.observe(&Observation { now, moved: 1, filled: None, is_app_limited: false, path: Some(path) });
             }
             estimate.snapshot()
         };
-        assert!(run(false, true).loss.unwrap() > 0.05);
-        assert!(run(true, true).loss.unwrap() < 0.001);
-        let (before, silent) = (run(true, true), run(true, false));
+        assert!(run(false, 6).loss.unwrap() > 0.05);
+        assert!(run(true, 6).loss.unwrap() < 0.001);
+        assert!(run(true, 7).loss.unwrap() < 0.001, "also where the other path is silent at first");
+        let (before, silent) = (run(true, 6), run(true, 9));
         assert!(silent.loss.unwrap() < 0.001);
         assert_eq!((silent.rtt, silent.min_rtt, silent.jitter), (before.rtt, before.min_rtt, before.jitter));
         assert!(silent.last.unwrap().has_moved);

@@ -135,6 +135,8 @@ fn total(size: ByteSize) -> usize {
 pub(super) enum Spare {
     /// Half of all: for the smallest steps.
     Half,
+    /// Five eighths: for them, and for steps to grow a little.
+    FiveEighths,
     /// All but a quarter: for them, and for what others begin with.
     AllButQuarter,
 }
@@ -144,6 +146,7 @@ impl Spare {
     fn of(self, total: usize) -> usize {
         match self {
             Self::Half => total / 2,
+            Self::FiveEighths => total - total / 8 * 3,
             Self::AllButQuarter => total - total / 4,
         }
     }

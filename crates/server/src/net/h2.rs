@@ -52,6 +52,9 @@ const MAX_HANDLERS: usize = 2 * MAX_STREAMS as usize;
 /// Floods: streams that the client opens and resets at once, and its protocol errors, until the connection is ended.
 const MAX_RESET: usize = 20;
 const MAX_ERRORS: usize = 256;
+/// What small DATA frames may cost that nobody has read yet, as `h2` counts: up to 256 bytes each. Half of a connection's
+/// first window, whatever the window is now.
+const FRAME_BUDGET: usize = Window::FIRST as usize;
 /// The one expectation that there is.
 const CONTINUE: &[u8] = b"100-continue";
 /// After GOAWAY, an idle connection stays for this long: requests that crossed it on the way still get through.
@@ -70,6 +73,7 @@ where
     builder
         .initial_window_size(Window::FIRST)
         .initial_connection_window_size(Window::IDLE)
+        .data_frame_budget(FRAME_BUDGET)
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(u32::try_from(link.config.max_header.as_u64()).unwrap_or(u32::MAX))
@@ -140,9 +144,16 @@ where
                 inflow.grow(connection, &mut promise, size, &round);
             }
             () = promise::allowed(wire.as_ref()) => promise.look_anew(),
-            () = tokio::time::sleep_until(idle_since.max(rested) + REST), if streams.is_empty() && inflow.is_loose() => {
+            () = tokio::time::sleep_until(idle_since.max(rested) + REST),
+                if streams.is_empty() && (inflow.is_loose() || promise.is_unused() && !told) =>
+            {
                 rested = Instant::now();
                 inflow.shrink(connection, &mut promise);
+                if promise.is_too_much() && !told {
+                    told = true;
+                    idle_since = rested;
+                    connection.graceful_shutdown();
+                }
             }
             () = phases.reach(Phase::Draining), if !told => {
                 told = true;

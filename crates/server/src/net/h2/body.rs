@@ -100,8 +100,9 @@ impl Rest {
             // Asking for more says that the piece before is dealt with: the window opens by what was consumed, so a
             // slow disk slows the client instead of filling our memory.
             let done = std::mem::take(&mut self.unreleased);
-            self.stream.flow_control().release_capacity(done).map_err(|_| BodyError::Closed)?;
+            // First: what the window opens by is to be counted by then.
             self.due.dealt(done);
+            self.stream.flow_control().release_capacity(done).map_err(|_| BodyError::Closed)?;
             match poll_fn(|cx| self.stream.poll_data(cx)).await {
                 None => return Ok(None),
                 Some(Err(_)) => return Err(BodyError::Closed),

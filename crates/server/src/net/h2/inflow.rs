@@ -1,8 +1,8 @@
 //! [`Inflow`]: what a connection receives, and the window of each stream that follows it.
 //!
-//! What all of them together may have under way is another question (`promise`). While an upload's plan lets the window grow, a PING now and then measures what arrives within one round trip
-//! (`core::pace::Window` decides what that means). The answer takes the way of the body, so it is right also where the
-//! TCP connection ends at something in between.
+//! What all of them together may have under way is another question (`promise`). While an upload's plan lets the window
+//! grow, a PING now and then measures what arrives within one round trip (`core::pace::Window` decides what that means). The
+//! answer takes the way of the body, so it is right also where the TCP connection ends at something in between.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -22,8 +22,8 @@ use crate::flow::{WindowClaim, Wire};
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(10);
 
-/// A connection without a request for this long gets its first window again: longer than a client takes from one file to
-/// the next.
+/// A connection without a request for this long gets its first window again, or ends where it may send what nobody expects:
+/// longer than a client takes from one file to the next.
 pub(super) const REST: Duration = Duration::from_secs(5);
 
 /// The receiving side of one connection.

@@ -18,6 +18,11 @@ use crate::flow::{WindowClaim, Wire};
 const UNKNOWN: u64 = 1 << 40;
 /// The window falls in steps of this: each is a lock of the `h2` crate.
 const STEP: u32 = 16 << 10;
+/// What the next upload begins with where memory is not short. It may be sent whole before anybody has seen its head, and
+/// would else wait a round trip longer.
+const KEPT: u32 = 256 << 10;
+/// What may be left besides when all has come: padding, and bytes of streams that broke off, come without a word.
+const LEFT_OVER: u32 = 2 * KEPT;
 
 /// Body bytes of all streams of a connection.
 #[derive(Debug, Default)]
@@ -121,6 +126,22 @@ impl Promise {
         self.is_stale = true;
     }
 
+    /// Whether the client may send more than every client, though nothing is to come.
+    pub(super) fn is_unused(&self) -> bool {
+        self.arrivals.due.load(Relaxed) == 0 && self.promised > Window::IDLE
+    }
+
+    /// Whether that is more than is kept for the next upload, or more than there is memory for: an upload broke off, or had
+    /// not said how long it is. It ends with the connection only.
+    pub(super) fn is_too_much(&self) -> bool {
+        let is_short = || self.claim().is_some_and(WindowClaim::is_short);
+        self.is_unused() && (self.promised > LEFT_OVER || self.promised > 2 * Window::IDLE && is_short())
+    }
+
+    fn claim(&self) -> Option<&WindowClaim> {
+        self.wire.as_ref()?.window()
+    }
+
     /// Follows what has come and what is to come: makes the window as large as there is use and memory for.
     pub(super) fn follow<T: AsyncRead + AsyncWrite + Unpin>(&mut self, connection: &mut Connection<T, Queued>) {
         let seen = (self.arrivals.dealt(), self.arrivals.due.load(Relaxed));
@@ -161,16 +182,27 @@ impl Promise {
             }
             return granted;
         }
-        if wanted == Window::IDLE {
-            self.tell(claim, wanted, format_args!("{due} bytes are left of what was announced"));
+        let less = wanted.max(target.min(KEPT));
+        if less < target && less <= KEPT {
+            self.tell(claim, less, format_args!("{due} bytes are left of what was announced"));
+            return less;
         }
-        if target - wanted >= STEP || wanted == Window::IDLE { wanted } else { target }
+        if target - less >= STEP { less } else { target }
     }
 
     fn tell(&mut self, claim: &WindowClaim, size: u32, because: std::fmt::Arguments<'_>) {
         let from = std::mem::replace(&mut self.told, size);
         if from != size {
             claim.explain("connection window", from, size, because);
+        }
+    }
+}
+
+impl Drop for Promise {
+    /// Handlers, which have the claim as well, may live longer than their connection.
+    fn drop(&mut self) {
+        if let Some(claim) = self.claim() {
+            claim.keep(Window::IDLE);
         }
     }
 }

@@ -72,6 +72,19 @@ pub(super) fn put(uri: &str) -> Request<()> {
 }
 
 #[tokio::test]
+async fn a_body_in_hundreds_of_small_frames_at_once_is_taken() {
+    let server = TestServer::start().await;
+    let (client, _driver) = connect(&server).await;
+    let mut sending = client.clone().ready().await.unwrap();
+    let (answer, mut stream) = sending.send_request(put("http://a.example/echo"), false).unwrap();
+    for _ in 0..500 {
+        stream.send_data(Bytes::from_static(&[7; 100]), false).unwrap();
+    }
+    stream.send_data(Bytes::new(), true).unwrap();
+    assert_eq!(body(answer.await.unwrap()).await.unwrap(), describe(&[7; 50_000]).into_bytes());
+}
+
+#[tokio::test]
 async fn prior_knowledge_gets_http_2() {
     let server = TestServer::start().await;
     let content = noise(3_456_789);
