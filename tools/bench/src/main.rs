@@ -33,11 +33,14 @@ use anyhow::{Context as _, Result};
 
 use crate::asked::{Asked, Bench, help};
 use crate::folder::Folder;
+use crate::report::Table;
 
 /// Words that make this program a wrapper: what follows them runs without any sync to disk.
 const UNSYNCED: &str = "without-sync";
 /// Word that makes it a server: [`floor`].
 const FLOOR: &str = "floor";
+/// Of the report on them.
+const SERVERS: &str = "Server CPU and memory";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -73,8 +76,10 @@ fn bench(words: &[String]) -> Result<()> {
             publish("Transfers over emulated links", &table, &table.json(), asked.out.as_deref())
         }
         Bench::Servers(servers) => {
-            let table = load::measure(servers, &binary, folder.path(), command)?;
-            publish("Server CPU and memory", &table, &table.json(), asked.out.as_deref())
+            let so_far = beside.join("bench-so-far");
+            let keep = |table: &Table| write(SERVERS, table, &table.json(), &so_far);
+            let table = load::measure(servers, &binary, folder.path(), command, keep)?;
+            publish(SERVERS, &table, &table.json(), asked.out.as_deref())
         }
     }
 }
@@ -83,11 +88,15 @@ fn bench(words: &[String]) -> Result<()> {
 fn publish(title: &str, table: &impl Display, json: &serde_json::Value, out: Option<&Path>) -> Result<()> {
     println!("\n{table}");
     let Some(out) = out else { return Ok(()) };
+    write(title, table, json, out)?;
+    println!("Written to {}", out.with_extension("md").display());
+    Ok(())
+}
+
+fn write(title: &str, table: &impl Display, json: &serde_json::Value, out: &Path) -> Result<()> {
     if let Some(folder) = out.parent() {
         fs::create_dir_all(folder)?;
     }
     fs::write(out.with_extension("md"), format!("# {title}\n\n{table}"))?;
-    fs::write(out.with_extension("json"), serde_json::to_string_pretty(json)? + "\n")?;
-    println!("Written to {}", out.with_extension("md").display());
-    Ok(())
+    Ok(fs::write(out.with_extension("json"), serde_json::to_string_pretty(json)? + "\n")?)
 }
