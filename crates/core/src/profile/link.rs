@@ -22,7 +22,7 @@ pub enum Link {
     Satellite,
     /// A tunnel.
     Vpn,
-    /// Not enough to say.
+    /// Not enough to say, or like none of these.
     #[default]
     Unknown,
 }
@@ -57,7 +57,7 @@ impl Link {
 pub struct Guess {
     /// The most likely one; `Unknown` when none stands out.
     pub link: Link,
-    /// Its posterior probability, 0 to 1, if the media of the table were all there are.
+    /// Its posterior probability, 0 to 1, if the media of the table were all there are; 0 where it is like none of them.
     pub confidence: f64,
 }
 
@@ -80,6 +80,9 @@ pub struct Hints<'a> {
 
 /// Below this, the guess is `Unknown`.
 const SURE: f64 = 0.6;
+/// What two, three and four figures may differ from a medium's, as the sum of squared deviations: one in a thousand of its
+/// links differs by more (chi squared). A path that is like none of the media is not like the one that it is least unlike.
+const MOST_UNLIKE: [f64; 3] = [13.8, 16.3, 18.5];
 
 /// What a medium's figures look like: centre and spread, as natural logarithms.
 struct Medium {
@@ -129,8 +132,9 @@ pub fn guess(seen: &Snapshot, hints: &Hints<'_>) -> Guess {
     let best = scores.iter().map(|(_, score)| *score).fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = scores.iter().map(|(_, score)| (score - best).exp()).sum();
     let confidence = 1.0 / sum;
-    let link = scores.iter().find(|(_, score)| *score == best).map_or(Link::Unknown, |(link, _)| *link);
-    Guess { link: if confidence >= SURE { link } else { Link::Unknown }, confidence }
+    let likely = MEDIA.iter().zip(scores).find(|(_, (_, score))| *score == best).map(|(medium, _)| medium);
+    let Some(likely) = likely.filter(|medium| figures.are_like(medium)) else { return Guess::default() };
+    Guess { link: if confidence >= SURE { likely.link } else { Link::Unknown }, confidence }
 }
 
 struct Figures {
@@ -143,11 +147,24 @@ struct Figures {
 }
 
 impl Figures {
+    /// The known ones: how many spreads each is away from a medium's, and the spread.
+    fn deviations(&self, medium: &Medium) -> impl Iterator<Item = (f64, f64)> {
+        let theirs = [medium.rtt, medium.jitter, medium.loss, medium.rate];
+        let ours = [Some(self.rtt), self.jitter, self.loss, self.rate];
+        let known = ours.into_iter().zip(theirs).filter_map(|(value, usual)| Some((value?, usual)));
+        known.map(|(value, (centre, spread))| ((value - centre) / spread, spread))
+    }
+
+    /// Whether a link of that kind may show them. A round trip alone names no medium.
+    fn are_like(&self, medium: &Medium) -> bool {
+        let (known, unlike) =
+            self.deviations(medium).fold((0, 0.0), |(known, sum), (away, _)| (known + 1, sum + away * away));
+        known >= 2 && MOST_UNLIKE.get(known - 2).is_some_and(|&most| unlike <= most)
+    }
+
     /// Logarithm of how well they fit, but for a constant.
     fn score(&self, medium: &Medium) -> f64 {
-        let fit = |value: Option<f64>, (centre, spread): (f64, f64)| {
-            value.map_or(0.0, |value| -0.5 * ((value - centre) / spread).powi(2) - spread.ln())
-        };
+        let fit: f64 = self.deviations(medium).map(|(away, spread)| -0.5 * away * away - spread.ln()).sum();
         let tunnel = match (self.is_tunnelled, medium.link) {
             (Some(true), Link::Vpn) => 3.0,
             // Mobile networks tunnel, too.
@@ -163,12 +180,7 @@ impl Figures {
             (Some(true), Link::Ethernet) => -0.5,
             _ => 0.0,
         };
-        fit(Some(self.rtt), medium.rtt)
-            + fit(self.jitter, medium.jitter)
-            + fit(self.loss, medium.loss)
-            + fit(self.rate, medium.rate)
-            + tunnel
-            + phone
+        fit + tunnel + phone
     }
 }
 

@@ -193,6 +193,19 @@ fn a_guess_needs_figures_and_says_how_sure_it_is() {
 }
 
 #[test]
+fn a_path_that_is_like_no_medium_is_not_named() {
+    let hints = Hints { agent: None, fingerprints: true };
+    let near = Snapshot { jitter: None, loss: None, ..seen(Duration::from_micros(14), 55_000) };
+    assert_eq!(guess(&near, &hints), Guess::default(), "this machine is no radio");
+    for rtt in [1, 14, 60, 300, 600] {
+        let alone = Snapshot { jitter: None, loss: None, rate: None, ..seen(ms(rtt), 0) };
+        assert_eq!(guess(&alone, &hints), Guess::default(), "{rtt} ms alone name no medium");
+    }
+    let far = Snapshot { jitter: None, loss: None, ..seen(ms(600), 1_000_000) };
+    assert_eq!(guess(&far, &hints).link, Link::Satellite);
+}
+
+#[test]
 fn a_user_agent_tips_the_balance_and_outweighs_no_figure() {
     let guess = |seen: &Snapshot, agent| guess(seen, &Hints { agent, fingerprints: true });
     let [phone, desktop] = [Some("Conversations/2.17"), Some("gajim/1.9")];

@@ -130,7 +130,12 @@ impl Flow {
     /// What link its client seems to have.
     #[must_use]
     pub fn guess(&self) -> Guess {
-        self.engine.guess(&self.seen(), self.agent.as_deref())
+        let seen = self.seen();
+        // Media are told apart by the rate that a path carries: an upload that is over within its first round trips, too, was
+        // as fast as those let it be, and no faster.
+        let is_telling = tells_rate(Direction::Download, self.total, self.last_moved, seen.min_rtt, self.vantage);
+        let rate = seen.rate.filter(|_| is_telling);
+        self.engine.guess(&Snapshot { rate, ..seen }, self.agent.as_deref())
     }
 
     /// What the controller has learnt, and the round trip of a standard transfer that has ended.

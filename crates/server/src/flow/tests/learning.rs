@@ -1,5 +1,8 @@
 //! What flows teach when they end, what is said of it, and what counts it.
 
+use hfs_core::pace::PathSample;
+use hfs_core::profile::Link;
+
 use super::*;
 use crate::clock;
 use crate::flow::testing::lesson;
@@ -45,16 +48,27 @@ async fn without_profiling_nothing_is_learnt_about_clients() {
     assert_eq!(engine.changed(9), [], "the standard path knows nobody");
 }
 
-#[tokio::test]
+/// An upload of a megabyte by a phone over a path of 5 ms.
+async fn upload_nearby(engine: &Arc<Engine>, took: Duration) -> Flow {
+    let address = Some("192.0.2.7".parse().unwrap());
+    let whose = Whose { address, agent: Some(AGENT.to_owned()), ..Whose::default() };
+    let mut flow = engine.begin(Begin { whose, ..anonymous() }).await;
+    let rtt = Duration::from_millis(5);
+    let path = Some(PathSample { rtt, min_rtt: Some(rtt), mss: 1448, ..PathSample::default() });
+    let now = Duration::ZERO;
+    flow.controller.observe(&Observation { now, moved: 0, filled: None, is_app_limited: false, path });
+    tokio::time::advance(took).await;
+    flow.moved(1_000_000, false);
+    flow.complete();
+    flow
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_transfer_taught_is_logged_with_a_guess_in_which_its_user_agent_counts() {
     for (log_profiles, agents, used) in [(true, true, Some(AGENT)), (true, false, None), (false, true, None)] {
         let engine = engine(|config| (config.log_profiles, config.agents) = (log_profiles, agents));
         let log = listen();
-        let (mut ours, mut theirs) = pair();
-        let mut asked = begin(&ours, false);
-        asked.whose.agent = Some(AGENT.to_owned());
-        let mut flow = engine.begin(asked).await;
-        transfer(&mut flow, &mut ours, &mut theirs).await;
+        let flow = upload_nearby(&engine, Duration::from_secs(1)).await;
         let seen = flow.snapshot();
         drop(flow);
         let said = log.lines_with(LEARNT);
@@ -66,6 +80,14 @@ async fn what_a_transfer_taught_is_logged_with_a_guess_in_which_its_user_agent_c
         assert_ne!(told(Some(AGENT)), told(None));
         assert!(said.iter().all(|line| line.ends_with(&told(used))), "{said:?} without {}", told(used));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_over_within_its_first_round_trips_names_no_link_by_its_rate() {
+    let engine = engine(|_| {});
+    assert_eq!(upload_nearby(&engine, Duration::from_secs(1)).await.guess().link, Link::Wifi);
+    let short = upload_nearby(&engine, Duration::from_millis(39)).await;
+    assert_eq!((short.guess(), short.snapshot().rate.is_some()), (Guess::default(), true));
 }
 
 #[tokio::test(start_paused = true)]
