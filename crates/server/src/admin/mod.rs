@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use hfs_core::auth::{self, Administrator, NotAdministrator, Secret};
 use hfs_core::pace::Arm;
-use http::{Method, Request, header};
+use http::{HeaderMap, Method, Request, header};
 use tracing::warn;
 
 pub use benchmark::{Bench, Download};
@@ -58,6 +58,19 @@ pub fn page(method: &Method, path: &str) -> Option<Page> {
         (&Method::GET, rest) => rest.strip_prefix("download/").and_then(arm).map(Page::BenchmarkDownload),
         _ => None,
     }
+}
+
+/// The method of the page at `path`, whatever asks for it.
+#[must_use]
+pub fn method_of(path: &str) -> Option<Method> {
+    [Method::GET, Method::POST].into_iter().find(|method| page(method, path).is_some())
+}
+
+/// Whether a request comes with the administrator's token, which is no proof for anything but a page.
+#[must_use]
+pub fn is_administrator(config: &AdminConfig, headers: &HeaderMap) -> bool {
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    config.token.as_ref().is_some_and(|token| auth::authorize_admin(authorization, token).is_ok())
 }
 
 /// What a page answers.
@@ -152,5 +165,8 @@ mod tests {
         }
         assert_eq!(post("/benchmark/results"), None);
         assert_eq!(page(&Method::PUT, "/benchmark/upload/original"), None);
+        assert_eq!(method_of("/benchmark/upload/original"), Some(Method::POST));
+        assert_eq!(method_of("/benchmark/results"), Some(Method::GET));
+        assert_eq!(method_of("/benchmark/upload/other"), None);
     }
 }

@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use hfs_core::ByteSize;
 use hfs_core::auth::JwtAlgorithm;
 
 use super::Config;
-use super::kind::Place;
+use super::kind::{self, Place};
 use super::resolve::Resolver;
 use crate::net::ListenAddress;
 
@@ -17,6 +18,7 @@ pub(super) fn check(r: &mut Resolver<'_, '_>, config: &Config) {
     metrics_behind_a_proxy(r, config);
     file_share(r, config);
     idle_switches(r, config);
+    bounds_out_of_reach(r, config);
 }
 
 /// Who trusts everyone trusts the address that everyone claims to have.
@@ -148,6 +150,13 @@ fn idle_switches(r: &mut Resolver<'_, '_>, config: &Config) {
     } else if pace.fully && pace.testing {
         idle.push(("performance.testing_mode", "`fully_adaptive` is on: nobody takes the standard path"));
     }
+    let usual = pace.settings.stall.idle;
+    if pace.settings.longest_stall.is_some_and(|longest| longest <= usual) && r.has("timeouts.max_timeout") {
+        let at = r.place("timeouts.max_timeout");
+        let message =
+            format!("not longer than the usual limit of silence, {usual:?}: adaptive limits lengthen nothing");
+        r.notes.notice(&at, message);
+    }
     if pace.settings.longest_stall.is_none() {
         let given = ["timeouts.min_timeout", "timeouts.max_timeout", "timeouts.timeout_adaptation_factor"];
         idle.extend(given.into_iter().filter(|path| r.has(path)).map(|path| (path, "`adaptive_timeouts` is off")));
@@ -155,6 +164,22 @@ fn idle_switches(r: &mut Resolver<'_, '_>, config: &Config) {
     for (path, why) in idle {
         let at = r.place(path);
         r.notes.notice(&at, format!("no effect while {why}"));
+    }
+}
+
+/// Steps of links and strategies that `min_buffer_size` or `max_buffer_size` do not let be.
+fn bounds_out_of_reach(r: &mut Resolver<'_, '_>, config: &Config) {
+    let pace = &config.pace.settings;
+    let said = r.said;
+    for given in said.of_wildcards().filter(|given| given.key.path.ends_with(".buffer_size")) {
+        let Ok(size) = kind::size(&given.node) else { continue };
+        let bytes = usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
+        let [min, max] = [pace.min_step, pace.max_step].map(|step| ByteSize::bytes(step as u64));
+        if bytes < pace.min_step {
+            r.notes.notice(&given.node.at, format!("{size} is below `[performance] min_buffer_size`: it is {min}"));
+        } else if bytes > pace.max_step {
+            r.notes.notice(&given.node.at, format!("{size} is above `[performance] max_buffer_size`: it is {max}"));
+        }
     }
 }
 

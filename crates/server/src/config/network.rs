@@ -149,9 +149,10 @@ impl Resolver<'_, '_> {
         let is_strategy = |name: &str| ["strategymobile", "strategydesktop", "strategyserver"].contains(&name);
         let said = self.said;
         for given in said.of_wildcards() {
-            let mut elements = given.written.split('.').map(super::keys::normal);
+            let mut elements = given.written.split('.');
             let (section, name) = (elements.next().unwrap_or_default(), elements.next().unwrap_or_default());
-            let is_known = if section == "networkinterfaces" { is_link(&name) } else { is_strategy(&name) };
+            let (section, plain) = (super::keys::normal(section), super::keys::normal(name));
+            let is_known = if section == "networkinterfaces" { is_link(&plain) } else { is_strategy(&plain) };
             if !is_known {
                 let message = format!("no client is ever found to be `{name}`: `{}` has no effect", given.written);
                 let known = match section.as_str() {

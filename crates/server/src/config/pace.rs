@@ -214,6 +214,9 @@ fn lever<'a>(levers: &'a mut Levers, name: &str) -> Option<&'a mut bool> {
     })
 }
 
+/// What each of `[streaming] quality_thresholds` says.
+const THRESHOLD: [&str; 3] = ["name", "min_throughput", "max_latency"];
+
 /// `[{ name = "good", min_throughput = "1MB/s", max_latency = "200ms" }, ...]`.
 fn named_thresholds(node: &Node) -> Result<Vec<(Quality, Threshold)>, Mismatch> {
     const WANTED: &str = "a list of { name, min_throughput, max_latency }";
@@ -221,11 +224,17 @@ fn named_thresholds(node: &Node) -> Result<Vec<(Quality, Threshold)>, Mismatch> 
     let mut all = Vec::new();
     for item in items {
         let Value::Table(table) = &item.value else { return Err(item.wants(WANTED)) };
+        if let Some((name, node)) = table.iter().find(|(name, _)| !THRESHOLD.contains(&name.as_str())) {
+            return Err(node.mismatch(format!("a threshold has no `{name}`, but {}", THRESHOLD.join(", "))));
+        }
         let find = |wanted: &str| table.iter().find(|(name, _)| name == wanted).map(|(_, node)| node);
         let required = |wanted: &str| find(wanted).ok_or_else(|| item.mismatch(format!("`{wanted}` is missing")));
         let (name, rate, rtt) = (required("name")?, required("min_throughput")?, required("max_latency")?);
         let word = kind::choice(name, &["excellent", "good", "fair", "poor"])?;
         let quality = Quality::ALL.into_iter().find(|quality| quality.as_str() == word).unwrap_or_default();
+        if all.iter().any(|(known, _)| *known == quality) {
+            return Err(name.mismatch(format!("`{word}` has two thresholds")));
+        }
         let rate = kind::rate(rate)?;
         all.push((quality, Threshold { min_rate: rate.as_u64(), max_rtt: kind::duration(rtt)? }));
     }

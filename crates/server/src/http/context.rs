@@ -228,6 +228,12 @@ impl Context {
         }
     }
 
+    /// The log line of a benchmark that the server could not end, whichever way its bytes went.
+    pub fn log_benchmark_failed(&self, status: u16, code: &str, reason: &(dyn std::error::Error + 'static)) {
+        let (request, client, reason) = (self.id, self.client, Chain(reason));
+        error!(%request, %client, outcome = code, status, %reason, "Benchmark failed");
+    }
+
     /// The log line of a deletion.
     pub fn log_deleted(&self, slot: &SlotPath) {
         info!(request = %self.id, %slot, client = %self.client, outcome = "deleted", status = 204, "File deleted");

@@ -129,13 +129,15 @@ pub(super) fn get(
     let mut response = empty(status);
     headers::describe(response.headers_mut(), &known, &delivery, clock::now());
     let refusal = match delivery {
-        Delivery::Unsatisfiable => Some("The range is not satisfiable (range)\n"),
-        Delivery::PreconditionFailed => Some("The file has changed (precondition)\n"),
+        Delivery::Unsatisfiable => Some(("range", "The range is not satisfiable")),
+        Delivery::PreconditionFailed => Some(("precondition", "The file has changed")),
         _ => None,
     };
-    if let Some(text) = refusal {
-        set(response.headers_mut(), header::CONTENT_TYPE, "text/plain; charset=utf-8");
-        *response.body_mut() = Outgoing::Full(Bytes::from_static(text.as_bytes()));
+    if let Some((code, text)) = refusal {
+        let said = finish_as(context, &told(status, code, text));
+        let media_type = said.headers().get(header::CONTENT_TYPE).cloned();
+        response.headers_mut().extend(media_type.map(|media_type| (header::CONTENT_TYPE, media_type)));
+        *response.body_mut() = said.into_body();
         return without_body(method, response);
     }
     let Some(flow) = flow else { return response };
@@ -175,7 +177,7 @@ pub(super) fn admin(context: &Context, outcome: Result<Answer, AdminError>) -> R
     };
     let told = of_admin(&failure);
     if told.status.is_server_error() {
-        context.log_unserved("benchmark", told.status.as_u16(), told.code, &failure);
+        context.log_benchmark_failed(told.status.as_u16(), told.code, &failure);
     }
     as_json(&told)
 }
@@ -216,8 +218,16 @@ pub(super) fn metrics(method: &Method, text: String) -> Response<Outgoing> {
 }
 
 /// 404, as for a file that never was.
-pub(super) fn not_found(method: &Method) -> Response<Outgoing> {
-    without_body(method, finish(&told(StatusCode::NOT_FOUND, "not-found", "No such file")))
+pub(super) fn not_found(context: &Context, method: &Method) -> Response<Outgoing> {
+    without_body(method, finish_as(context, &told(StatusCode::NOT_FOUND, "not-found", "No such file")))
+}
+
+/// 405 in JSON, where only `takes` is allowed.
+pub(super) fn other_method(method: &Method, takes: &Method) -> Response<Outgoing> {
+    let told = told(StatusCode::METHOD_NOT_ALLOWED, "method", format!("This takes {takes}, not {method}"));
+    let mut response = as_json(&told);
+    set(response.headers_mut(), header::ALLOW, &format!("OPTIONS, {takes}"));
+    without_body(method, response)
 }
 
 /// 405 with what is allowed.

@@ -120,6 +120,7 @@ async fn route(
             let posted = Box::pin(upload::post(app, context, *request)).await;
             respond::post(app, context, &config.http, &base, &path, posted)
         }
+        (_, Target::OtherMethod { takes, .. }) => respond::other_method(&method, &takes),
         (_, Target::Page { page, .. }) => {
             let answer = Box::pin(admin::answer(app, context, page, *request)).await;
             respond::admin(context, answer)
@@ -137,10 +138,13 @@ async fn route(
         }
         (
             &Method::GET | &Method::HEAD | &Method::DELETE,
-            Target::Slot(Err(_)) | Target::Download { .. } | Target::Nothing,
+            target @ (Target::Slot(Err(_)) | Target::Download { .. } | Target::Nothing),
         ) => {
+            if let Target::Download { way, .. } = target {
+                context.note_direct(way.forced(&config.pace));
+            }
             context.log_unserved(request.uri().path(), 404, "not-found", &GetError::NotFound);
-            respond::not_found(&method)
+            respond::not_found(context, &method)
         }
         (&Method::PUT, Target::Nothing) => {
             let outside = PutError::Outside { base_path: config.http.base_path.clone() };
@@ -169,6 +173,12 @@ enum Target {
         page: Page,
         is_too: Option<SlotPath>,
     },
+    /// A page, or one of the original server's routes, asked for by another method than the one that it takes, unless it
+    /// `is_too` a slot.
+    OtherMethod {
+        takes: Method,
+        is_too: Option<SlotPath>,
+    },
     /// Outside the base path.
     Nothing,
 }
@@ -177,7 +187,10 @@ impl Target {
     /// Anybody may read a slot that an XMPP server gave, whatever it called it: that one comes first. Also when its
     /// file is gone, and when nobody can tell.
     async fn or_slot(self, app: &App, config: &Config, context: &mut Context) -> Self {
-        let (Self::Download { is_too: Some(slot), .. } | Self::Page { is_too: Some(slot), .. }) = &self else {
+        let (Self::Download { is_too: Some(slot), .. }
+        | Self::Page { is_too: Some(slot), .. }
+        | Self::OtherMethod { is_too: Some(slot), .. }) = &self
+        else {
             return self;
         };
         let found = app.meta().lookup(slot).await;
@@ -210,8 +223,12 @@ fn target(request: &Request<Incoming>, config: &Config, surface: Surface, contex
         }
     }
     let page = admin::page(request.method(), path).filter(|_| config.admin.token.is_some());
+    let other = admin::method_of(path).filter(|_| config.admin.token.is_some() && page.is_none());
     match (surface, page) {
-        (Surface::Metrics, _) | (Surface::Admin, None) => return Target::Nothing,
+        (Surface::Metrics, _) => return Target::Nothing,
+        (Surface::Admin, None) => {
+            return other.map_or(Target::Nothing, |takes| Target::OtherMethod { takes, is_too: None });
+        }
         (Surface::Admin, Some(page)) => return Target::Page { page, is_too: None },
         (Surface::Public, _) => {}
     }
@@ -228,9 +245,14 @@ fn target(request: &Request<Incoming>, config: &Config, surface: Surface, contex
         let is_too = slot.and_then(Result::ok).filter(|_| method != Method::POST);
         return Target::Page { page, is_too };
     }
-    if matches!(*method, Method::GET | Method::HEAD)
-        && let Some((way, named)) = below.and_then(direct::download).or_else(|| direct::download(path))
-    {
+    // What only reads finds a slot there, if one is. What writes is the administrator's where it brings the token.
+    let is_reading = matches!(*method, Method::GET | Method::HEAD);
+    let is_page = is_reading || *method == Method::POST || admin::is_administrator(&config.admin, request.headers());
+    let is_post = || below.and_then(direct::upload).or_else(|| direct::upload(path)).map(|_| Method::POST);
+    if let Some(takes) = other.filter(|_| is_page).or_else(|| is_post().filter(|_| is_reading)) {
+        return Target::OtherMethod { takes, is_too: slot.and_then(Result::ok).filter(|_| is_reading) };
+    }
+    if is_reading && let Some((way, named)) = below.and_then(direct::download).or_else(|| direct::download(path)) {
         return Target::Download { way, slot: SlotPath::from_url(named), is_too: slot.and_then(Result::ok) };
     }
     slot.map_or(Target::Nothing, Target::Slot)

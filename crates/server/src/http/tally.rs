@@ -25,7 +25,8 @@ pub(super) fn upload(app: &App, outcome: Result<(), &PutError>, context: &Contex
         return finished(TransferOutcome::Complete);
     };
     match failure {
-        PutError::Path(_) | PutError::Outside { .. } | PutError::Form(_) => metrics.upload_refused(UploadRefusal::Path),
+        PutError::Path(_) | PutError::Outside { .. } => metrics.upload_refused(UploadRefusal::Path),
+        PutError::Form(_) => metrics.upload_refused(UploadRefusal::Form),
         PutError::Denied(denied) => metrics.upload_refused(refusal_of(*denied)),
         PutError::Refused(refusal) => metrics.upload_refused(refusal.into()),
         PutError::Taken | PutError::Gone => metrics.upload_refused(UploadRefusal::Taken),

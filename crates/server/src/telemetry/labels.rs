@@ -170,8 +170,10 @@ label! {
 label! {
     /// Why an upload was refused before or instead of being stored.
     UploadRefusal {
-        /// The path can be no slot, or the form holds no file.
+        /// The path can be no slot.
         Path = "path",
+        /// A form that is none, or does not hold one file.
+        Form = "form",
         /// No proof, or a bad one.
         Proof = "proof",
         /// The proof's time is over.

@@ -180,11 +180,16 @@ impl Metrics {
         r.register("hfs_build", "Version of the server", Info::new(BuildLabels { version: env!("CARGO_PKG_VERSION") }));
         Self {
             uploads: add(&mut r, "uploads", "Uploads stored"),
-            upload_errors: add(&mut r, "upload_errors", "Uploads refused or broken off"),
+            upload_errors: add(&mut r, "upload_errors", "Uploads refused, broken off or failed"),
             downloads: add(&mut r, "downloads", "Downloads sent completely"),
-            download_errors: add(&mut r, "download_errors", "Downloads broken off"),
+            download_errors: add(&mut r, "download_errors", "Downloads broken off or failed"),
             upload_duration: histogram(&mut r, "upload_duration_seconds", "Duration of stored uploads", &DURATIONS),
-            download_duration: histogram(&mut r, "download_duration_seconds", "Duration of downloads", &DURATIONS),
+            download_duration: histogram(
+                &mut r,
+                "download_duration_seconds",
+                "Duration of complete downloads",
+                &DURATIONS,
+            ),
             upload_size: histogram(&mut r, "upload_size_bytes", "Size of stored uploads", &SIZES),
             download_size: histogram(&mut r, "download_size_bytes", "Bytes sent by complete downloads", &SIZES),
             active_requests: add(&mut r, "active_connections_total", "Requests being handled"),
@@ -241,17 +246,21 @@ impl Metrics {
                 "Duration of stored uploads in the adaptive arm",
                 &DURATIONS,
             ),
-            adaptive_upload_errors: add(&mut r, "adaptive_upload_errors", "Uploads broken off in the adaptive arm"),
+            adaptive_upload_errors: add(
+                &mut r,
+                "adaptive_upload_errors",
+                "Uploads broken off or failed in the adaptive arm",
+            ),
             adaptive_download_duration: histogram(
                 &mut r,
                 "adaptive_download_duration_seconds",
-                "Duration of downloads in the adaptive arm",
+                "Duration of complete downloads in the adaptive arm",
                 &DURATIONS,
             ),
             adaptive_download_errors: add(
                 &mut r,
                 "adaptive_download_errors",
-                "Downloads broken off in the adaptive arm",
+                "Downloads broken off or failed in the adaptive arm",
             ),
             adaptive_optimizations: add(
                 &mut r,

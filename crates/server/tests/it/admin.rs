@@ -74,6 +74,36 @@ fn without_a_token_there_is_no_page() {
 }
 
 #[test]
+fn another_method_than_a_pages_own_is_told_so() {
+    let server = with_token().start();
+    let asked =
+        |method: &str, target: &str| ask(&server, method, target, (method == "PUT").then_some(b"hello".as_slice()));
+    for (method, target, takes) in [
+        ("PUT", "/benchmark/upload/adaptive", "POST"),
+        ("GET", "/benchmark/upload/original", "POST"),
+        ("DELETE", "/benchmark/upload/original", "POST"),
+        ("POST", "/benchmark/download/adaptive", "GET"),
+        ("PUT", "/benchmark/results", "GET"),
+        ("GET", "/upload", "POST"),
+        ("GET", "/upload/auto", "POST"),
+    ] {
+        let answer = asked(method, target);
+        assert_eq!(answer.status, 405, "{method} {target}: {}", answer.text());
+        assert_eq!(answer.header("allow"), Some(format!("OPTIONS, {takes}").as_str()), "{target}");
+        let message = format!("This takes {takes}, not {method}");
+        assert_eq!(said(&answer)["message"], json!(message), "{target}");
+    }
+    let head = asked("HEAD", "/upload");
+    assert_eq!((head.status, head.body.len()), (405, 0));
+    // An XMPP server may have called a slot so; the token of a page is no proof for it.
+    for slot in ["benchmark/upload/adaptive", "upload"] {
+        assert_eq!(server.put(slot, b"hello").status, 201, "{slot}");
+        assert_eq!(server.get(slot).body, b"hello", "{slot}");
+    }
+    assert_eq!(server.request("PUT", "/benchmark/results", &[], Some(b"hello")).status, 401);
+}
+
+#[test]
 fn the_administrators_listener_has_its_pages_and_nothing_else() {
     let port = free_port();
     let server = with_token().set("admin.listen", &port.to_string()).start();
@@ -84,6 +114,7 @@ fn the_administrators_listener_has_its_pages_and_nothing_else() {
     assert_eq!(get("/benchmark/results", &[("Authorization", &authorization)]).status, 200);
     assert_eq!(get("/benchmark/results", &[]).status, 401);
     assert_eq!(get("/health", &[]).status, 200);
+    assert_eq!(get("/benchmark/upload/original", &[("Authorization", &authorization)]).status, 405);
     for target in ["/a/b.txt", "/metrics", "/download/a/b.txt", "/"] {
         assert_eq!(get(target, &[("Authorization", &authorization)]).status, 404, "{target}");
     }

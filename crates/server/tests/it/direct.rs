@@ -210,6 +210,34 @@ fn what_is_no_form_with_one_file_is_refused_and_leaves_nothing() {
 }
 
 #[test]
+fn whatever_a_direct_route_refuses_it_says_in_json() {
+    let server = with_tokens().start();
+    assert_eq!(server.put("a/b.txt", b"hello").status, 201);
+    let token = token("a@b");
+    let get =
+        |target: &str, header: (&str, &str)| server.request("GET", target, &[("Authorization", &*token), header], None);
+    for base in ["/download", "/download/adaptive"] {
+        for (path, header, status, code) in [
+            ("a/c.txt", ("A", "b"), 404, "not-found"),
+            ("..%2fa", ("A", "b"), 404, "not-found"),
+            ("", ("A", "b"), 404, "not-found"),
+            ("a/b.txt", ("Range", "bytes=5-"), 416, "range"),
+            ("a/b.txt", ("If-Match", "\"other\""), 412, "precondition"),
+        ] {
+            let answer = get(&format!("{base}/{path}"), header);
+            assert_eq!((answer.status, &said(&answer)["error"]), (status, &json!(code)), "{path}: {}", answer.text());
+            assert_eq!(answer.header("content-type"), Some("application/json"), "{path}");
+        }
+    }
+    assert_eq!(get("/download/a/b.txt", ("Range", "bytes=5-")).header("content-range"), Some("bytes */5"));
+    let plain = get("/a/b.txt", ("Range", "bytes=5-"));
+    assert_eq!((plain.status, plain.header("content-type")), (416, Some("text/plain; charset=utf-8")));
+    let metrics = || server.request("GET", "/metrics", &[], None).text();
+    assert_eq!(post(&server, "/upload", &token, b"no form").status, 400);
+    assert!(metrics().contains("hfs_upload_refusals_total{reason=\"form\"} 1"), "{}", metrics());
+}
+
+#[test]
 fn an_extension_that_is_not_allowed_is_refused_by_name() {
     let server = with_tokens().set("uploads.allowed_extensions", "[\"txt\"]").start();
     assert_eq!(post(&server, "/upload", &token("a@b"), &file("a.txt", b"x")).status, 200);
@@ -235,7 +263,7 @@ fn a_form_that_breaks_off_leaves_nothing() {
 fn a_slot_that_is_called_like_a_route_stays_a_slot() {
     let server = with_tokens().start();
     for slot in ["upload", "upload/adaptive", "download/a.txt", "download/adaptive/a.txt"] {
-        assert_eq!(server.get(slot).status, if slot.starts_with("download") { 401 } else { 404 }, "{slot}");
+        assert_eq!(server.get(slot).status, if slot.starts_with("download") { 401 } else { 405 }, "{slot}");
         if slot != "upload" {
             assert_eq!(server.put(slot, slot.as_bytes()).status, 201, "{slot}");
             let got = server.get(slot);
@@ -262,7 +290,7 @@ fn the_routes_are_below_the_base_path_and_at_the_root() {
             assert_eq!(server.request("GET", &format!("{prefix}{slot}"), &headers, None).body, b"hello");
         }
     }
-    assert_eq!(server.request("GET", "/upload", &[], None).status, 404);
+    assert_eq!(server.request("GET", "/upload", &[], None).status, 405, "as the original has it");
 }
 
 #[test]

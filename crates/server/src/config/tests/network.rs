@@ -97,12 +97,45 @@ fn what_a_threshold_lacks_is_named() {
 }
 
 #[test]
+fn thresholds_say_each_thing_once_and_nothing_else() {
+    let all = [("excellent", 10, 50), ("good", 5, 150), ("fair", 2, 500), ("poor", 1, 2000)];
+    let each = all.map(|(name, rate, rtt)| {
+        format!("{{ name = \"{name}\", min_throughput = \"{rate}MB/s\", max_latency = \"{rtt}ms\" }}")
+    });
+    let with = |more: &str| format!("[streaming]\nquality_thresholds = [{}{more}]", each.join(", "));
+    assert_eq!(good(&with("")).unwrap().findings, []);
+    let twice = report(&with(&format!(", {}", each[1])));
+    assert!(twice.contains("`good` has two thresholds"), "{twice}");
+    let misspelt = report(&with("").replacen("max_latency", "latency = 1, max_latency", 1));
+    assert!(misspelt.contains("a threshold has no `latency`, but name, min_throughput, max_latency"), "{misspelt}");
+}
+
+#[test]
+fn bounds_that_others_do_not_let_be_are_pointed_out() {
+    let told = |text: &str| said(&good(text).unwrap_or_else(|report| panic!("{report}")));
+    for section in ["network_interfaces.lte", "client_optimization.strategy_mobile"] {
+        let with = |size: &str| told(&format!("[{section}]\nbuffer_size = \"{size}\""));
+        assert!(
+            with("8KB").contains("8 KiB is below `[performance] min_buffer_size`: it is 16 KiB"),
+            "{}",
+            with("8KB")
+        );
+        assert!(with("2MB").contains("2 MiB is above `[performance] max_buffer_size`: it is 1 MiB"), "{}", with("2MB"));
+        assert_eq!((with("16KB"), with("1MB")), (String::new(), String::new()));
+    }
+    let longest = |limit: &str| told(&format!("[timeouts]\nmax_timeout = \"{limit}\""));
+    assert!(longest("60s").contains("not longer than the usual limit of silence, 60s"), "{}", longest("60s"));
+    assert_eq!(longest("61s"), "");
+}
+
+#[test]
 fn a_link_that_no_client_has_is_named() {
     let loaded = good("[network_interfaces.dsl]\nbuffer_size = \"1MB\"\n").unwrap();
     assert!(said(&loaded).contains("no client is ever found to be `dsl`"), "{}", said(&loaded));
     assert!(said(&loaded).contains("there are ethernet, wifi, lte, cellular, satellite, vpn"), "{}", said(&loaded));
     let loaded = good("[client_optimization.strategy_laptop]\nbuffer_size = \"1MB\"\n").unwrap();
     assert!(said(&loaded).contains("there are strategy_mobile, strategy_desktop"), "{}", said(&loaded));
+    assert!(said(&loaded).contains("found to be `strategy_laptop`"), "as it is written: {}", said(&loaded));
     let known = good("[network_interfaces]\nlte = { buffer_size = \"1MB\" }\n").unwrap();
     assert_eq!(known.findings, []);
 }

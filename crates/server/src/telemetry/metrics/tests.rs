@@ -15,11 +15,11 @@ fn the_names_stay_as_operators_know_them() {
     insta::assert_snapshot!(list.join("\n"), @r"
     hfs_build Version of the server.
     uploads Uploads stored.
-    upload_errors Uploads refused or broken off.
+    upload_errors Uploads refused, broken off or failed.
     downloads Downloads sent completely.
-    download_errors Downloads broken off.
+    download_errors Downloads broken off or failed.
     upload_duration_seconds Duration of stored uploads.
-    download_duration_seconds Duration of downloads.
+    download_duration_seconds Duration of complete downloads.
     upload_size_bytes Size of stored uploads.
     download_size_bytes Bytes sent by complete downloads.
     active_connections_total Requests being handled.
@@ -42,9 +42,9 @@ fn the_names_stay_as_operators_know_them() {
     hfs_meta_commits Commits of the metadata.
     hfs_log_lines_lost Log lines lost while their destination hung.
     adaptive_upload_duration_seconds Duration of stored uploads in the adaptive arm.
-    adaptive_upload_errors Uploads broken off in the adaptive arm.
-    adaptive_download_duration_seconds Duration of downloads in the adaptive arm.
-    adaptive_download_errors Downloads broken off in the adaptive arm.
+    adaptive_upload_errors Uploads broken off or failed in the adaptive arm.
+    adaptive_download_duration_seconds Duration of complete downloads in the adaptive arm.
+    adaptive_download_errors Downloads broken off or failed in the adaptive arm.
     adaptive_buffer_optimizations Changes of a transfer's step or write size, and of what transfers begin with.
     adaptive_performance_gains Rate of an adaptive transfer over that of the standard path's of the same direction, quality and size.
     hfs_congestion_switches Changes of a connection's congestion control.
