@@ -236,3 +236,43 @@ impl Bounds {
         Self::over(estimate.floor().zip(estimate.min_rtt()).map(|(floor, rtt)| floor.min(rtt)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Observation, PathSample};
+    use super::*;
+
+    /// A path of 40 ms without a queue that loses one segment in a hundred, looked at four times a second until then.
+    fn lossy_until(seconds: u64) -> Estimate {
+        let mut estimate = Estimate::new(0.2);
+        for n in 0..=4 * seconds {
+            let rtt = Duration::from_millis(40);
+            let path = PathSample {
+                rtt,
+                min_rtt: Some(rtt),
+                mss: 1448,
+                segments_out: Some(200 * n),
+                retransmits: 2 * n,
+                ..PathSample::default()
+            };
+            let now = Duration::from_millis(250 * n);
+            let path = Some(path);
+            estimate.observe(&Observation { now, moved: 200 * 1448, filled: None, is_app_limited: false, path });
+        }
+        estimate
+    }
+
+    #[test]
+    fn a_choice_is_kept_for_a_while_and_not_changed_for_ever() {
+        let first = |estimate: &Estimate, changes, since| {
+            let mut chooser = Chooser::new(Congestion::Bbr, &Expected::default());
+            (chooser.changes, chooser.since) = (changes, Duration::from_secs(since));
+            chooser.reconsider(estimate).and_then(|change| change.to)
+        };
+        let estimate = lossy_until(60);
+        assert_eq!(first(&estimate, 0, 59), Some(Congestion::Bbr), "nothing has been chosen yet");
+        assert_eq!(first(&estimate, 1, 41), None, "19 s ago it was the host's that was chosen");
+        assert_eq!(first(&estimate, 1, 40), Some(Congestion::Bbr));
+        assert_eq!(first(&estimate, MOST_CHANGES, 0), None);
+    }
+}

@@ -219,3 +219,32 @@ pub(super) async fn allowed(wire: Option<&Wire>) {
 fn wanted(due: u64, most: u32) -> u32 {
     u32::try_from(due).unwrap_or(u32::MAX).clamp(Window::IDLE, most)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    use hfs_core::pace::{Carrier, Direction};
+
+    use super::*;
+    use crate::flow::{Begin, Engine, PaceConfig, Whose};
+    use crate::telemetry::RequestId;
+    use crate::telemetry::metrics::Metrics;
+
+    #[tokio::test]
+    async fn handlers_that_outlive_their_connection_claim_nothing_for_it() {
+        let engine = Arc::new(Engine::new(PaceConfig::default(), Arc::new(Metrics::new())));
+        let wire = Wire::new(OwnedFd::from(UnixStream::pair().unwrap().0), Carrier::H2);
+        let promise = Promise::new(Some(wire.clone()));
+        let (request, direction, whose) = (RequestId::new(), Direction::Upload, Whose::default());
+        let wanted = Some(wire.clone());
+        let begin = Begin { request, direction, size: None, wire: wanted, whose, forced: None, is_benchmark: false };
+        let _flow = engine.begin(begin).await;
+        let without = engine.free_memory();
+        assert!(wire.window().unwrap().claim(1 << 20) > Window::IDLE);
+        assert!(engine.free_memory() < without);
+        drop(promise);
+        assert_eq!(engine.free_memory(), without);
+    }
+}

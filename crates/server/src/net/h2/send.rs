@@ -200,9 +200,87 @@ impl Drop for Going<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
+    use futures_core::future::BoxFuture;
+    use hfs_core::ByteSize;
+    use hfs_core::pace::Direction;
     use http::Request;
+    use tokio::time::sleep;
 
     use super::*;
+    use crate::flow::{Begin, Engine, PaceConfig, Whose};
+    use crate::storage::{Blob, Scratch};
+    use crate::telemetry::RequestId;
+    use crate::telemetry::metrics::Metrics;
+
+    /// A file on a disk that takes longer for each piece than a reader may be silent.
+    #[derive(Debug)]
+    struct Slow(u64);
+
+    impl Blob for Slow {
+        fn size(&self) -> ByteSize {
+            ByteSize::bytes(self.0)
+        }
+
+        fn refill<'a>(
+            &'a self,
+            _offset: u64,
+            length: usize,
+            scratch: &'a mut Scratch,
+        ) -> BoxFuture<'a, Result<(), StoreError>> {
+            Box::pin(async move {
+                sleep(2 * StallLimits::default().idle).await;
+                scratch.refill(length, |room| Ok(room.len())).map(|_| ())
+            })
+        }
+
+        fn file(&self) -> Option<&File> {
+            None
+        }
+
+        fn is_at_hand(&self, _offset: u64, _length: u64) -> bool {
+            false
+        }
+
+        fn is_untouched(&self) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_disk_is_not_a_slow_reader() {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let server = h2::server::Builder::new();
+        let (client, server) = tokio::join!(h2::client::handshake(theirs), server.handshake::<_, Queued>(ours));
+        let ((client, connection), mut server) = (client.unwrap(), server.unwrap());
+        tokio::spawn(connection);
+        let request = Request::get("http://a.example/").body(()).unwrap();
+        let answer = client.ready().await.unwrap().send_request(request, true).unwrap().0;
+        let (_request, mut respond) = server.accept().await.unwrap().unwrap();
+        tokio::spawn(async move { while server.accept().await.is_some() {} });
+        let blob = Slow(3 * FRAME as u64);
+        let engine = Arc::new(Engine::new(PaceConfig::default(), Arc::new(Metrics::new())));
+        let (request, direction, whose) = (RequestId::new(), Direction::Download, Whose::default());
+        let size = Some(blob.0);
+        let begin = Begin { request, direction, size, wire: None, whose, forced: None, is_benchmark: false };
+        let flow = engine.begin(begin).await;
+        let reading = tokio::spawn(async move {
+            let mut body = answer.await.unwrap().into_body();
+            let mut read = 0;
+            while let Some(piece) = body.data().await {
+                let piece = piece.unwrap();
+                body.flow_control().release_capacity(piece.len()).unwrap();
+                read += piece.len() as u64;
+            }
+            read
+        });
+        let size = blob.0;
+        let file = FileBody::new(Arc::new(blob), 0..size, flow, |_, _| {});
+        let (file, limits) = (Response::new(Outgoing::File(Box::new(file))), StallLimits::default());
+        response(&mut respond, file, false, limits, &Turns::new(None, None)).await.unwrap();
+        assert_eq!(reading.await.unwrap(), size);
+    }
 
     #[tokio::test]
     async fn nothing_of_a_piece_counts_as_sent_when_its_stream_has_ended() {

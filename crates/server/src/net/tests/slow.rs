@@ -186,6 +186,32 @@ async fn the_path_is_looked_at_while_a_slow_reader_takes_its_time() {
     assert!(samples[0] >= 3 && samples[1] >= 12 && samples[2] >= 12, "{samples:?}");
 }
 
+/// The `h2` crate has given all of it away by then, and its flow is over.
+#[tokio::test]
+async fn what_tls_has_of_an_answer_keeps_its_memory_until_it_has_left() {
+    let length = 47_000;
+    let way = Way { is_tls: true, is_h2: true, streams: 1, send_buffer: Some(4 << 10), length, rate: 0 };
+    let (server, content) = way.serve(StallLimits::default());
+    let free = || server.service.0.engine.free_memory();
+    let all = free();
+    let (stream, valve) = gate::Valve::after(8 << 10, gate::connect(server.tcp(), 2 << 10).await);
+    let client = handshake(connect_tls(stream, "", &["h2"], b"").await, 16 << 20).await;
+    let reading = tokio::spawn(file_of(client));
+    assert_eq!(server.ending(0).await, Ending { bytes: length as u64, complete: true });
+    while !valve.is_closed() {
+        tokio::task::yield_now().await;
+    }
+    assert!(free() < all && !reading.is_finished(), "some of it is in TLS");
+    valve.open();
+    assert!(reading.await.unwrap() == Some(content));
+    let given_back = async {
+        while free() < all {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(timeout(Duration::from_secs(20), given_back).await.is_ok(), "{} of {all} are free", free());
+}
+
 /// What is queued for a reader is memory.
 #[tokio::test]
 async fn writes_of_http_2_are_large_for_a_fast_reader_and_small_for_a_slow_one() {

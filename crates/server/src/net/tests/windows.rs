@@ -176,6 +176,28 @@ async fn a_connection_that_rests_after_an_upload_broke_off_is_ended() {
     drop(client);
 }
 
+/// What is kept for the next upload is memory that others may need.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_rests_with_a_window_is_ended_only_when_memory_is_short() {
+    let engine = engine(PaceConfig { memory: ByteSize::mib(16), ..PaceConfig::default() });
+    let all = engine.free_memory();
+    let (client, mut driver) = handshake(serve(Arc::clone(&engine))).await;
+    let upload = send(&client, announced(3_000_000), Some(Bytes::from(vec![7; 3_000_000]))).await;
+    assert_eq!(upload.await.unwrap().status(), 201);
+    assert!(timeout(Duration::from_secs(20), &mut driver).await.is_err(), "there is plenty");
+    let kept = all - engine.free_memory();
+    assert!((64 << 10..256 << 10).contains(&kept), "{kept}");
+    let mut others = Vec::new();
+    while engine.free_memory() > all / 10 {
+        others.push(engine.begin(other()).await);
+    }
+    let before = engine.free_memory();
+    assert!(timeout(Duration::from_secs(20), driver).await.expect("an end").unwrap().is_ok());
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(engine.free_memory(), before + kept);
+    drop((client, others));
+}
+
 /// Announces an upload, is told that it may send, and sends nothing.
 async fn break_off(client: &SendRequest<Bytes>) {
     let mut sending = client.clone().ready().await.unwrap();
