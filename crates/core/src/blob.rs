@@ -1,9 +1,11 @@
-//! [`BlobId`]: the random name of one stored blob.
+//! [`BlobId`]: the name of one stored blob.
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
-/// 128 random bits that name one blob. Its ETag and the name of its temporary file; never guessable, never reused.
+/// 128 bits that name one blob: random, or the time and 80 random ones. Its ETag and the name of its temporary file;
+/// never guessable, never reused.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct BlobId([u8; 16]);
 
@@ -16,6 +18,16 @@ impl BlobId {
     /// Wraps bytes from the crypto provider's random generator.
     #[must_use]
     pub const fn from_random(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// Those bytes, but for the first six: the milliseconds of `since_epoch`, as UUIDs of version 7 begin (RFC 9562,
+    /// section 5.7). So ids are drawn nearly in their order, and an index of them grows at its end: rows with random ids
+    /// change a page each. The order is all that the time is for.
+    #[must_use]
+    pub fn drawn(since_epoch: Duration, random: [u8; 16]) -> Self {
+        let mut bytes = random;
+        bytes[..6].copy_from_slice(&(since_epoch.as_millis() as u64).to_be_bytes()[2..]);
         Self(bytes)
     }
 
@@ -58,6 +70,15 @@ mod tests {
     fn an_id_reads_back_as_it_was_printed() {
         let id = BlobId::from_random([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255]);
         assert_eq!(id.to_string().parse(), Ok(id));
+    }
+
+    #[test]
+    fn ids_are_in_the_order_in_which_they_were_drawn() {
+        let at = |millis| BlobId::drawn(Duration::from_millis(millis), [0xfe; 16]);
+        // The example of RFC 9562, appendix A.6.
+        assert_eq!(at(0x017f_22e2_79b0).to_string(), "017f22e279b0fefefefefefefefefefe");
+        assert!(at(255) < at(256) && at(256) < at(0x017f_22e2_79b0));
+        assert_ne!(at(1), BlobId::drawn(Duration::from_millis(1), [0xfd; 16]));
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! What SQLite adds to the cases that every store passes: durability, rivals, errors of the engine.
 
 use std::fs;
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use hfs_core::BlobId;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::{OpenError, SqliteMeta};
+use super::schema::open_writer;
+use super::{OpenError, SqliteMeta, rows};
 use crate::meta::conformance::{conformance_tests, sample, tombstone};
 use crate::meta::{Entry, Farewell, MetaError, MetaStore, Record, Recorded};
 
@@ -46,6 +50,33 @@ async fn rows_survive_reopening() {
     assert_eq!(meta.lookup(&gone.slot).await.unwrap(), Some(Entry::Gone(tombstone(5, Farewell::Deleted))));
     assert_eq!(meta.note("adopted").await.unwrap().as_deref(), Some("yes"));
     assert_eq!(meta.verify().await.unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn rows_of_ids_as_they_are_drawn_change_fewer_pages() {
+    let pages = |id: fn(Duration, [u8; 16]) -> BlobId| {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = open_writer(&database(&folder)).unwrap();
+        let insert = |numbers: Range<u64>| {
+            connection.execute_batch("BEGIN").unwrap();
+            for number in numbers {
+                let mut random = [0; 16];
+                aws_lc_rs::rand::fill(&mut random).unwrap();
+                let record = sample(&format!("{number:06}"), number);
+                let id = id(Duration::from_millis(1_700_000_000_000 + number / 4), random);
+                assert_eq!(rows::insert(&connection, &Record { id, ..record }).unwrap(), Recorded::Inserted);
+            }
+            connection.execute_batch("COMMIT").unwrap();
+        };
+        insert(0..3000);
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        (0..10).for_each(|commit| insert(3000 + 15 * commit..3015 + 15 * commit));
+        // A header of the log's own, and of each page in it: https://sqlite.org/fileformat2.html#the_write_ahead_log
+        (fs::metadata(database(&folder).with_extension("sqlite-wal")).unwrap().len() - 32) / (4096 + 24)
+    };
+    let (random, drawn) = (pages(|_, random| BlobId::from_random(random)), pages(BlobId::drawn));
+    // A page of their index for nearly each row, beside those that the table needs.
+    assert!(2 * drawn < random, "{drawn} and {random} pages for 150 rows");
 }
 
 #[tokio::test]
@@ -261,7 +292,7 @@ async fn a_full_disk_is_told_apart_and_passes() {
 #[tokio::test]
 async fn a_lock_that_is_never_released_is_busy() {
     let (folder, meta) = fresh();
-    meta.writer.run("test", |connection| connection.busy_timeout(std::time::Duration::ZERO)).await.unwrap();
+    meta.writer.run("test", |connection| connection.busy_timeout(Duration::ZERO)).await.unwrap();
     let rival = raw(&folder);
     rival.execute_batch("BEGIN IMMEDIATE").unwrap();
     assert!(matches!(meta.record(sample("s", 1)).await, Err(MetaError::Busy)));

@@ -18,6 +18,7 @@ use tracing::warn;
 
 use super::call::Call;
 use super::{Inner, StoreError, failed, lock};
+use crate::clock;
 
 const CREATE: &str = "create a temporary";
 /// A sweep, also of another process, can take a temporary between its creation and its lease. It needs a moment to find
@@ -36,11 +37,11 @@ pub(super) struct Temporary {
 }
 
 impl Temporary {
-    /// A name for one.
+    /// A name for one: about in the order of time, which the index of rows is glad of.
     pub(super) fn draw() -> Result<BlobId, StoreError> {
         let mut random = [0; 16];
         aws_lc_rs::rand::fill(&mut random).map_err(io::Error::other).map_err(failed(CREATE))?;
-        Ok(BlobId::from_random(random))
+        Ok(BlobId::drawn(clock::since_epoch(), random))
     }
 
     /// Creates and leases one of that name, with room for `reserved` bytes. Blocking.
@@ -199,6 +200,15 @@ mod tests {
             }
         });
         assert_eq!(rests, 2, "the first alone, then the nine that gathered");
+    }
+
+    #[test]
+    fn an_id_begins_with_the_time_and_ends_by_chance() {
+        let now = || BlobId::drawn(clock::since_epoch(), [0; 16]).as_bytes()[..6].to_vec();
+        let (before, [one, other], after) = (now(), [(); 2].map(|()| Temporary::draw().unwrap()), now());
+        let begins = |id: &BlobId| before[..] <= id.as_bytes()[..6] && id.as_bytes()[..6] <= after[..];
+        assert!(begins(&one) && begins(&other), "{one} {other}");
+        assert_ne!(one.as_bytes()[6..], other.as_bytes()[6..]);
     }
 
     #[tokio::test]
