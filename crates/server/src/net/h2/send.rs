@@ -203,9 +203,12 @@ mod tests {
     use std::fs::File;
 
     use futures_core::future::BoxFuture;
+    use h2::client::ResponseFuture;
+    use h2::server::Connection;
     use hfs_core::ByteSize;
     use hfs_core::pace::Direction;
     use http::Request;
+    use tokio::io::{DuplexStream, duplex};
     use tokio::time::sleep;
 
     use super::*;
@@ -248,18 +251,25 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_slow_disk_is_not_a_slow_reader() {
-        let (ours, theirs) = tokio::io::duplex(1 << 16);
+    /// A server's connection that somebody has asked something on, how it answers, and where the answer arrives.
+    async fn asked() -> (Connection<DuplexStream, Queued>, SendResponse<Queued>, ResponseFuture) {
+        let (ours, theirs) = duplex(1 << 16);
         let server = h2::server::Builder::new();
         let (client, server) = tokio::join!(h2::client::handshake(theirs), server.handshake::<_, Queued>(ours));
         let ((client, connection), mut server) = (client.unwrap(), server.unwrap());
         tokio::spawn(connection);
         let request = Request::get("http://a.example/").body(()).unwrap();
-        let answer = client.ready().await.unwrap().send_request(request, true).unwrap().0;
-        let (_request, mut respond) = server.accept().await.unwrap().unwrap();
+        let (answer, _) = client.ready().await.unwrap().send_request(request, true).unwrap();
+        let (_request, respond) = server.accept().await.unwrap().unwrap();
+        (server, respond, answer)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_disk_is_not_a_slow_reader() {
+        let (mut server, mut respond, answer) = asked().await;
         tokio::spawn(async move { while server.accept().await.is_some() {} });
-        let blob = Slow(3 * FRAME as u64);
+        // One piece: that another had left meanwhile would be a sign of life.
+        let blob = Slow(FRAME as u64);
         let engine = Arc::new(Engine::new(PaceConfig::default(), Arc::new(Metrics::new())));
         let (request, direction, whose) = (RequestId::new(), Direction::Download, Whose::default());
         let size = Some(blob.0);
@@ -284,14 +294,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_of_a_piece_counts_as_sent_when_its_stream_has_ended() {
-        let (ours, theirs) = tokio::io::duplex(1 << 16);
-        let server = h2::server::Builder::new();
-        let (client, server) = tokio::join!(h2::client::handshake(theirs), server.handshake::<_, Queued>(ours));
-        let ((client, connection), mut server) = (client.unwrap(), server.unwrap());
-        tokio::spawn(connection);
-        let request = Request::get("http://a.example/").body(()).unwrap();
-        let _answer = client.ready().await.unwrap().send_request(request, true).unwrap();
-        let (_request, mut respond) = server.accept().await.unwrap().unwrap();
+        let (_server, mut respond, _answer) = asked().await;
         let mut stream = respond.send_response(Response::new(()), false).unwrap();
         stream.send_reset(Reason::CANCEL);
         let queue = Arc::default();
