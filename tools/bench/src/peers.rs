@@ -84,10 +84,12 @@ impl Peer {
             "pinned" => site.ours(&PINNED, &[], None),
             "hashing" => site.ours(&HASHING, &[], None),
             "unsynced" => site.ours(&ADAPTIVE, &[own()?.as_str(), UNSYNCED], None),
-            "tls" => site.ours(&ADAPTIVE, &[], Some(&Certificate::make(folder, name)?)),
+            "tls" => site.ours(&ADAPTIVE, &[], Some(&Certificate::make(folder, name, site.address.ip())?)),
             "nginx" => site.nginx("client_body_buffer_size 1m;", None),
             "nginx-default" => site.nginx("", None),
-            "nginx-tls" => site.nginx("client_body_buffer_size 1m;", Some(&Certificate::make(folder, name)?)),
+            "nginx-tls" => {
+                site.nginx("client_body_buffer_size 1m;", Some(&Certificate::make(folder, name, site.address.ip())?))
+            }
             "caddy" => site.caddy(),
             "prosody" => site.prosody(),
             "dufs" => site.dufs(),
@@ -145,12 +147,9 @@ struct Site<'a> {
 
 impl Site<'_> {
     fn ours(&self, variant: &Variant<'_>, wrapper: &[&str], certificate: Option<&Certificate>) -> Result<Peer> {
-        let tls = certificate.map(|certificate| {
-            let [cert, key] = [&certificate.chain, &certificate.key].map(|file| file.display());
-            format!("[tls]\ncert = \"{cert}\"\nkey = \"{key}\"\n")
-        });
+        let tls = certificate.map_or_else(String::new, Certificate::section);
         let variant = variant.named(self.name);
-        let config = variant.prepare(self.folder, self.files, self.address, &tls.unwrap_or_default())?;
+        let config = variant.prepare(self.folder, self.files, self.address, &tls)?;
         let mut words: Vec<_> = wrapper.iter().map(Into::into).collect();
         words.extend([self.binary.as_os_str().to_owned(), "--config".into(), config.into_os_string()]);
         let peer = self.start(&words, Proof::Query, self.files)?;

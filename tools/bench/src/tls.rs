@@ -1,6 +1,7 @@
-//! [`Certificate`]: one for loopback, made by `openssl`, and a client that trusts it and speaks TLS 1.3 only.
+//! [`Certificate`]: one for an address, made by `openssl`, and a client that trusts it and speaks TLS 1.3 only.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -19,15 +20,23 @@ pub(crate) struct Certificate {
 
 impl Certificate {
     /// Makes one in the folder for the server of that name: a server may look again at files that change.
-    pub(crate) fn make(folder: &Path, name: &str) -> Result<Self> {
+    pub(crate) fn make(folder: &Path, name: &str, address: IpAddr) -> Result<Self> {
         let (chain, key) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
-        let arguments = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=bench \
-                         -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE";
+        let arguments = format!(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=bench \
+             -addext subjectAltName=IP:{address} -addext basicConstraints=critical,CA:FALSE"
+        );
         let mut command = Command::new("openssl");
         command.args(arguments.split_whitespace()).arg("-out").arg(&chain).arg("-keyout").arg(&key);
         let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
         ensure!(status.context("cannot start openssl")?.success(), "openssl makes no certificate");
         Ok(Self { chain, key })
+    }
+
+    /// Lines of a configuration of our own server that has it.
+    pub(crate) fn section(&self) -> String {
+        let [cert, key] = [&self.chain, &self.key].map(|file| file.display());
+        format!("[tls]\ncert = \"{cert}\"\nkey = \"{key}\"\n")
     }
 
     /// A client that trusts it alone.

@@ -1,12 +1,16 @@
 //! [`Window`]: what one HTTP/2 connection may have under way towards us.
 //!
 //! A fixed window limits an upload to one window per round trip, however fast the path is: 1 MiB over 300 ms is 28
-//! Mbit/s. So it is compared with what arrives within one round trip, and grows while it is what limits.
+//! Mbit/s. So it is compared with what arrives within one round trip, and grows while it is what limits, in large steps: what
+//! a sender that the window holds back is let send comes as a burst, a third of the window at line rate, which a short
+//! queue loses. Past the path's own limit it is TCP's to say how much leaves when.
 
 use std::time::Duration;
 
 /// Share of the window that must arrive within one round trip before the window counts as what limits.
 const FULL: f64 = 2.0 / 3.0;
+/// It grows by this factor. Over 100 Mbit/s, 300 ms and a queue of 100 ms 0.8 % was sent again, where doubling made it 2.4 %.
+const GROWTH: u32 = 4;
 /// A window that has grown grows again only when the rate rose by this factor: where the path is full, bytes merely wait
 /// in the client's queue, the round trip grows with them, and a larger window would bring memory and nothing else.
 const GAIN: f64 = 1.1;
@@ -70,7 +74,7 @@ impl Window {
     pub fn wanted(&self, round: &Round, most: u32) -> Option<u32> {
         let is_full = round.bytes as f64 >= f64::from(self.size) * FULL;
         let has_gained = round.rate() > self.reached * GAIN;
-        (is_full && has_gained && self.size < most).then(|| self.size.saturating_mul(2).min(most))
+        (is_full && has_gained && self.size < most).then(|| self.size.saturating_mul(GROWTH).min(most))
     }
 
     /// Notes that it has `size` now, because of `round`.
@@ -126,6 +130,12 @@ mod tests {
     }
 
     #[test]
+    fn one_step_is_past_the_sizes_that_would_let_a_sender_go_in_bursts() {
+        let window = LONG.after(1, Window::MOST).1;
+        assert!(f64::from(window.size()) > LONG.rate * LONG.rtt.as_secs_f64(), "{window:?} limits yet");
+    }
+
+    #[test]
     fn a_short_path_keeps_the_first_window() {
         let short = Path { rate: 12.5e6, rtt: Duration::from_millis(40), queue: 0 };
         assert_eq!(short.after(100, Window::MOST).1.size(), Window::FIRST);
@@ -135,12 +145,13 @@ mod tests {
     fn a_full_queue_is_not_a_long_path() {
         let bloated = Path { rate: 1.25e6, rtt: Duration::from_millis(40), queue: 64 << 20 };
         let (_, window) = bloated.after(100, Window::MOST);
-        assert!(window.size() <= 2 * Window::FIRST, "{window:?} where a window of 50 KB would do");
+        assert!(window.size() <= GROWTH * Window::FIRST, "{window:?} where a window of 50 KB would do");
     }
 
     #[test]
     fn a_path_that_became_longer_is_filled_again() {
-        let mut window = LONG.after(100, Window::MOST).1;
+        let slower = Path { rate: LONG.rate / 4.0, ..LONG };
+        let mut window = slower.after(100, Window::MOST).1;
         let before = window.size();
         let faster = Path { rate: 4.0 * LONG.rate, ..LONG };
         for _ in 0..5 {
@@ -149,7 +160,7 @@ mod tests {
                 window.grow(size, &round);
             }
         }
-        assert!(window.size() > before && faster.round(window.size()).rate() >= 0.99 * faster.rate);
+        assert!(window.size() > before && faster.round(window.size()).rate() >= 0.99 * faster.rate, "{window:?}");
     }
 
     proptest! {
@@ -164,7 +175,7 @@ mod tests {
             let (reached, window) = path.after(50, most);
             let needed = rate * path.rtt.as_secs_f64();
             prop_assert!(window.size() <= most);
-            prop_assert!(f64::from(window.size()) <= f64::from(Window::FIRST).max(2.0 * needed) * 2.0);
+            prop_assert!(f64::from(window.size()) <= f64::from(Window::FIRST).max(2.0 * needed) * f64::from(GROWTH));
             prop_assert!(window.size() == most || reached >= 0.6 * rate, "{} of {rate}", reached);
         }
     }

@@ -5,6 +5,7 @@
 //! lost. Several links run at once: a transfer at 100 Mbit/s leaves most of a core idle, and the emulator says when it was
 //! late.
 
+mod http2;
 mod report;
 mod transfer;
 
@@ -28,22 +29,37 @@ pub(crate) enum Verb {
     Put,
 }
 
-/// One link and one direction.
+/// What carries them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Carrier {
+    /// HTTP/1.1 in cleartext.
+    Http1,
+    /// HTTP/2 over TLS.
+    Http2,
+}
+
+/// One link, one direction, one carrier.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Case {
     pub(crate) id: &'static str,
     pub(crate) name: &'static str,
     shape: &'static str,
     verb: Verb,
+    carrier: Carrier,
     goal: Goal,
 }
 
 const fn case(id: &'static str, name: &'static str, shape: &'static str, verb: Verb, goal: Goal) -> Case {
-    Case { id, name, shape, verb, goal }
+    Case { id, name, shape, verb, carrier: Carrier::Http1, goal }
+}
+
+/// The same over HTTP/2.
+const fn http2(id: &'static str, name: &'static str, shape: &'static str, verb: Verb, goal: Goal) -> Case {
+    Case { carrier: Carrier::Http2, ..case(id, name, shape, verb, goal) }
 }
 
 /// Everything that is measured. Loss is that of one way, and both ways have it; delays in names are round trips.
-pub(crate) const CASES: [Case; 12] = {
+pub(crate) const CASES: [Case; 16] = {
     use Goal::{Beside, NotWorse, Times};
     use Verb::{Get, Put};
     [
@@ -59,6 +75,16 @@ pub(crate) const CASES: [Case; 12] = {
         case("put-10-300", "PUT, 10 Mbit/s, 300 ms", "rate=10mbit delay=150ms", Put, NotWorse),
         case("put-lossy", "PUT, 100 Mbit/s, 40 ms, 2 % loss", "rate=100mbit delay=20ms loss=2%", Put, Beside),
         case("put-loss", "PUT, 100 Mbit/s, 40 ms, 0.2 % loss", "rate=100mbit delay=20ms loss=0.2%", Put, Beside),
+        http2(
+            "h2-get-lossy",
+            "GET, HTTP/2, 100 Mbit/s, 40 ms, 2 % loss",
+            "rate=100mbit delay=20ms loss=2%",
+            Get,
+            Times(10.0),
+        ),
+        http2("h2-get-100-300", "GET, HTTP/2, 100 Mbit/s, 300 ms", "rate=100mbit delay=150ms", Get, NotWorse),
+        http2("h2-put-100-40", "PUT, HTTP/2, 100 Mbit/s, 40 ms", "rate=100mbit delay=20ms", Put, NotWorse),
+        http2("h2-put-100-300", "PUT, HTTP/2, 100 Mbit/s, 300 ms", "rate=100mbit delay=150ms", Put, Times(2.0)),
     ]
 };
 
@@ -127,7 +153,7 @@ fn compare(case: &Case, asked: &Asked, binary: &Path, folder: &Path) -> Result<R
     let setup = Setup { shape, congestion: Some("cubic".to_owned()), seed: 1 };
     let lab = Lab::build(&setup)?;
     let size = size(&shape, asked.span);
-    let site = Site::start(&lab, binary, folder, size)?;
+    let site = Site::start(&lab, binary, folder, case.carrier, size)?;
     let transfer = |kind: Kind, client: u8| Transfer { verb: case.verb, kind, client, span: asked.span };
     // What the warm one is warm from.
     site.run(&Transfer { span: asked.span / 2, ..transfer(Kind::Warm, WARM) })?;
