@@ -13,6 +13,9 @@
 //!
 //! Only what is lost while no queue stands, nor has just stood, speaks for BBR. A change is a trial all the same: a policed
 //! path is full without a queue, and then BBR is no faster. What does not help, or costs, is taken back.
+//!
+//! Over HTTP/2 several downloads share a connection, and each has a chooser. The first that wants a change makes it, and
+//! what it then finds is true for all: the others neither try what is there already, nor keep what was taken back.
 
 use std::time::Duration;
 
@@ -56,6 +59,8 @@ pub(super) struct Chooser {
     /// What may be had instead of the host's.
     other: Congestion,
     chosen: Option<Congestion>,
+    /// Whether the connection was seen to have what was chosen.
+    is_in_force: bool,
     since: Duration,
     changes: u32,
     /// Bytes per second before the trial that runs.
@@ -80,6 +85,7 @@ impl Chooser {
         Self {
             other,
             chosen: begins_with_other.then_some(other),
+            is_in_force: false,
             since: Duration::ZERO,
             changes: 0,
             trial: None,
@@ -109,6 +115,11 @@ impl Chooser {
     /// Looks again.
     pub(super) fn reconsider(&mut self, estimate: &Estimate) -> Option<Change> {
         let now = estimate.now();
+        let has_other = estimate.congestion() == Some(self.other);
+        if self.chosen.is_some() && self.is_in_force && !has_other && estimate.congestion().is_some() {
+            return Some(self.take_back(now, "another download of the connection took it back".to_owned()));
+        }
+        self.is_in_force |= has_other && self.chosen.is_some();
         if self.chosen == Some(Congestion::Cubic)
             && let Some(because) = why_too_full(estimate)
         {
@@ -137,7 +148,8 @@ impl Chooser {
                 why_cubic(estimate)
             }
         }?;
-        self.trial = estimate.rate();
+        // There is nothing to compare with where another download has changed it already: that one judges.
+        self.trial = estimate.delivered().filter(|_| !has_other);
         Some(self.change(now, Some(self.other), because))
     }
 
@@ -147,7 +159,7 @@ impl Chooser {
         if now.saturating_sub(self.since) < TRIAL {
             return None;
         }
-        let rate = estimate.rate().unwrap_or(0);
+        let rate = estimate.delivered().unwrap_or(0);
         let (least, verdict) = match self.other {
             Congestion::Bbr => (GAIN, "no faster"),
             Congestion::Cubic => (KEPT, "slower"),
@@ -166,7 +178,7 @@ impl Chooser {
     }
 
     fn change(&mut self, now: Duration, to: Option<Congestion>, because: String) -> Change {
-        self.chosen = to;
+        (self.chosen, self.is_in_force) = (to, false);
         self.since = now;
         self.changes += 1;
         Change { to, because }

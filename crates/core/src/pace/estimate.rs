@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::kept::KeptSample;
 use super::losses::Losses;
 use super::shortest::Shortest;
-use super::{Observation, PathSample, Snapshot};
+use super::{Congestion, Observation, PathSample, Snapshot};
 
 /// The first round trips say nothing about their variation: the kernel starts with half the round trip.
 const SETTLED: u32 = 4;
@@ -24,8 +24,9 @@ pub(super) struct Estimate {
     /// Time since bytes were last noted in which we held none up: looks without any teach the path alone.
     waited: Duration,
     rate: Rate,
-    /// What the connection received, and when that was last seen.
+    /// What the connection received, what the other side has of what it sent, and when that was last seen.
     received: Rate,
+    delivered: Rate,
     sampled: Duration,
     shortest: Shortest,
     /// Where something was sent that may be lost: there may be thousands of uploads.
@@ -45,6 +46,7 @@ impl Estimate {
             waited: Duration::ZERO,
             rate: Rate::new(gain),
             received: Rate::new(gain),
+            delivered: Rate::new(gain),
             sampled: Duration::ZERO,
             shortest: Shortest::default(),
             losses: None,
@@ -89,9 +91,12 @@ impl Estimate {
             if self.losses.is_some() || Losses::are_possible(&before, &path) {
                 self.losses.get_or_insert_default().observe(self.now, &before, &path, is_queued);
             }
+            let elapsed = self.now.saturating_sub(self.sampled);
             if let Some((before, now)) = before.bytes_in.zip(path.bytes_in) {
-                let elapsed = self.now.saturating_sub(self.sampled);
                 self.received.observe(now.saturating_sub(before), elapsed, is_app_limited);
+            }
+            if let Some((before, now)) = before.bytes_acked.zip(path.bytes_acked) {
+                self.delivered.observe(now.saturating_sub(before), elapsed, is_app_limited);
             }
         }
         self.sampled = self.now;
@@ -113,6 +118,18 @@ impl Estimate {
     /// Body bytes per second, recent.
     pub(super) fn rate(&self) -> Option<u64> {
         self.rate.value()
+    }
+
+    /// Bytes per second that the connection delivers, recent: of all the transfers on it together, as far as the kernel
+    /// counts them: of a multipath connection it knows the first path.
+    pub(super) fn delivered(&self) -> Option<u64> {
+        let is_counted = self.last().is_some_and(|last| last.subflows <= 1);
+        self.delivered.value().filter(|_| is_counted).or(self.rate())
+    }
+
+    /// The connection's congestion control, when it was last looked at.
+    pub(super) fn congestion(&self) -> Option<Congestion> {
+        self.last.as_ref()?.congestion()
     }
 
     /// Shortest round trip of the last half minute.

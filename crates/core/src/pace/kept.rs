@@ -74,6 +74,10 @@ impl KeptSample {
         }
     }
 
+    pub(super) fn congestion(&self) -> Option<Congestion> {
+        self.congestion
+    }
+
     pub(super) fn sample(&self) -> PathSample {
         let long = |micros: Rare<u64>| micros.value().map(Duration::from_micros);
         let short = |micros: Rare<u32>| micros.value().map(|micros| Duration::from_micros(micros.into()));

@@ -6,6 +6,7 @@ mod invariants;
 mod levers;
 pub(crate) mod link;
 mod lossy;
+mod shared;
 
 use std::time::Duration;
 

@@ -155,8 +155,9 @@ impl Wire {
     }
 
     /// Makes the connection follow `plan` of a transfer that wanted `before` until now; returns whether the congestion
-    /// control changed. What a plan leaves alone goes back to what the connection had, unless another transfer on it
-    /// needs it: the next one may be of the other arm.
+    /// control changed. Of several transfers the one that changes its mind last decides: it knows the path best, and the
+    /// others see what became of it. What no plan wants any more goes back to what the connection had: the next transfer
+    /// may be of the other arm.
     pub(super) fn follow(&self, before: Option<Congestion>, plan: &Plan) -> bool {
         let mut set = self.set();
         set.wanting += u32::from(plan.congestion.is_some());
@@ -170,8 +171,8 @@ impl Wire {
             set.is_unsent_refused = !matches!(done, Some(Ok(())));
             set.unsent = plan.unsent;
         }
-        let is_needed = plan.congestion.is_none() && set.wanting > 0;
-        if set.congestion == plan.congestion || is_needed || set.is_congestion_refused {
+        let is_anothers = before == plan.congestion && set.wanting > 0;
+        if set.congestion == plan.congestion || is_anothers || set.is_congestion_refused {
             return false;
         }
         // Asked before the first change, so that there is a way back.
@@ -358,6 +359,24 @@ mod tests {
         ours.write_all(&[1; 10_000]).unwrap();
         assert_eq!(wire.recent_sample(), Some(sample), "looked at a moment ago");
         assert!(wire.sample() != Some(sample) || sample.bytes_out.is_none());
+    }
+
+    #[test]
+    fn of_several_transfers_the_one_that_changes_its_mind_last_decides() {
+        let (ours, _theirs) = pair();
+        let first = hfs_sock::congestion(ours.as_fd()).unwrap();
+        let Some(other) = Congestion::ALL.into_iter().find(|it| it.as_str() != first && may_set(*it).is_ok()) else {
+            return;
+        };
+        let wire = Wire::new(OwnedFd::from(ours.try_clone().unwrap()), Carrier::Plain);
+        let (wanted, other) = (Plan { congestion: Some(other), ..plan() }, Some(other));
+        assert!(wire.follow(None, &wanted));
+        assert!(!wire.follow(None, &wanted), "two of them want it");
+        assert!(wire.follow(other, &plan()), "one has found that it is no good");
+        assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), first);
+        assert!(!wire.follow(other, &Plan { unsent: Some(1 << 18), ..wanted }), "the other has not heard of it yet");
+        assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), first);
+        assert!(!wire.follow(other, &plan()), "and does as well");
     }
 
     #[test]

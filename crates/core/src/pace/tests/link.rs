@@ -60,6 +60,7 @@ impl Default for Link {
 pub(crate) struct Course {
     pub(crate) at: Duration,
     segments: f64,
+    acked: u64,
     lost: f64,
     /// Segments that the next burst takes.
     doomed: f64,
@@ -100,23 +101,10 @@ impl Link {
         let end = course.at + span;
         let mut total = 0;
         while course.at < end {
-            let before = course.at;
-            course.at += TICK;
             let plan = controller.plan();
             let congestion = plan.congestion.unwrap_or(self.host);
-            let moved = (self.goodput(congestion) * TICK.as_secs_f64()) as u64;
+            let moved = self.carry(course, congestion);
             total += moved;
-            let segments = moved as f64 / MSS;
-            course.segments += segments;
-            let own = if congestion == Congestion::Bbr { self.overrun } else { self.sawtooth };
-            course.doomed += segments * (self.loss + own);
-            if self.every.is_zero() || course.at.as_millis().is_multiple_of(self.every.as_millis()) {
-                course.lost += std::mem::take(&mut course.doomed);
-            }
-            if before < ms(1000) && course.at >= ms(1000) {
-                course.segments += self.overshoot as f64;
-                course.lost += self.overshoot as f64;
-            }
             course.left += moved;
             if course.left < self.gulp {
                 continue;
@@ -130,6 +118,26 @@ impl Link {
             controller.observe(&Observation { now: course.at, moved, filled, is_app_limited: false, path });
         }
         total
+    }
+
+    /// One tick; returns the bytes that moved.
+    fn carry(&self, course: &mut Course, congestion: Congestion) -> u64 {
+        let before = course.at;
+        course.at += TICK;
+        let moved = (self.goodput(congestion) * TICK.as_secs_f64()) as u64;
+        course.acked += moved;
+        let segments = moved as f64 / MSS;
+        course.segments += segments;
+        let own = if congestion == Congestion::Bbr { self.overrun } else { self.sawtooth };
+        course.doomed += segments * (self.loss + own);
+        if self.every.is_zero() || course.at.as_millis().is_multiple_of(self.every.as_millis()) {
+            course.lost += std::mem::take(&mut course.doomed);
+        }
+        if before < ms(1000) && course.at >= ms(1000) {
+            course.segments += self.overshoot as f64;
+            course.lost += self.overshoot as f64;
+        }
+        moved
     }
 
     fn sample(&self, course: &mut Course, congestion: Congestion) -> PathSample {
@@ -149,10 +157,77 @@ impl Link {
             mss: MSS as u32,
             segments_out: Some(course.segments as u64),
             retransmits: course.lost as u64,
+            bytes_acked: Some(course.acked),
             congestion: Some(congestion),
             subflows: 1,
             has_moved: false,
             ..PathSample::default()
+        }
+    }
+}
+
+/// A connection that several downloads share in equal parts.
+pub(crate) struct Shared {
+    pub(crate) course: Course,
+    host: Congestion,
+    downloads: Vec<Download>,
+    /// What one of them has set.
+    set: Option<Congestion>,
+}
+
+struct Download {
+    controller: Box<dyn Controller>,
+    began: Duration,
+    sampled: Duration,
+    wanted: Option<Congestion>,
+}
+
+impl Shared {
+    pub(crate) fn on(host: Congestion) -> Self {
+        Self { course: Course::default(), host, downloads: Vec::new(), set: None }
+    }
+
+    /// One more.
+    pub(crate) fn begin(&mut self, controller: Box<dyn Controller>) {
+        let (began, sampled) = (self.course.at, self.course.at);
+        self.downloads.push(Download { controller, began, sampled, wanted: None });
+        self.follow();
+    }
+
+    /// The one that began first ends.
+    pub(crate) fn end_first(&mut self) -> Box<dyn Controller> {
+        self.downloads.remove(0).controller
+    }
+
+    pub(crate) fn congestion(&self) -> Congestion {
+        self.set.unwrap_or(self.host)
+    }
+
+    pub(crate) fn run(&mut self, link: &Link, span: Duration) {
+        let (end, count) = (self.course.at + span, self.downloads.len() as u64);
+        while self.course.at < end {
+            let congestion = self.congestion();
+            let moved = link.carry(&mut self.course, congestion) / count;
+            for download in &mut self.downloads {
+                let at = self.course.at;
+                let is_due =
+                    download.controller.plan().sample_after.is_some_and(|after| at >= download.sampled + after);
+                let path = is_due.then(|| link.sample(&mut self.course, congestion));
+                download.sampled = if is_due { at } else { download.sampled };
+                let (now, filled) = (at - download.began, Some(true));
+                download.controller.observe(&Observation { now, moved, filled, is_app_limited: false, path });
+            }
+            self.follow();
+        }
+    }
+
+    /// As the server's wire does it: the last that changes its mind decides.
+    fn follow(&mut self) {
+        for download in &mut self.downloads {
+            let wanted = download.controller.plan().congestion;
+            if std::mem::replace(&mut download.wanted, wanted) != wanted {
+                self.set = wanted;
+            }
         }
     }
 }

@@ -1,0 +1,76 @@
+//! Downloads that share a connection over HTTP/2: who changes its congestion control, and that nobody undoes it.
+
+use super::link::{Link, Shared, ms};
+use super::{congestion_changes, controller, download, settings};
+use crate::pace::{Arm, Congestion, Controller, Expected, Start};
+
+fn adaptive(host: Congestion) -> Box<dyn Controller> {
+    let start = Start { inherited: Some(host), expected: Expected::default(), ..download(1 << 40) };
+    controller(Arm::Adaptive, &settings(), &start)
+}
+
+/// Why it changed its mind, each time.
+fn reasons(controller: &mut dyn Controller) -> Vec<String> {
+    congestion_changes(controller).into_iter().map(|change| change.because).collect()
+}
+
+/// 100 Mbit/s and 40 ms, on which cubic reaches a tenth.
+fn lossy() -> Link {
+    Link { loss: 0.002, ..Link::default() }
+}
+
+#[test]
+fn downloads_that_come_do_not_make_the_trial_of_the_first_one_fail() {
+    let mut shared = Shared::on(Congestion::Cubic);
+    shared.begin(adaptive(Congestion::Cubic));
+    while shared.congestion() == Congestion::Cubic && shared.course.at < ms(20_000) {
+        shared.run(&lossy(), ms(50));
+    }
+    for _ in 0..19 {
+        shared.begin(adaptive(Congestion::Cubic));
+    }
+    shared.run(&lossy(), ms(60_000));
+    assert_eq!(shared.congestion(), Congestion::Bbr);
+    let reasons = reasons(&mut *shared.end_first());
+    assert_eq!(reasons.len(), 1, "{reasons:?}");
+}
+
+#[test]
+fn what_the_first_one_has_brought_stays_with_those_that_go_on() {
+    let mut shared = Shared::on(Congestion::Cubic);
+    shared.begin(adaptive(Congestion::Cubic));
+    shared.run(&lossy(), ms(20_000));
+    shared.begin(adaptive(Congestion::Cubic));
+    // They were on BBR before and after they wanted it, so nothing became faster.
+    shared.run(&lossy(), ms(30_000));
+    shared.end_first();
+    shared.run(&lossy(), ms(30_000));
+    assert_eq!(shared.congestion(), Congestion::Bbr);
+    let reasons = reasons(&mut *shared.end_first());
+    assert_eq!(reasons.len(), 1, "{reasons:?}");
+}
+
+#[test]
+fn what_one_takes_back_the_others_give_up() {
+    for (host, link) in [
+        // Policed: full without a queue, and BBR is no faster.
+        (Congestion::Cubic, Link { is_full: true, ..lossy() }),
+        (Congestion::Bbr, Link { rtt: ms(10), ..Link::default() }),
+    ] {
+        let mut shared = Shared::on(host);
+        shared.begin(adaptive(host));
+        while shared.congestion() == host && shared.course.at < ms(20_000) {
+            shared.run(&link, ms(50));
+        }
+        shared.begin(adaptive(host));
+        shared.run(&link, ms(7_000));
+        assert_ne!(shared.congestion(), host);
+        // What has become slower speaks against cubic.
+        shared.run(&Link { rate: link.rate / 2, ..link }, ms(4_000));
+        assert_eq!(shared.congestion(), host);
+        let first = reasons(&mut *shared.end_first());
+        assert!(first.len() == 2 && first[1].contains("before, "), "{first:?}");
+        let second = reasons(&mut *shared.end_first());
+        assert!(second.len() == 2 && second[1].starts_with("another download"), "{second:?}");
+    }
+}
