@@ -379,8 +379,8 @@ impl Controller for Adaptive {
             self.rechoose();
             self.resize_buffers();
             if self.plan.sample_after.is_some() {
-                let is_on_trial = self.chooser.as_ref().is_some_and(Chooser::is_on_trial);
-                self.plan.sample_after = Some(self.cadence.next(&self.settings, &self.estimate, is_on_trial));
+                let is_watchful = self.chooser.as_ref().is_some_and(Chooser::is_watchful);
+                self.plan.sample_after = Some(self.cadence.next(&self.settings, &self.estimate, is_watchful));
             }
         }
         self.be_patient();

@@ -1,7 +1,7 @@
 //! [`Cadence`]: how often the path of a running transfer is looked at.
 //!
-//! Often while the path is new, while it is not clear what losses mean, while a change has yet to show what it is worth,
-//! and when the path has become worse; rarely while nothing changes.
+//! Often while the path is new, while it is not clear what losses mean, while a change of ours has to be watched, and
+//! when the path has become worse; rarely while nothing changes.
 
 use std::time::Duration;
 
@@ -39,9 +39,9 @@ impl Cadence {
     }
 
     /// Time until the next sample, when one has just been taken.
-    pub(super) fn next(&mut self, settings: &Settings, estimate: &Estimate, is_on_trial: bool) -> Duration {
+    pub(super) fn next(&mut self, settings: &Settings, estimate: &Estimate, is_watchful: bool) -> Duration {
         let now = estimate.now();
-        if now < EARLY || is_on_trial || estimate.losses().is_some_and(Losses::is_suspicious) {
+        if now < EARLY || is_watchful || estimate.losses().is_some_and(Losses::is_suspicious) {
             self.keep(estimate);
             return now.clamp(FIRST, CLOSE).min(settings.sample_every);
         }

@@ -46,6 +46,9 @@ const KEPT: f64 = 0.95;
 /// Losses hold cubic back from so many times what is [`bearable`]: where no queue is worth mention, its own sawtooth loses
 /// half of that, one segment in half the square of the window; from there on it keeps less than three fifths of the path.
 const SAWTOOTH: f64 = 4.0;
+/// What is left, of the rate that cubic is compared with, on a path that is another one: less than a neighbour who comes
+/// leaves. Whether cubic suits it is not known, and a longer round trip looks like a queue there, which hides losses.
+const ANOTHER: f64 = 0.4;
 /// A trial that failed is not repeated within this time.
 const REST: Duration = Duration::from_secs(60);
 /// A choice is kept for at least this long ...
@@ -65,6 +68,8 @@ pub(super) struct Chooser {
     changes: u32,
     /// Bytes per second before the trial that runs.
     trial: Option<u64>,
+    /// Bytes per second when the last one ended well.
+    reached: u64,
     /// Loss that holds cubic back, by the window that filled the path before: what it reaches itself shrinks with losses.
     too_lossy: f64,
     rests_until: Duration,
@@ -89,6 +94,7 @@ impl Chooser {
             since: Duration::ZERO,
             changes: 0,
             trial: None,
+            reached: 0,
             too_lossy: LOSSY,
             rests_until: Duration::ZERO,
         }
@@ -107,9 +113,10 @@ impl Chooser {
         self.chosen
     }
 
-    /// Whether a change has yet to show what it is worth.
-    pub(super) fn is_on_trial(&self) -> bool {
-        self.trial.is_some()
+    /// Whether the path is to be looked at closely: a change has yet to show what it is worth, or another path would be
+    /// cubic's by our doing.
+    pub(super) fn is_watchful(&self) -> bool {
+        self.trial.is_some() || self.chosen == Some(Congestion::Cubic)
     }
 
     /// Looks again.
@@ -121,7 +128,7 @@ impl Chooser {
         }
         self.is_in_force |= has_other && self.chosen.is_some();
         if self.chosen == Some(Congestion::Cubic)
-            && let Some(because) = why_too_full(estimate)
+            && let Some(because) = why_too_full(estimate).or_else(|| self.why_another(estimate))
         {
             return Some(self.take_back(now, because));
         }
@@ -165,10 +172,17 @@ impl Chooser {
             Congestion::Cubic => (KEPT, "slower"),
         };
         if rate as f64 >= least * before as f64 {
-            self.trial = None;
+            (self.trial, self.reached) = (None, rate);
             return None;
         }
         Some(self.take_back(now, format!("{verdict}: {before} B/s before, {rate} B/s after")))
+    }
+
+    /// Whether the path is another one than that which cubic was tried on.
+    fn why_another(&self, estimate: &Estimate) -> Option<String> {
+        let (rate, before) = (estimate.delivered()?, self.trial.unwrap_or(self.reached));
+        let is_another = (rate as f64) < ANOTHER * before as f64;
+        is_another.then(|| format!("another path: {before} B/s before, {rate} B/s now"))
     }
 
     fn take_back(&mut self, now: Duration, because: String) -> Change {
@@ -178,7 +192,7 @@ impl Chooser {
     }
 
     fn change(&mut self, now: Duration, to: Option<Congestion>, because: String) -> Change {
-        (self.chosen, self.is_in_force) = (to, false);
+        (self.chosen, self.is_in_force, self.reached) = (to, false, 0);
         self.since = now;
         self.changes += 1;
         Change { to, because }

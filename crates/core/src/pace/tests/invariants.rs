@@ -130,6 +130,33 @@ fn holds(plan: &Plan, settings: &Settings, start: &Start) {
     }
 }
 
+/// What a phone goes through.
+fn any_link() -> impl Strategy<Value = Link> {
+    let loss = prop_oneof![Just(0.0), 0.0001f64..0.03];
+    let link = (100_000u64..12_500_000, 5u64..150, loss);
+    link.prop_map(|(rate, rtt, loss)| Link { rate, rtt: ms(rtt), loss, ..Link::default() })
+}
+
+/// Bytes that a download gets over one link after the other, for so many milliseconds each.
+fn over(legs: [(Link, u64); 3], arm: Arm) -> f64 {
+    let start = Start { inherited: Some(legs[0].0.host), ..download(1 << 40) };
+    let (mut controller, mut course) = (controller(arm, &settings(), &start), Course::default());
+    legs.map(|(link, span)| link.run_on(&mut *controller, &mut course, ms(span))).iter().sum::<u64>() as f64
+}
+
+/// On a host that is on BBR a short clean path gets cubic, and what comes after it may not suit cubic.
+#[test]
+fn a_handover_from_a_path_that_has_cubic_to_a_lossy_one_and_back_costs_little() {
+    let wifi = Link { rate: 12_500_000, rtt: ms(10), host: Congestion::Bbr, ..Link::default() };
+    for (rtt, loss) in [(20, 0.01), (45, 0.006), (45, 0.02), (60, 0.02), (150, 0.02)] {
+        let lte = Link { rate: 2_500_000, rtt: ms(rtt), loss, ..wifi };
+        for legs in [[(wifi, 20_000), (lte, 20_000), (wifi, 20_000)], [(lte, 20_000), (wifi, 20_000), (lte, 20_000)]] {
+            let share = over(legs, Arm::Adaptive) / over(legs, Arm::Standard);
+            assert!(share >= 0.97, "{rtt} ms, {loss}: {share}");
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn plans_stay_within_their_bounds(
@@ -160,6 +187,18 @@ proptest! {
         let moved = |arm| link.run(&mut *controller(arm, &settings(), &start), ms(20_000));
         let (standard, adaptive) = (moved(Arm::Standard), moved(Arm::Adaptive));
         prop_assert!(adaptive as f64 >= 0.97 * standard as f64, "{adaptive} against {standard}");
+    }
+
+    #[test]
+    fn over_no_handover_and_back_is_the_adaptive_arm_slower(
+        here in any_link(),
+        there in any_link(),
+        spans in [5_000u64..60_000, 5_000u64..60_000, 5_000u64..60_000],
+    ) {
+        let [first, second, third] = spans;
+        let legs = [(here, first), (there, second), (here, third)];
+        let (standard, adaptive) = (over(legs, Arm::Standard), over(legs, Arm::Adaptive));
+        prop_assert!(adaptive >= 0.97 * standard, "{adaptive} against {standard}");
     }
 
     #[test]
