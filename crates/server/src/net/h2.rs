@@ -57,8 +57,11 @@ const MAX_ERRORS: usize = 256;
 const FRAME_BUDGET: usize = Window::FIRST as usize;
 /// The one expectation that there is.
 const CONTINUE: &[u8] = b"100-continue";
-/// After GOAWAY, an idle connection stays for this long: requests that crossed it on the way still get through.
+/// After GOAWAY, an idle connection stays for this long: requests that crossed it on the way still get through. A client
+/// that answers ends it a round trip later; one that does not keeps a shutdown waiting.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// Where nobody waits: round trips of a second and more are real, behind satellites and full queues.
+const LONG_FAREWELL: Duration = Duration::from_secs(5);
 
 /// A request, and the way to answer it.
 type Accepted = (Request<h2::RecvStream>, SendResponse<Queued>);
@@ -113,13 +116,14 @@ where
     let mut inflow = Inflow::new(link.peer.wire.clone(), connection.ping_pong(), &promise);
     let turns = Turns::new(link.peer.wire.clone(), held.cloned());
     let mut phases = link.phases.clone();
-    let mut told = false;
+    // Once the client was told that this ends: how long it stays.
+    let mut told = None;
     let mut idle_since = Instant::now();
     let mut rested = idle_since;
     // Whether what is left when no handler runs is taken; gone when all of it was.
     let mut reader = None::<Reader>;
     loop {
-        let patience = if told { FAREWELL } else { link.config.idle_timeout };
+        let patience = told.unwrap_or(link.config.idle_timeout);
         let until = idle_since + patience;
         let until = reader.as_ref().map_or(until, |reader| reader.next_look().min(until));
         tokio::select! {
@@ -145,18 +149,18 @@ where
             }
             () = promise::allowed(wire.as_ref()) => promise.look_anew(),
             () = tokio::time::sleep_until(idle_since.max(rested) + REST),
-                if streams.is_empty() && (inflow.is_loose() || promise.is_unused() && !told) =>
+                if streams.is_empty() && (inflow.is_loose() || promise.is_unused() && told.is_none()) =>
             {
                 rested = Instant::now();
                 inflow.shrink(connection, &mut promise);
-                if promise.is_too_much() && !told {
-                    told = true;
+                if promise.is_too_much() && told.is_none() {
+                    told = Some(LONG_FAREWELL);
                     idle_since = rested;
                     connection.graceful_shutdown();
                 }
             }
-            () = phases.reach(Phase::Draining), if !told => {
-                told = true;
+            () = phases.reach(Phase::Draining), if told.is_none() => {
+                told = Some(FAREWELL);
                 idle_since = Instant::now();
                 connection.graceful_shutdown();
             }
@@ -174,10 +178,10 @@ where
                 } else if reader.take().is_some() && idle_since.elapsed() < patience {
                     continue;
                 }
-                if told {
+                if told.is_some() {
                     return Ok(());
                 }
-                told = true;
+                told = Some(LONG_FAREWELL);
                 idle_since = Instant::now();
                 connection.graceful_shutdown();
             }

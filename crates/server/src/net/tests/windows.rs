@@ -56,13 +56,18 @@ fn announced(length: u64) -> Request<()> {
 
 /// The client's end of a long path to a server.
 fn serve(engine: Arc<Engine>) -> DuplexStream {
+    serve_over(engine, DELAY)
+}
+
+/// The same, where each way takes `delay`.
+fn serve_over(engine: Arc<Engine>, delay: Duration) -> DuplexStream {
     let state = State { engine, ..State::in_directory("".as_ref()) };
     let link = link(Arc::new(state), &Shutdown::new(), Arc::new(()));
     let (client, near) = duplex(64 << 10);
     let (far, server) = duplex(64 << 10);
     let ((near_out, near_in), (far_out, far_in)) = (split(near), split(far));
-    carry(near_out, far_in);
-    carry(far_out, near_in);
+    carry(near_out, far_in, delay);
+    carry(far_out, near_in, delay);
     tokio::spawn(net::h2::serve(server, None, link));
     client
 }
@@ -80,8 +85,12 @@ pub(super) fn link(state: Arc<State>, shutdown: &Shutdown, events: Arc<dyn Conne
     })
 }
 
-/// Takes bytes at [`RATE`], and gives each after [`DELAY`].
-fn carry(mut from: impl AsyncRead + Send + Unpin + 'static, mut to: impl AsyncWrite + Send + Unpin + 'static) {
+/// Takes bytes at [`RATE`], and gives each after `delay`.
+fn carry(
+    mut from: impl AsyncRead + Send + Unpin + 'static,
+    mut to: impl AsyncWrite + Send + Unpin + 'static,
+    delay: Duration,
+) {
     let (entry, mut exit) = mpsc::unbounded_channel::<(Instant, Bytes)>();
     tokio::spawn(async move {
         let mut free = Instant::now();
@@ -91,7 +100,7 @@ fn carry(mut from: impl AsyncRead + Send + Unpin + 'static, mut to: impl AsyncWr
                 return;
             }
             free = free.max(Instant::now()) + Duration::from_secs_f64(piece.len() as f64 / RATE);
-            if entry.send((free + DELAY, piece.freeze())).is_err() {
+            if entry.send((free + delay, piece.freeze())).is_err() {
                 return;
             }
             sleep_until(free).await;
@@ -173,6 +182,21 @@ async fn a_connection_that_rests_after_an_upload_broke_off_is_ended() {
     assert!(timeout(Duration::from_secs(30), driver).await.expect("an end").unwrap().is_ok());
     sleep(Duration::from_secs(1)).await;
     assert_eq!(engine.free_memory(), all);
+    drop(client);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_crosses_the_end_of_a_resting_connection_gets_through() {
+    const REST: Duration = Duration::from_secs(5);
+    let far = Duration::from_millis(800);
+    let (client, driver) = handshake(serve_over(engine(PaceConfig::default()), far)).await;
+    break_off(&client).await;
+    // It is told when it has rested, and has not heard of it yet.
+    sleep(far + REST + far / 4 * 3).await;
+    let crossing = send(&client, announced(20_000), Some(Bytes::from(vec![7; 20_000]))).await;
+    let answer = timeout(Duration::from_secs(30), crossing).await.expect("an answer");
+    assert_eq!(answer.unwrap().status(), 201);
+    assert!(timeout(Duration::from_secs(30), driver).await.expect("an end").unwrap().is_ok());
     drop(client);
 }
 
