@@ -137,6 +137,7 @@ pub fn guess(seen: &Snapshot, hints: &Hints<'_>) -> Guess {
     Guess { link: if confidence >= SURE { likely.link } else { Link::Unknown }, confidence }
 }
 
+#[derive(Clone, Copy)]
 struct Figures {
     rtt: f64,
     jitter: Option<f64>,
@@ -157,8 +158,18 @@ impl Figures {
 
     /// Whether a link of that kind may show them. A round trip alone names no medium.
     fn are_like(&self, medium: &Medium) -> bool {
+        // No wire is too good for one.
+        let ours = match medium.link {
+            Link::Ethernet => Self {
+                rtt: self.rtt.max(medium.rtt.0),
+                jitter: self.jitter.map(|jitter| jitter.max(medium.jitter.0)),
+                rate: self.rate.map(|rate| rate.min(medium.rate.0)),
+                ..*self
+            },
+            _ => *self,
+        };
         let (known, unlike) =
-            self.deviations(medium).fold((0, 0.0), |(known, sum), (away, _)| (known + 1, sum + away * away));
+            ours.deviations(medium).fold((0, 0.0), |(known, sum), (away, _)| (known + 1, sum + away * away));
         known >= 2 && MOST_UNLIKE.get(known - 2).is_some_and(|&most| unlike <= most)
     }
 

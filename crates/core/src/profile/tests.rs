@@ -201,6 +201,8 @@ fn a_path_that_is_like_no_medium_is_not_named() {
         let alone = Snapshot { jitter: None, loss: None, rate: None, ..seen(ms(rtt), 0) };
         assert_eq!(guess(&alone, &hints), Guess::default(), "{rtt} ms alone name no medium");
     }
+    let fast = guess(&seen(Duration::from_micros(100), 1_250_000_000), &hints);
+    assert_eq!(fast.link, Link::Ethernet, "10 Gbit/s next door: {fast:?}");
     let far = Snapshot { jitter: None, loss: None, ..seen(ms(600), 1_000_000) };
     assert_eq!(guess(&far, &hints).link, Link::Satellite);
 }

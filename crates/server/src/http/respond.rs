@@ -176,7 +176,8 @@ pub(super) fn admin(context: &Context, outcome: Result<Answer, AdminError>) -> R
         Err(failure) => failure,
     };
     let told = of_admin(&failure);
-    if told.status.is_server_error() {
+    // That others run already is no failure.
+    if told.status.is_server_error() && told.wait.is_none() {
         context.log_benchmark_failed(told.status.as_u16(), told.code, &failure);
     }
     as_json(&told)

@@ -247,9 +247,10 @@ fn target(request: &Request<Incoming>, config: &Config, surface: Surface, contex
     }
     // What only reads finds a slot there, if one is. What writes is the administrator's where it brings the token.
     let is_reading = matches!(*method, Method::GET | Method::HEAD);
-    let is_page = is_reading || *method == Method::POST || admin::is_administrator(&config.admin, request.headers());
+    let is_page =
+        |_: &Method| is_reading || *method == Method::POST || admin::is_administrator(&config.admin, request.headers());
     let is_post = || below.and_then(direct::upload).or_else(|| direct::upload(path)).map(|_| Method::POST);
-    if let Some(takes) = other.filter(|_| is_page).or_else(|| is_post().filter(|_| is_reading)) {
+    if let Some(takes) = other.filter(is_page).or_else(|| is_post().filter(|_| is_reading)) {
         return Target::OtherMethod { takes, is_too: slot.and_then(Result::ok).filter(|_| is_reading) };
     }
     if is_reading && let Some((way, named)) = below.and_then(direct::download).or_else(|| direct::download(path)) {
