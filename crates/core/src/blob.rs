@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// 128 bits that name one blob: random, or the time and 80 random ones. Its ETag and the name of its temporary file;
-/// never guessable, never reused.
+/// 128 bits that name one blob: random, or the time and 80 random ones. The name of its temporary file, and in part its
+/// ETag; never guessable, never reused.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct BlobId([u8; 16]);
 
@@ -15,7 +15,10 @@ pub struct BlobId([u8; 16]);
 pub struct InvalidBlobId;
 
 impl BlobId {
-    /// Wraps bytes from the crypto provider's random generator.
+    /// So many of the digits may tell the time; those after them are random in every id.
+    pub const TIME_DIGITS: usize = 12;
+
+    /// Wraps bytes from the crypto provider's random generator, or those of a row.
     #[must_use]
     pub const fn from_random(bytes: [u8; 16]) -> Self {
         Self(bytes)
@@ -73,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_in_the_order_in_which_they_were_drawn() {
+    fn ids_are_in_the_order_of_the_milliseconds_in_which_they_were_drawn() {
         let at = |millis| BlobId::drawn(Duration::from_millis(millis), [0xfe; 16]);
         // The example of RFC 9562, appendix A.6.
         assert_eq!(at(0x017f_22e2_79b0).to_string(), "017f22e279b0fefefefefefefefefefe");

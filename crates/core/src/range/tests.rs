@@ -4,7 +4,8 @@ use super::*;
 use http::HeaderValue;
 use proptest::prelude::*;
 
-const OWN: &str = "\"000102030405060708090a0b0c0d0eff\"";
+/// The random part of the id: `000102030405` may tell the time.
+const OWN: &str = "\"060708090a0b0c0d0eff\"";
 const STORED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 const EARLIER: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
 const LATER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";

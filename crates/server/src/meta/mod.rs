@@ -19,7 +19,7 @@ use crate::storage::Place;
 /// One visible blob.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Record {
-    /// Its random name; also its ETag.
+    /// Its name, never used again; its random part is the ETag.
     pub id: BlobId,
     /// The slot that it filled.
     pub slot: SlotPath,

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use super::local::{Found, LocalStore, Step};
 use super::{Place, StoreError};
+use crate::clock;
 use crate::meta::{Integrity, MetaError, MetaStore, Record, Recorded};
 
 /// The note that says when a tree was adopted, in seconds since 1970.
@@ -252,7 +253,7 @@ async fn candidate(store: &LocalStore, step: Step, now: Timestamp) -> Result<Can
     aws_lc_rs::rand::fill(&mut random)
         .map_err(|error| StoreError::Io { action: "draw an id", source: std::io::Error::other(error) })?;
     Ok(Candidate::Adopt(Box::new(Record {
-        id: BlobId::from_random(random),
+        id: BlobId::drawn(clock::since_epoch(), random),
         place,
         size: ByteSize::bytes(file.size),
         media_type: media::type_of_name(slot.file_name()).to_owned(),

@@ -199,7 +199,7 @@ fn path_of(said: &Value) -> String {
     format!("/{}", url.splitn(4, '/').last().expect("a path"))
 }
 
-/// The headers and the body that both servers must send alike. A blob's tag is its random id, and two servers may store it
+/// The headers and the body that both servers must send alike. A blob's tag is random, and two servers may store it
 /// in two seconds; that they name both, the next conditions show. The same holds for the URL of an invented slot; and how
 /// long a POST took is its own.
 fn comparable(answer: &Response) -> (Vec<(String, String)>, Vec<u8>) {

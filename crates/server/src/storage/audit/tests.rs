@@ -48,6 +48,22 @@ async fn a_store_in_use_is_whole() {
     drop((writer, unresolved));
 }
 
+/// Earlier versions took the folder from the beginning of the id.
+#[tokio::test]
+async fn a_blob_lies_where_its_row_says_also_in_another_folder_than_today() {
+    let (root, rows) = (Root::new(), MemoryMeta::new());
+    let store = root.open();
+    let (path, id) = ("n".repeat(300), BlobId::from_random([0xab; 16]));
+    let place = format!(".hfs/blobs/00/{id}");
+    fs::create_dir_all(root.path().join(".hfs/blobs/00")).unwrap();
+    fs::write(root.path().join(&place), b"bytes").unwrap();
+    rows.put(&slot(&path), Entry::Live(record(id, &path, &place, 5)));
+    let (audited, found) = findings(&store, &rows).await;
+    assert_eq!((found, audited.rows, audited.files), (vec![], 1, 1));
+    store.remove(&Place::new(place.as_str())).await.unwrap();
+    assert!(!root.path().join(&place).exists());
+}
+
 #[tokio::test]
 async fn every_disagreement_is_reported() {
     let (root, rows) = (Root::new(), MemoryMeta::new());
