@@ -4,6 +4,7 @@
 //! the standard arm's value, so each can be measured alone.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::cadence::{self, Cadence};
@@ -42,7 +43,7 @@ const MOST_DECISIONS: usize = 16;
 /// The controller of the adaptive arm.
 #[derive(Debug)]
 pub struct Adaptive {
-    settings: Settings,
+    settings: Arc<Settings>,
     direction: Direction,
     pieces: Pieces,
     is_shared: bool,
@@ -75,12 +76,12 @@ struct Granted {
 impl Adaptive {
     /// For a transfer that begins.
     #[must_use]
-    pub fn new(settings: &Settings, start: &Start) -> Self {
+    pub fn new(settings: &Arc<Settings>, start: &Start) -> Self {
         let standard = Standard::new(settings, start).plan();
         let expected = if settings.foresees { start.expected } else { Expected::default() };
         let chooser = settings.other_congestion(start).map(|other| Chooser::new(other, &expected));
         let mut adaptive = Self {
-            settings: *settings,
+            settings: Arc::clone(settings),
             direction: start.direction,
             pieces: Pieces::of(start.direction, start.carrier),
             is_shared: start.is_shared,

@@ -210,6 +210,6 @@ mod tests {
     fn a_transfer_holds_half_of_a_sample_and_a_controller_less_than_a_kibibyte() {
         assert!(size_of::<Option<KeptSample>>() <= 160, "{}", size_of::<Option<KeptSample>>());
         // Thousands of uploads wait, each with one.
-        assert!(size_of::<Adaptive>() <= 880, "{}", size_of::<Adaptive>());
+        assert!(size_of::<Adaptive>() <= 688, "{}", size_of::<Adaptive>());
     }
 }

@@ -21,6 +21,7 @@ mod standard;
 pub(crate) mod tests;
 mod window;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use adaptive::Adaptive;
@@ -245,9 +246,9 @@ pub trait Controller: std::fmt::Debug + Send {
     fn decisions(&mut self) -> Vec<Decision>;
 }
 
-/// The controller of `arm` for a transfer that begins.
+/// The controller of `arm` for a transfer that begins. It keeps the settings: thousands of transfers share them.
 #[must_use]
-pub fn controller(arm: Arm, settings: &Settings, start: &Start) -> Box<dyn Controller> {
+pub fn controller(arm: Arm, settings: &Arc<Settings>, start: &Start) -> Box<dyn Controller> {
     match arm {
         Arm::Standard => Box::new(Standard::new(settings, start)),
         Arm::Adaptive => Box::new(Adaptive::new(settings, start)),

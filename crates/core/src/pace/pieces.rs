@@ -95,7 +95,8 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Arm, Expected, controller};
+    use super::super::tests::controller;
+    use super::super::{Arm, Expected};
     use super::*;
 
     #[test]

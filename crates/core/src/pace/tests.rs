@@ -8,15 +8,20 @@ pub(crate) mod link;
 mod lossy;
 mod shared;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::link::{Course, Link, ms};
 use super::{
     Carrier, Congestion, Controller, Decision, Direction, Expected, Lane, Levers, Observation, Plan, Settings, Start,
-    controller,
 };
 use crate::pace::Arm;
 use crate::progress::StallLimits;
+
+/// With settings of its own.
+pub(crate) fn controller(arm: Arm, settings: &Settings, start: &Start) -> Box<dyn Controller> {
+    super::controller(arm, &Arc::new(*settings), start)
+}
 
 pub(crate) fn settings() -> Settings {
     Settings { bbr: true, cubic: true, explain: true, ..Settings::default() }

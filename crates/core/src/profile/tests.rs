@@ -1,5 +1,6 @@
 use super::*;
-use crate::pace::{Arm, Carrier, Direction, PathSample, Settings, Start, controller};
+use crate::pace::tests::controller;
+use crate::pace::{Arm, Carrier, Direction, PathSample, Settings, Start};
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use super::contest::Contest;
 use super::*;
 use crate::pace::tests::link::Link as Path;
-use crate::pace::tests::{download, settings};
-use crate::pace::{Arm, Expected, Start, controller};
+use crate::pace::tests::{controller, download, settings};
+use crate::pace::{Arm, Expected, Start};
 
 const KIND: Kind = Kind { direction: Direction::Download, quality: Quality::Excellent, link: Link::Unknown };
 

@@ -1,12 +1,13 @@
 //! [`Engine`]: what all flows share: settings, what was learnt, the arm of a new flow.
 
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hfs_core::Timestamp;
-use hfs_core::pace::{self, Arm, Carrier, Congestion, Direction, Expected, Pieces, Plan, Snapshot, Start};
+use hfs_core::pace::{self, Arm, Carrier, Congestion, Direction, Expected, Pieces, Plan, Settings, Snapshot, Start};
 use hfs_core::profile::{Bounds, Guess, Hints, Lesson, Profile, ProfileKey, Quality, TELLING_BYTES, Vantage, guess};
 use hfs_core::tune;
 use tracing::{info, warn};
@@ -55,10 +56,32 @@ pub struct Begin {
     pub is_benchmark: bool,
 }
 
+/// The configuration that new flows take.
+#[derive(Debug)]
+pub(super) struct InForce {
+    config: PaceConfig,
+    /// Its settings: each controller keeps them, and thousands of uploads have one.
+    shared: Arc<Settings>,
+}
+
+impl InForce {
+    fn of(config: PaceConfig) -> Self {
+        Self { shared: Arc::new(config.settings), config }
+    }
+}
+
+impl Deref for InForce {
+    type Target = PaceConfig;
+
+    fn deref(&self) -> &PaceConfig {
+        &self.config
+    }
+}
+
 /// Shared by all flows of a server.
 #[derive(Debug)]
 pub struct Engine {
-    pub(super) config: ArcSwap<PaceConfig>,
+    pub(super) config: ArcSwap<InForce>,
     /// Whether connections may be put on BBR, and on cubic, be they what the host has or not.
     pub(super) bbr: Result<(), Unsettable>,
     pub(super) cubic: Result<(), Unsettable>,
@@ -74,7 +97,7 @@ impl Engine {
     pub fn new(config: PaceConfig, metrics: Arc<Metrics>) -> Self {
         let memory = Memory::new(config.memory);
         let engine = Self {
-            config: ArcSwap::from_pointee(PaceConfig::default()),
+            config: ArcSwap::from_pointee(InForce::of(PaceConfig::default())),
             bbr: may_set(Congestion::Bbr),
             cubic: may_set(Congestion::Cubic),
             profiles: Mutex::default(),
@@ -98,7 +121,7 @@ impl Engine {
                 allowed, "Transfers hold more than max_memory_usage: new ones wait until enough is given back"
             );
         }
-        self.config.store(config.into());
+        self.config.store(InForce::of(config).into());
     }
 
     /// Whether connections that began with BBR may be put on cubic: only where there is a way back. They may have BBR from
@@ -140,24 +163,27 @@ impl Engine {
     }
 
     /// Begins a flow; waits while other flows hold all the memory that there may be.
-    pub async fn begin(self: &Arc<Self>, begin: Begin) -> Flow {
+    pub fn begin(self: &Arc<Self>, begin: Begin) -> impl Future<Output = Flow> + Send + use<> {
         // Also a proxy's: its window is no lever.
         let wire = begin.wire.clone().filter(|_| begin.direction == Direction::Upload);
-        let window = wire.as_ref().and_then(Wire::window);
         let mut flow = self.prepare(begin);
         let (memory, least) = (flow.pieces.memory(&flow.plan), flow.least);
-        // What comes in a window of the connection's own is in memory already, and is written as it comes. If it waited for
-        // memory, it would be in the way of those on the same connection that have some.
-        flow.share = Some(match window {
-            Some(_) => self.memory.share_or_none(memory, least),
-            None => self.memory.share(memory, least, flow.priority).await,
-        });
-        flow.watch = Stopwatch::start();
-        flow.begin();
-        if let Some(window) = window {
-            window.allow(flow.plan.window, flow.explainer, || self.memory.unclaimed());
+        // Not all of this function: its future would keep what the flow is made of.
+        async move {
+            // What comes in a window of the connection's own is in memory already, and is written as it comes. If it waited
+            // for memory, it would be in the way of those on the same connection that have some.
+            let window = wire.as_ref().and_then(Wire::window);
+            flow.share = Some(match window {
+                Some(_) => flow.engine.memory.share_or_none(memory, least),
+                None => flow.engine.memory.share(memory, least, flow.priority).await,
+            });
+            flow.watch = Stopwatch::start();
+            flow.begin();
+            if let Some(window) = window {
+                window.allow(flow.plan.window, flow.explainer, || flow.engine.memory.unclaimed());
+            }
+            flow
         }
-        flow
     }
 
     /// A flow that has no memory yet.
@@ -181,7 +207,7 @@ impl Engine {
         if let Some(explainer) = explainer.filter(|_| config.settings.may_size(&start)) {
             explain_ceiling(&config, &explainer, &start.expected, bounds, profile.class);
         }
-        let controller = pace::controller(arm, &config.settings, &start);
+        let controller = pace::controller(arm, &config.shared, &start);
         let plan = controller.plan();
         let pieces = Pieces::of(direction, start.carrier);
         // The standard arm is what it is; the adaptive one can begin with less.

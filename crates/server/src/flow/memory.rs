@@ -62,8 +62,12 @@ impl Memory {
         let mut share = self.unclaimed();
         share.resize(bytes);
         if share.held.is_none() {
-            let _turn = self.0.queue.enter(priority).await;
-            share.held = self.wait(least).await;
+            // Boxed: who need not wait should hold no room for it.
+            share.held = Box::pin(async {
+                let _turn = self.0.queue.enter(priority).await;
+                self.wait(least).await
+            })
+            .await;
             share.wanted = share.pages();
         }
         share

@@ -81,7 +81,7 @@ impl Recorded {
             expected: Expected::default(),
             inherited: Some(Congestion::Cubic),
         };
-        let mut controller = controller(Arm::Adaptive, &Settings::default(), &start);
+        let mut controller = controller(Arm::Adaptive, &Settings::default().into(), &start);
         for (now, moved, info) in &self.samples {
             let path = Some(of_kernel(info, Some(Congestion::Cubic)));
             controller.observe(&Observation { now: *now, moved: *moved, filled: None, is_app_limited: false, path });

@@ -21,7 +21,7 @@ pub(crate) fn lesson(rate: u64) -> Lesson {
     };
     Lesson {
         snapshot: Snapshot { min_rtt: Some(Duration::from_millis(40)), ..Snapshot::default() },
-        plan: controller(Arm::Adaptive, &Settings::default(), &start).plan(),
+        plan: controller(Arm::Adaptive, &Settings::default().into(), &start).plan(),
         direction: Direction::Download,
         elapsed: Duration::from_secs(1),
         bytes: rate,

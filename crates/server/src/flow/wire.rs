@@ -327,7 +327,7 @@ mod tests {
             inherited: None,
             expected: Expected::default(),
         };
-        controller(Arm::Standard, &Settings::default(), &start).plan()
+        controller(Arm::Standard, &Settings::default().into(), &start).plan()
     }
 
     #[test]

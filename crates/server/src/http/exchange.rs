@@ -3,8 +3,10 @@
 //! One request path: `http::Request<Incoming>` in, `http::Response<Outgoing>` out, for HTTP/1.1, HTTP/2 and later
 //! HTTP/3. The bodies are concrete, so that zero copy can reach through them.
 
+use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hfs_sock::Tap;
@@ -39,21 +41,27 @@ impl Incoming {
     /// # Errors
     /// The client went away or broke the framing; the body is then over.
     pub async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// [`Incoming::next`] for a future that is to be small: thousands of uploads wait in theirs.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BodyError>> {
         match self {
-            Self::Full(bytes) => Ok(bytes.take().filter(|bytes| !bytes.is_empty())),
-            Self::H1(body) => body.next().await,
-            Self::H2(body) => body.next().await,
+            Self::Full(bytes) => Poll::Ready(Ok(bytes.take().filter(|bytes| !bytes.is_empty()))),
+            Self::H1(body) => body.poll_next(cx),
+            Self::H2(body) => body.poll_next(cx),
         }
     }
 }
 
 impl Incoming {
-    /// See [`h1::Body::arrived`]; of other bodies it cannot be told.
+    /// See [`h1::Body::poll_arrived`]; of other bodies it cannot be told.
     pub(crate) async fn arrived(&mut self) -> bool {
-        match self {
-            Self::H1(body) => body.arrived().await,
-            Self::Full(_) | Self::H2(_) => false,
-        }
+        poll_fn(|cx| match self {
+            Self::H1(body) => body.poll_arrived(cx),
+            Self::Full(_) | Self::H2(_) => Poll::Ready(false),
+        })
+        .await
     }
 
     /// See [`h1::Body::bound`]; other pieces are frames of 16 KiB.

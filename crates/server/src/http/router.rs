@@ -73,15 +73,20 @@ async fn answer(app: &Arc<App>, surface: Surface, request: Box<Request<Incoming>
     let method = request.method().clone();
     let _running = app.metrics().request_started();
     // All that CORS wants to know of the request, which `route` consumes.
-    let origin: HeaderMap =
-        request.headers().get_all(ORIGIN).into_iter().map(|value| (ORIGIN, value.clone())).collect();
+    let origin = origin(request.headers());
     let mut response = route(app, &config, surface, &mut context, request).await;
-    cors::apply(&origin, response.headers_mut());
+    cors::apply(origin.as_deref().unwrap_or(&HeaderMap::new()), response.headers_mut());
     if let Ok(id) = HeaderValue::from_str(&context.id().to_string()) {
         response.headers_mut().insert("x-request-id", id);
     }
     app.metrics().request_answered(method.as_str().into(), response.status().as_u16().into());
     response
+}
+
+/// Its `Origin`, where there is one: what has none should hold no room for it.
+fn origin(headers: &HeaderMap) -> Option<Box<HeaderMap>> {
+    let origin: HeaderMap = headers.get_all(ORIGIN).into_iter().map(|value| (ORIGIN, value.clone())).collect();
+    (!origin.is_empty()).then(|| Box::new(origin))
 }
 
 async fn route(

@@ -292,7 +292,8 @@ async fn understand<S: HttpService>(
     }
     if let Some(acceptor) = tls {
         link.peer.tls = true;
-        let stream = handshake(socket, &acceptor, &mut link).await?;
+        // Boxed: of hundreds of connections in the clear that come together, each would leave a hole of that size.
+        let stream = Box::pin(handshake(socket, &acceptor, &mut link)).await?;
         if !tls::speaks_h2(&stream) {
             return Some(Protocol::H1(h1::Connection::new(stream.into(), BytesMut::new(), link)));
         }

@@ -77,11 +77,7 @@ impl Socket {
 
     /// Waits until there seems to be something to read, or the end. Of several tasks only the last one that waits is told:
     /// a list of them would make each wait, and each future around it, larger by 150 bytes.
-    pub(super) async fn readable(&self) -> io::Result<()> {
-        poll_fn(|cx| self.poll_readable(cx)).await
-    }
-
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &self.kind {
             Kind::Tcp(stream) => stream.poll_read_ready(cx),
             Kind::Unix(stream) => stream.poll_read_ready(cx),

@@ -39,14 +39,13 @@ pub async fn put(
     let flow = context.begin_flow(app.engine(), Direction::Upload, announced.map(ByteSize::as_u64)).await;
     let mut body = Receiver::new(body, flow, announced, app.turns());
     let wanted = Wanted { slot, announced, is_prompt };
-    let outcome = store(app, &config, grant, wanted, &mut body).await;
+    let outcome = store(app, &config, grant, &wanted, &mut body).await;
     body.end(outcome.as_ref().err());
     context.note_received(body.received(), body.quality());
     outcome
 }
 
 /// What a request asks for.
-#[derive(Clone, Copy)]
 struct Wanted<'a> {
     slot: &'a SlotPath,
     announced: Option<ByteSize>,
@@ -58,25 +57,47 @@ async fn store(
     app: &Arc<App>,
     config: &Config,
     grant: Box<Grant>,
-    wanted: Wanted<'_>,
+    wanted: &Wanted<'_>,
     body: &mut Receiver,
 ) -> Result<Stored, PutError> {
-    if !wanted.is_prompt
-        && let Some(stored) = earlier(app, wanted, body).await?
-    {
-        return Ok(stored);
-    }
-    let (_try, admission) = match admit(app, config, grant, wanted.announced).await {
-        Ok(admitted) => admitted,
-        // What is there already takes no space, and is refused by no limit.
-        Err(refused) if wanted.is_prompt => return Box::pin(earlier(app, wanted, body)).await?.ok_or(refused),
-        Err(refused) => return Err(refused),
+    // Apart: what it takes to get here would lie beside the body for as long as that comes.
+    let (_try, admission) = match begin(app, config, grant, wanted, body).await? {
+        Begun::Stored(stored) => return Ok(stored),
+        Begun::Admitted(begun, admission) => (begun, admission),
     };
     ingest::ingest(app, admission, body).await
 }
 
+/// What comes of an upload before its body is received.
+enum Begun {
+    Stored(Stored),
+    Admitted(Try, Admission),
+}
+
+async fn begin(
+    app: &Arc<App>,
+    config: &Config,
+    grant: Box<Grant>,
+    wanted: &Wanted<'_>,
+    body: &mut Receiver,
+) -> Result<Begun, PutError> {
+    if !wanted.is_prompt
+        && let Some(stored) = earlier(app, wanted, body).await?
+    {
+        return Ok(Begun::Stored(stored));
+    }
+    match admit(app, config, grant, wanted.announced).await {
+        Ok((begun, admission)) => Ok(Begun::Admitted(begun, admission)),
+        // What is there already takes no space, and is refused by no limit.
+        Err(refused) if wanted.is_prompt => {
+            Box::pin(earlier(app, wanted, body)).await?.map(Begun::Stored).ok_or(refused)
+        }
+        Err(refused) => Err(refused),
+    }
+}
+
 /// What an earlier upload has made of the slot; `None` when this one may fill it.
-async fn earlier(app: &App, wanted: Wanted<'_>, body: &mut Receiver) -> Result<Option<Stored>, PutError> {
+async fn earlier(app: &App, wanted: &Wanted<'_>, body: &mut Receiver) -> Result<Option<Stored>, PutError> {
     let Some(entry) = app.meta().lookup(wanted.slot).await? else { return Ok(None) };
     let record = match entry {
         Entry::Live(record) if !record.expired(clock::now()) => Box::new(record),

@@ -1,7 +1,6 @@
 //! [`Receiver`]: a request body with a stall limit, or the file of a form in one.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -256,7 +255,7 @@ impl Receiver {
         while is_in_turn && timeout_at(deadline, self.body.arrived()).await.map_err(|_| self.stalled())? {
             let came = self.watch.elapsed();
             self.turn = Some(self.turns.take().await?);
-            if let Some(piece) = once(pin!(self.body.next())).await {
+            if let Poll::Ready(piece) = poll_fn(|cx| Poll::Ready(self.body.poll_next(cx))).await {
                 return Ok((came, piece?));
             }
             // There was nothing after all: nobody waits for the network in turn.
@@ -269,15 +268,4 @@ impl Receiver {
     fn stalled(&self) -> PutError {
         PutError::Stalled { received: self.received() }
     }
-}
-
-/// What a future has to say without waiting.
-async fn once<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
-    poll_fn(|context| {
-        Poll::Ready(match future.as_mut().poll(context) {
-            Poll::Ready(output) => Some(output),
-            Poll::Pending => None,
-        })
-    })
-    .await
 }

@@ -4,7 +4,10 @@
 //! dropped, what was read too far and the state of the framing go back to the connection, which decides whether the
 //! rest is worth reading.
 
+#[cfg(test)]
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use hfs_core::http1::{BodyDecoder, Decoded};
@@ -77,27 +80,33 @@ impl Body {
     }
 
     /// See [`crate::http::exchange::Incoming::next`].
+    #[cfg(test)]
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// See [`crate::http::exchange::Incoming::poll_next`].
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BodyError>> {
         loop {
             match self.rest.decoder.decode(&self.rest.buffer) {
                 Ok(Decoded::Data { skip, len }) => {
                     self.rest.buffer.advance(skip);
-                    return Ok(Some(self.take(len)));
+                    return Poll::Ready(Ok(Some(self.take(len))));
                 }
                 Ok(Decoded::Done { consumed }) => {
                     self.rest.buffer.advance(consumed);
-                    return Ok(None);
+                    return Poll::Ready(Ok(None));
                 }
                 Ok(Decoded::NeedMore { consumed }) => self.rest.buffer.advance(consumed),
                 Err(_) => {
                     self.rest.broken = true;
-                    return Err(BodyError::Malformed("chunk framing"));
+                    return Poll::Ready(Err(BodyError::Malformed("chunk framing")));
                 }
             }
             if self.rest.broken {
-                return Err(BodyError::Closed);
+                return Poll::Ready(Err(BodyError::Closed));
             }
-            self.fill().await?;
+            ready!(self.poll_fill(cx))?;
         }
     }
 
@@ -135,34 +144,28 @@ impl Body {
 
     /// Waits until the next piece has begun to come, and leaves it where it is: in the kernel. False: that cannot be
     /// told, because some of it may be here already, or it is framed or encrypted.
-    pub(crate) async fn arrived(&mut self) -> bool {
+    pub(crate) fn poll_arrived(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let is_plain = self.rest.decoder.remaining().is_some_and(|left| left > 0) && self.rest.buffer.is_empty();
-        let Some(socket) = self.io.plain().filter(|_| is_plain && !self.rest.broken) else { return false };
+        let Some(socket) = self.io.plain().filter(|_| is_plain && !self.rest.broken) else { return Poll::Ready(false) };
         ask_for_it(&mut self.ask);
-        socket.readable().await.is_ok()
+        socket.poll_readable(cx).map(|ready| ready.is_ok())
     }
 
-    async fn fill(&mut self) -> Result<(), BodyError> {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         ask_for_it(&mut self.ask);
         let known =
             self.rest.decoder.remaining().map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
         let size = (self.size as usize).min(known.max(COPY));
-        match self.io.read(&mut self.rest.buffer, size).await {
+        match ready!(self.io.poll_fill(cx, &mut self.rest.buffer, size)) {
             Ok(0) | Err(_) => {
                 self.rest.broken = true;
-                Err(BodyError::Closed)
+                return Poll::Ready(Err(BodyError::Closed));
             }
-            Ok(read) if read >= size => {
-                self.size = self.size.saturating_mul(4).min(self.most);
-                Ok(())
-            }
-            Ok(read) => {
-                if read < self.size as usize / 2 {
-                    self.size = (self.size / 2).max(MIN_READ).min(self.most);
-                }
-                Ok(())
-            }
+            Ok(read) if read >= size => self.size = self.size.saturating_mul(4).min(self.most),
+            Ok(read) if read < self.size as usize / 2 => self.size = (self.size / 2).max(MIN_READ).min(self.most),
+            Ok(_) => {}
         }
+        Poll::Ready(Ok(()))
     }
 
     /// A piece counts as its length wherever it is gathered: so it is never the lesser part of the memory that it keeps.

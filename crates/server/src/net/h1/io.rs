@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use hfs_sock::Tap;
@@ -39,7 +40,17 @@ impl From<TlsStream<Socket>> for Io {
 impl Io {
     /// See [`Socket::read`].
     pub(super) async fn read(&self, buffer: &mut BytesMut, size: usize) -> io::Result<usize> {
-        poll_fn(|cx| match &*self.0 {
+        poll_fn(|cx| self.poll_fill(cx, buffer, size)).await
+    }
+
+    /// See [`Socket::poll_fill`].
+    pub(super) fn poll_fill(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+        size: usize,
+    ) -> Poll<io::Result<usize>> {
+        match &*self.0 {
             Inner::Plain(socket) => socket.poll_fill(cx, buffer, size),
             Inner::Tls(stream) => {
                 make_room(buffer, size);
@@ -49,8 +60,7 @@ impl Io {
                 }
                 read
             }
-        })
-        .await
+        }
     }
 
     /// The socket, where its bytes are ours to write: without TLS.
@@ -100,7 +110,7 @@ impl Io {
     /// Drives `poll` on the TLS stream; without TLS there is nothing to do and the answer is `plain`.
     async fn poll_tls<T>(
         &self,
-        mut poll: impl FnMut(Pin<&mut TlsStream<Socket>>, &mut std::task::Context<'_>) -> std::task::Poll<io::Result<T>>,
+        mut poll: impl FnMut(Pin<&mut TlsStream<Socket>>, &mut Context<'_>) -> Poll<io::Result<T>>,
         plain: io::Result<T>,
     ) -> io::Result<T> {
         match &*self.0 {

@@ -1,6 +1,7 @@
 //! [`Body`]: the body of one HTTP/2 request.
 
 use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
@@ -54,7 +55,7 @@ impl Loan {
     pub(super) async fn discard(mut self) {
         let Ok(mut rest) = self.home.try_recv() else { return };
         let mut bound = Bound::generous();
-        while let Ok(Ok(Some(bytes))) = timeout_at(bound.deadline(), rest.next()).await {
+        while let Ok(Ok(Some(bytes))) = timeout_at(bound.deadline(), poll_fn(|cx| rest.poll_next(cx))).await {
             if !bound.spend(bytes.len()) {
                 return;
             }
@@ -81,21 +82,21 @@ impl Body {
         lend(stream, Due::new(&std::sync::Arc::default(), None), false).0
     }
 
-    /// See [`crate::http::exchange::Incoming::next`].
-    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+    /// See [`crate::http::exchange::Incoming::poll_next`].
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BodyError>> {
         if let Some(ask) = self.ask.take() {
             // Nobody listens once the response is on its way: then the body is over soon enough.
             let _ = ask.send(());
         }
         match &mut self.rest {
-            Some(rest) => rest.next().await,
-            None => Ok(None),
+            Some(rest) => rest.poll_next(cx),
+            None => Poll::Ready(Ok(None)),
         }
     }
 }
 
 impl Rest {
-    async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BodyError>> {
         loop {
             // Asking for more says that the piece before is dealt with: the window opens by what was consumed, so a
             // slow disk slows the client instead of filling our memory.
@@ -103,13 +104,13 @@ impl Rest {
             // First: what the window opens by is to be counted by then.
             self.due.dealt(done);
             self.stream.flow_control().release_capacity(done).map_err(|_| BodyError::Closed)?;
-            match poll_fn(|cx| self.stream.poll_data(cx)).await {
-                None => return Ok(None),
-                Some(Err(_)) => return Err(BodyError::Closed),
+            match ready!(self.stream.poll_data(cx)) {
+                None => return Poll::Ready(Ok(None)),
+                Some(Err(_)) => return Poll::Ready(Err(BodyError::Closed)),
                 Some(Ok(bytes)) => {
                     self.unreleased = bytes.len();
                     if !bytes.is_empty() {
-                        return Ok(Some(bytes));
+                        return Poll::Ready(Ok(Some(bytes)));
                     }
                 }
             }
