@@ -57,7 +57,8 @@ impl Link {
 pub struct Guess {
     /// The most likely one; `Unknown` when none stands out.
     pub link: Link,
-    /// Its posterior probability, 0 to 1, if the media of the table were all there are; 0 where it is like none of them.
+    /// Its posterior probability, 0 to 1, if the media of the table were all there are. Of `Unknown`, how sure it is that the
+    /// path is like none of them; 0 where that is open.
     pub confidence: f64,
 }
 
@@ -79,10 +80,12 @@ pub struct Hints<'a> {
 }
 
 /// Below this, the guess is `Unknown`.
-const SURE: f64 = 0.6;
+pub(super) const SURE: f64 = 0.6;
 /// What two, three and four figures may differ from a medium's, as the sum of squared deviations: one in a thousand of its
 /// links differs by more (chi squared). A path that is like none of the media is not like the one that it is least unlike.
 const MOST_UNLIKE: [f64; 3] = [13.8, 16.3, 18.5];
+/// How sure that is.
+const UNLIKE: f64 = 0.999;
 
 /// What a medium's figures look like: centre and spread, as natural logarithms.
 struct Medium {
@@ -133,8 +136,14 @@ pub fn guess(seen: &Snapshot, hints: &Hints<'_>) -> Guess {
     let sum: f64 = scores.iter().map(|(_, score)| (score - best).exp()).sum();
     let confidence = 1.0 / sum;
     let likely = MEDIA.iter().zip(scores).find(|(_, (_, score))| *score == best).map(|(medium, _)| medium);
-    let Some(likely) = likely.filter(|medium| figures.are_like(medium)) else { return Guess::default() };
-    Guess { link: if confidence >= SURE { likely.link } else { Link::Unknown }, confidence }
+    match likely {
+        Some(medium) if figures.are_like(medium) => match confidence >= SURE {
+            true => Guess { link: medium.link, confidence },
+            false => Guess::default(),
+        },
+        Some(_) if figures.are_more_than_a_round_trip() => Guess { link: Link::Unknown, confidence: UNLIKE },
+        _ => Guess::default(),
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -154,6 +163,10 @@ impl Figures {
         let ours = [Some(self.rtt), self.jitter, self.loss, self.rate];
         let known = ours.into_iter().zip(theirs).filter_map(|(value, usual)| Some((value?, usual)));
         known.map(|(value, (centre, spread))| ((value - centre) / spread, spread))
+    }
+
+    fn are_more_than_a_round_trip(&self) -> bool {
+        self.jitter.or(self.loss).or(self.rate).is_some()
     }
 
     /// Whether a link of that kind may show them. A round trip alone names no medium.

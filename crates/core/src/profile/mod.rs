@@ -224,7 +224,8 @@ impl Profile {
         blend(&mut self.loss, seen.hosts_loss.or(under_bbr), gain);
     }
 
-    /// A guess that is repeated grows surer, and one that is contradicted must give way to a surer one.
+    /// A guess that is repeated grows surer, and one that is contradicted must give way to a surer one; where the path is like
+    /// no medium, to none, once it is no longer likely itself.
     fn sort(&mut self, guess: Guess, gain: f64) {
         if guess.link == self.class.link {
             self.class.confidence += gain * (guess.confidence - self.class.confidence);
@@ -232,6 +233,11 @@ impl Profile {
             self.class.confidence *= 1.0 - gain;
             if guess.confidence > self.class.confidence {
                 self.class = guess;
+            }
+        } else if guess.confidence > 0.0 {
+            self.class.confidence *= 1.0 - gain;
+            if self.class.confidence < link::SURE {
+                self.class = Guess::default();
             }
         }
     }

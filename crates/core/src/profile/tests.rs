@@ -197,7 +197,8 @@ fn a_guess_needs_figures_and_says_how_sure_it_is() {
 fn a_path_that_is_like_no_medium_is_not_named() {
     let hints = Hints { agent: None, fingerprints: true };
     let near = Snapshot { jitter: None, loss: None, ..seen(Duration::from_micros(14), 55_000) };
-    assert_eq!(guess(&near, &hints), Guess::default(), "this machine is no radio");
+    let none = guess(&near, &hints);
+    assert!(none.link == Link::Unknown && none.confidence > 0.9, "this machine is no radio: {none:?}");
     for rtt in [1, 14, 60, 300, 600] {
         let alone = Snapshot { jitter: None, loss: None, rate: None, ..seen(ms(rtt), 0) };
         assert_eq!(guess(&alone, &hints), Guess::default(), "{rtt} ms alone name no medium");
@@ -308,9 +309,25 @@ fn one_guess_that_differs_does_not_change_a_class() {
     for _ in 0..10 {
         assert_eq!(learn(Link::Lte, 0.9), Link::Lte);
     }
-    assert_eq!(learn(Link::Unknown, 0.4), Link::Lte);
+    assert_eq!(learn(Link::Unknown, 0.0), Link::Lte);
     assert_eq!(learn(Link::Wifi, 0.7), Link::Lte);
     assert_eq!((0..5).map(|_| learn(Link::Wifi, 0.7)).last(), Some(Link::Wifi), "it has moved");
+}
+
+#[test]
+fn a_class_is_forgotten_where_the_path_has_become_like_no_medium() {
+    let after = |guess: Guess, transfers: usize| {
+        let class = Guess { link: Link::Wifi, confidence: 0.99999 };
+        let mut profile = Profile { class, ..Profile::default() };
+        for _ in 0..transfers {
+            let lesson = Lesson { guess, ..lesson(seen(ms(40), 0), 1_000_000, None) };
+            profile.learn(&lesson, 0.2, Timestamp::from_unix(1));
+        }
+        profile.class.link
+    };
+    let unlike = Guess { link: Link::Unknown, confidence: 0.999 };
+    assert_eq!((after(unlike, 2), after(unlike, 3)), (Link::Wifi, Link::Unknown));
+    assert_eq!(after(Guess::default(), 1000), Link::Wifi, "who shows nothing contradicts nothing");
 }
 
 #[test]

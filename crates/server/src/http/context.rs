@@ -106,9 +106,10 @@ impl Context {
         self.is_direct = true;
     }
 
-    /// Notes that one of those may be meant, and not a slot: when the transfer begins, it is a slot.
+    /// Notes that one of those may be meant, and not a slot: when the transfer begins, it is a slot. Errors are as there.
     pub fn note_likely(&mut self, forced: Option<Arm>) {
         self.likely = forced;
+        self.is_direct = true;
     }
 
     /// Notes a benchmark of the administrator's, which is like one of those and teaches nothing about anybody.

@@ -125,7 +125,10 @@ async fn route(
             let posted = Box::pin(upload::post(app, context, *request)).await;
             respond::post(app, context, &config.http, &base, &path, posted)
         }
-        (_, Target::OtherMethod { takes, .. }) => respond::other_method(&method, &takes),
+        (_, Target::OtherMethod { takes, .. }) => {
+            context.log_unserved(request.uri().path(), 405, "method", &Takes(takes.clone()));
+            respond::other_method(&method, &takes)
+        }
         (_, Target::Page { page, .. }) => {
             let answer = Box::pin(admin::answer(app, context, page, *request)).await;
             respond::admin(context, answer)
@@ -158,6 +161,11 @@ async fn route(
         (_, target) => respond::method_not_allowed(matches!(target, Target::Slot(_))),
     }
 }
+
+/// Why another method is not served.
+#[derive(Debug, thiserror::Error)]
+#[error("it takes {0}")]
+struct Takes(Method);
 
 /// What a URL names.
 enum Target {
@@ -255,7 +263,8 @@ fn target(request: &Request<Incoming>, config: &Config, surface: Surface, contex
     let is_page =
         |_: &Method| is_reading || *method == Method::POST || admin::is_administrator(&config.admin, request.headers());
     let is_post = || below.and_then(direct::upload).or_else(|| direct::upload(path)).map(|_| Method::POST);
-    if let Some(takes) = other.filter(is_page).or_else(|| is_post().filter(|_| is_reading)) {
+    let is_of_slots = matches!(*method, Method::PUT | Method::DELETE);
+    if let Some(takes) = other.filter(is_page).or_else(|| is_post().filter(|_| !is_of_slots)) {
         return Target::OtherMethod { takes, is_too: slot.and_then(Result::ok).filter(|_| is_reading) };
     }
     if is_reading && let Some((way, named)) = below.and_then(direct::download).or_else(|| direct::download(path)) {

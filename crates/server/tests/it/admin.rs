@@ -86,6 +86,7 @@ fn another_method_than_a_pages_own_is_told_so() {
         ("PUT", "/benchmark/results", "GET"),
         ("GET", "/upload", "POST"),
         ("GET", "/upload/auto", "POST"),
+        ("PATCH", "/upload", "POST"),
     ] {
         let answer = asked(method, target);
         assert_eq!(answer.status, 405, "{method} {target}: {}", answer.text());
