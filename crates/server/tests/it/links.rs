@@ -102,7 +102,7 @@ fn sockets(server: SocketAddr) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// A server on a host that is on BBR, with a file that takes a minute over 10 Mbit/s.
+/// A server on a host that is on BBR, with a file that takes a minute over 10 Mbit/s, and half of one over 20.
 #[track_caller]
 fn on_bbr(shape: &str) -> (Lab, TestServer, SocketAddr, Vec<u8>) {
     let lab = lab_on("bbr", shape);
@@ -156,6 +156,21 @@ fn a_queue_that_cubic_would_fill_is_the_hosts_bbrs_again() {
         await_change(&server, "to=\"the host's\"", "ms of queue stand", 2);
         wait_until("bbr", Duration::from_secs(10), || are_on_bbr(at));
         lab.link.set(Shape { rate: None, ..lab.link.shape() });
+        assert!(download.join().expect("the download").body == body, "other bytes arrived");
+    });
+}
+
+/// What a phone does that leaves a wireless network.
+#[test]
+fn a_path_that_becomes_another_one_is_the_hosts_bbrs_again() {
+    let (lab, server, at, body) = on_bbr("rate=20mbit delay=12ms queue=25ms");
+    std::thread::scope(|scope| {
+        let download = scope.spawn(|| get(&lab, at, "s/file.bin"));
+        await_change(&server, "to=\"cubic\"", "clean and short", 1);
+        lab.link.set(Shape { loss: 0.02, ..lab.link.shape() });
+        await_change(&server, "to=\"the host's\"", "another path", 2);
+        wait_until("bbr", Duration::from_secs(10), || are_on_bbr(at));
+        lab.link.set(Shape { rate: None, loss: 0.0, ..lab.link.shape() });
         assert!(download.join().expect("the download").body == body, "other bytes arrived");
     });
 }
