@@ -244,9 +244,9 @@ impl Adaptive {
         }
     }
 
-    fn rechoose(&mut self) {
+    fn rechoose(&mut self, before: Option<u64>) {
         let Some(chooser) = &mut self.chooser else { return };
-        let Some(change) = chooser.reconsider(&self.estimate) else { return };
+        let Some(change) = chooser.reconsider(&self.estimate, before) else { return };
         let (from, to) = (name(self.plan.congestion), name(change.to));
         self.decide("congestion control", from, to, || change.because);
         self.plan.congestion = change.to;
@@ -377,7 +377,7 @@ impl Controller for Adaptive {
             self.resize(filled, seen.moved, self.estimate.now().saturating_sub(before));
         }
         if was_sampled {
-            self.rechoose();
+            self.rechoose(seen.path.and_then(|path| path.rate_before));
             self.resize_buffers();
             if self.plan.sample_after.is_some() {
                 let is_watchful = self.chooser.as_ref().is_some_and(Chooser::is_watchful);

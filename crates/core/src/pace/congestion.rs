@@ -46,9 +46,9 @@ const KEPT: f64 = 0.95;
 /// Losses hold cubic back from so many times what is [`bearable`]: where no queue is worth mention, its own sawtooth loses
 /// half of that, one segment in half the square of the window; from there on it keeps less than three fifths of the path.
 const SAWTOOTH: f64 = 4.0;
-/// What is left, of the rate that cubic is compared with, on a path that is another one: less than a neighbour who comes
-/// leaves. Whether cubic suits it is not known, and a longer round trip looks like a queue there, which hides losses.
-const ANOTHER: f64 = 0.4;
+/// What is left, of the rate that cubic is compared with, on a path that is another one: less than three neighbours who
+/// come leave. Whether cubic suits it is not known, and a longer round trip looks like a queue there, which hides losses.
+const ANOTHER: f64 = 0.2;
 /// A trial that failed is not repeated within this time.
 const REST: Duration = Duration::from_secs(60);
 /// A choice is kept for at least this long ...
@@ -62,8 +62,9 @@ pub(super) struct Chooser {
     /// What may be had instead of the host's.
     other: Congestion,
     chosen: Option<Congestion>,
-    /// Whether the connection was seen to have what was chosen.
+    /// Whether the connection was seen to have what was chosen, and looks that have not seen it yet.
     is_in_force: bool,
+    unseen: u8,
     since: Duration,
     changes: u32,
     /// Bytes per second before the trial that runs.
@@ -91,6 +92,7 @@ impl Chooser {
             other,
             chosen: begins_with_other.then_some(other),
             is_in_force: false,
+            unseen: 0,
             since: Duration::ZERO,
             changes: 0,
             trial: None,
@@ -119,14 +121,13 @@ impl Chooser {
         self.trial.is_some() || self.chosen == Some(Congestion::Cubic)
     }
 
-    /// Looks again.
-    pub(super) fn reconsider(&mut self, estimate: &Estimate) -> Option<Change> {
+    /// Looks again. `before` is the rate before what the connection has, where nobody has judged that yet.
+    pub(super) fn reconsider(&mut self, estimate: &Estimate, before: Option<u64>) -> Option<Change> {
         let now = estimate.now();
         let has_other = estimate.congestion() == Some(self.other);
-        if self.chosen.is_some() && self.is_in_force && !has_other && estimate.congestion().is_some() {
+        if self.is_lost(estimate.congestion()) {
             return Some(self.take_back(now, "another download of the connection took it back".to_owned()));
         }
-        self.is_in_force |= has_other && self.chosen.is_some();
         if self.chosen == Some(Congestion::Cubic)
             && let Some(because) = why_too_full(estimate).or_else(|| self.why_another(estimate))
         {
@@ -155,9 +156,23 @@ impl Chooser {
                 why_cubic(estimate)
             }
         }?;
-        // There is nothing to compare with where another download has changed it already: that one judges.
-        self.trial = estimate.delivered().filter(|_| !has_other);
-        Some(self.change(now, Some(self.other), because))
+        let delivered = estimate.delivered();
+        let change = self.change(now, Some(self.other), because);
+        // Another download may have changed it already, and end before it has judged.
+        self.trial = if has_other { before } else { delivered };
+        (self.is_in_force, self.reached) = (has_other, delivered.unwrap_or(0));
+        Some(change)
+    }
+
+    /// Whether the connection, which has `congestion` now, has lost what was chosen for it, or did not get it.
+    fn is_lost(&mut self, congestion: Option<Congestion>) -> bool {
+        if self.chosen.is_none() || congestion.is_none() {
+            return false;
+        }
+        let has_it = congestion == self.chosen;
+        self.unseen = if has_it { 0 } else { self.unseen.saturating_add(1) };
+        let was_seen = std::mem::replace(&mut self.is_in_force, has_it);
+        !has_it && (was_seen || self.unseen > 1)
     }
 
     /// A full path gives BBR no more than it gave before, and a clean one gives cubic as much.
@@ -192,7 +207,7 @@ impl Chooser {
     }
 
     fn change(&mut self, now: Duration, to: Option<Congestion>, because: String) -> Change {
-        (self.chosen, self.is_in_force, self.reached) = (to, false, 0);
+        (self.chosen, self.is_in_force, self.unseen, self.reached) = (to, false, 0, 0);
         self.since = now;
         self.changes += 1;
         Change { to, because }
@@ -293,7 +308,7 @@ mod tests {
         let first = |estimate: &Estimate, changes, since| {
             let mut chooser = Chooser::new(Congestion::Bbr, &Expected::default());
             (chooser.changes, chooser.since) = (changes, Duration::from_secs(since));
-            chooser.reconsider(estimate).and_then(|change| change.to)
+            chooser.reconsider(estimate, None).and_then(|change| change.to)
         };
         let estimate = lossy_until(60);
         assert_eq!(first(&estimate, 0, 59), Some(Congestion::Bbr), "nothing has been chosen yet");

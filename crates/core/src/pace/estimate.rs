@@ -92,11 +92,15 @@ impl Estimate {
                 self.losses.get_or_insert_default().observe(self.now, &before, &path, is_queued);
             }
             let elapsed = self.now.saturating_sub(self.sampled);
+            // A reader that pauses says nothing about the path.
+            let reader_held = before.receiver_limited.zip(path.receiver_limited);
+            let reader_held = reader_held.is_some_and(|(before, now)| now.saturating_sub(before) > elapsed / 2);
             if let Some((before, now)) = before.bytes_in.zip(path.bytes_in) {
                 self.received.observe(now.saturating_sub(before), elapsed, is_app_limited);
             }
             if let Some((before, now)) = before.bytes_acked.zip(path.bytes_acked) {
-                self.delivered.observe(now.saturating_sub(before), elapsed, is_app_limited);
+                let is_held = is_app_limited || reader_held;
+                self.delivered.observe(now.saturating_sub(before), elapsed, is_held);
             }
         }
         self.sampled = self.now;
@@ -123,7 +127,7 @@ impl Estimate {
     /// Bytes per second that the connection delivers, recent: of all the transfers on it together, as far as the kernel
     /// counts them: of a multipath connection it knows the first path.
     pub(super) fn delivered(&self) -> Option<u64> {
-        let is_counted = self.last().is_some_and(|last| last.subflows <= 1);
+        let is_counted = !self.is_without_base && self.last().is_some_and(|last| last.subflows <= 1);
         self.delivered.value().filter(|_| is_counted).or(self.rate())
     }
 
@@ -227,6 +231,7 @@ impl Estimate {
             unqueued_loss: self.unqueued_loss(),
             hosts_loss: None,
             received_rate: self.received.value(),
+            delivered_rate: self.delivered(),
             samples: self.samples,
             last,
         }

@@ -106,6 +106,7 @@ impl KeptSample {
             sender_limited: long(self.sender_limited),
             unsent: self.unsent.value(),
             congestion: self.congestion,
+            rate_before: None,
             subflows: self.subflows,
             has_moved: self.has_moved,
         }
@@ -184,6 +185,8 @@ mod tests {
                 sender_limited: micros(spans[2]),
                 unsent: small(shorts[5]),
                 congestion,
+                // Told once, and judged at once.
+                rate_before: None,
                 subflows: 1,
                 has_moved,
             }

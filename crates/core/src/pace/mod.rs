@@ -222,6 +222,8 @@ pub struct Snapshot {
     pub hosts_loss: Option<f64>,
     /// Bytes per second that the connection received, recent: of all the transfers on it together.
     pub received_rate: Option<u64>,
+    /// Bytes per second that the connection delivered, likewise.
+    pub delivered_rate: Option<u64>,
     /// Path samples taken.
     pub samples: u32,
     /// The last path sample.

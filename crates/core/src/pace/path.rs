@@ -54,6 +54,8 @@ pub struct PathSample {
     pub unsent: Option<u32>,
     /// The connection's congestion control.
     pub congestion: Option<Congestion>,
+    /// Bytes per second that it delivered before a plan changed that, if that was a short while ago: not yet judged.
+    pub rate_before: Option<u64>,
     /// TCP connections that carry a multipath connection now, of which all other figures know the first; 1 for plain TCP.
     pub subflows: u8,
     /// Whether the one that it began with has ended: its client has moved to another path. The kernel then tells of another

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// Share of the window that must arrive within one round trip before the window counts as what limits.
 const FULL: f64 = 2.0 / 3.0;
-/// It grows by this factor. Over 100 Mbit/s, 300 ms and a queue of 100 ms 0.8 % was sent again, where doubling made it 2.4 %.
+/// It grows by this factor while the rate more than doubles, and doubles else. Over 100 Mbit/s, 300 ms and a queue of 100 ms 0.8 % was sent again, where doubling made it 2.4 %.
 const GROWTH: u32 = 4;
 /// A window that has grown grows again only when the rate rose by this factor: where the path is full, bytes merely wait
 /// in the client's queue, the round trip grows with them, and a larger window would bring memory and nothing else.
@@ -74,7 +74,9 @@ impl Window {
     pub fn wanted(&self, round: &Round, most: u32) -> Option<u32> {
         let is_full = round.bytes as f64 >= f64::from(self.size) * FULL;
         let has_gained = round.rate() > self.reached * GAIN;
-        (is_full && has_gained && self.size < most).then(|| self.size.saturating_mul(GROWTH).min(most))
+        // Less says that the path begins to limit.
+        let growth = if round.rate() > self.reached * 2.0 { GROWTH } else { 2 };
+        (is_full && has_gained && self.size < most).then(|| self.size.saturating_mul(growth).min(most))
     }
 
     /// Notes that it has `size` now, because of `round`.
@@ -133,6 +135,14 @@ mod tests {
     fn one_step_is_past_the_sizes_that_would_let_a_sender_go_in_bursts() {
         let window = LONG.after(1, Window::MOST).1;
         assert!(f64::from(window.size()) > LONG.rate * LONG.rtt.as_secs_f64(), "{window:?} limits yet");
+    }
+
+    #[test]
+    fn a_window_that_the_path_has_caught_up_with_is_not_made_four_times_as_large() {
+        // 1.3 MB fill it; what is more waits in the client's queue, and brings a fifth.
+        let path = Path { rate: 13_107_200.0, rtt: Duration::from_millis(100), queue: 4 << 20 };
+        let (_, window) = path.after(50, Window::MOST);
+        assert!(window.size() <= 8 << 20, "{window:?}");
     }
 
     #[test]

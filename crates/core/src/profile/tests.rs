@@ -32,6 +32,7 @@ fn seen(rtt: Duration, rate: u64) -> Snapshot {
         unqueued_loss: Some(0.0),
         hosts_loss: Some(0.0),
         received_rate: None,
+        delivered_rate: None,
     }
 }
 

@@ -220,7 +220,7 @@ impl Flow {
     fn begin(&mut self) {
         self.explain();
         self.fit();
-        self.act();
+        self.act(true);
         debug!(plan = ?self.plan, "Plan");
     }
 
@@ -267,7 +267,7 @@ impl Flow {
             if (before.step != self.plan.step || before.write != self.plan.write) && !self.is_benchmark {
                 self.engine.note_optimization();
             }
-            self.act();
+            self.act(false);
             debug!(plan = ?self.plan, "Plan");
         }
     }
@@ -304,14 +304,18 @@ impl Flow {
         }
     }
 
-    /// Makes the connection follow the plan.
-    fn act(&mut self) {
+    /// Makes the connection follow the plan, which is the first one or another.
+    fn act(&mut self, is_first: bool) {
         let Some(wire) = &self.wire else { return };
         // What a client sends is its own, but for the window, which is let grow once.
         if self.direction == Direction::Upload {
             return;
         }
-        if wire.follow(self.wanted, &self.plan) && !self.is_benchmark {
+        let has_changed = if is_first { wire.begin(&self.plan) } else { wire.follow(self.wanted, &self.plan) };
+        if has_changed && self.plan.congestion.is_some() {
+            wire.note_rate_before(self.controller.snapshot().delivered_rate);
+        }
+        if has_changed && !self.is_benchmark {
             self.engine.note_switch();
         }
         self.wanted = self.plan.congestion;

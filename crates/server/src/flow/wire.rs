@@ -14,6 +14,8 @@ use tracing::warn;
 use super::window::WindowClaim;
 use crate::clock::Stopwatch;
 
+/// How long a change of the congestion control may wait for its judgement: twice what a trial takes.
+const UNJUDGED: Duration = Duration::from_secs(16);
 /// How long a look at the path serves transfers that end meanwhile.
 const RECENT: Duration = Duration::from_millis(200);
 
@@ -49,12 +51,22 @@ struct Look {
 #[derive(Default)]
 struct Set {
     congestion: Option<Congestion>,
+    /// When that was changed, and bytes per second before it.
+    changed: Option<(Stopwatch, u64)>,
     /// Running transfers that want a congestion control: on HTTP/2 there are several at once.
     wanting: u32,
     unsent: Option<u32>,
     /// An option that the socket refused is not tried again.
     is_congestion_refused: bool,
     is_unsent_refused: bool,
+}
+
+impl Set {
+    /// What plans have made of the connection, and the rate before that, while it may be unjudged.
+    fn in_force(&self) -> (Option<Congestion>, Option<u64>) {
+        let recent = self.changed.as_ref().filter(|(at, _)| at.elapsed() < UNJUDGED);
+        (self.congestion, recent.map(|(_, rate)| *rate))
+    }
 }
 
 impl Wire {
@@ -104,12 +116,12 @@ impl Wire {
     /// plans change is not asked again, nor is what cannot change.
     #[must_use]
     pub fn sample(&self) -> Option<PathSample> {
-        let set = self.set().congestion;
+        let (set, rate_before) = self.set().in_force();
         let congestion = set.or_else(|| self.inherited());
         let sample = self.look(|fd| {
             let (subflows, has_moved) = self.subflows(fd);
             let info = hfs_sock::tcp_info(fd).ok()?;
-            Some(PathSample { subflows, has_moved, ..of_kernel(&info, congestion) })
+            Some(PathSample { subflows, has_moved, rate_before, ..of_kernel(&info, congestion) })
         });
         self.0.was_sampled.store(true, Relaxed);
         sample.flatten()
@@ -154,11 +166,20 @@ impl Wire {
         set.wanting = set.wanting.saturating_sub(u32::from(wanted.is_some()));
     }
 
+    /// [`Wire::follow`] for a transfer that begins. What no plan wants any more goes back to what the connection had: this one
+    /// may be of the other arm.
+    pub(super) fn begin(&self, plan: &Plan) -> bool {
+        self.obey(None, plan, true)
+    }
+
     /// Makes the connection follow `plan` of a transfer that wanted `before` until now; returns whether the congestion
     /// control changed. Of several transfers the one that changes its mind last decides: it knows the path best, and the
-    /// others see what became of it. What no plan wants any more goes back to what the connection had: the next transfer
-    /// may be of the other arm.
+    /// others see what became of it.
     pub(super) fn follow(&self, before: Option<Congestion>, plan: &Plan) -> bool {
+        self.obey(before, plan, false)
+    }
+
+    fn obey(&self, before: Option<Congestion>, plan: &Plan, begins: bool) -> bool {
         let mut set = self.set();
         set.wanting += u32::from(plan.congestion.is_some());
         set.wanting = set.wanting.saturating_sub(u32::from(before.is_some()));
@@ -171,7 +192,7 @@ impl Wire {
             set.is_unsent_refused = !matches!(done, Some(Ok(())));
             set.unsent = plan.unsent;
         }
-        let is_anothers = before == plan.congestion && set.wanting > 0;
+        let is_anothers = before == plan.congestion && (set.wanting > 0 || !begins);
         if set.congestion == plan.congestion || is_anothers || set.is_congestion_refused {
             return false;
         }
@@ -183,7 +204,7 @@ impl Wire {
         };
         match self.look(|fd| hfs_sock::set_congestion(fd, wanted)) {
             Some(Ok(())) => {
-                set.congestion = plan.congestion;
+                (set.congestion, set.changed) = (plan.congestion, None);
                 return true;
             }
             Some(Err(error)) => complain(wanted, &error),
@@ -191,6 +212,12 @@ impl Wire {
         }
         set.is_congestion_refused = true;
         false
+    }
+
+    /// Notes the rate of the connection, bytes per second, before the change that a plan has just made: others may have to
+    /// judge it.
+    pub(super) fn note_rate_before(&self, rate: Option<u64>) {
+        self.set().changed = rate.map(|rate| (Stopwatch::start(), rate));
     }
 
     /// What `look` makes of the socket.
@@ -265,6 +292,7 @@ pub(super) fn of_kernel(info: &hfs_sock::TcpInfo, congestion: Option<Congestion>
         sender_limited: span(info.sndbuf_limited),
         unsent: info.notsent_bytes,
         congestion,
+        rate_before: None,
         subflows: 1,
         has_moved: false,
     }
@@ -338,16 +366,16 @@ mod tests {
         let untouched = hfs_sock::notsent_lowat(ours.as_fd()).unwrap();
         // Reno and whatever the host has are always there; the test wants one that differs.
         let other = Congestion::ALL.into_iter().find(|it| it.as_str() != first && may_set(*it).is_ok());
-        assert!(!wire.follow(None, &plan()), "a standard plan changes nothing");
+        assert!(!wire.begin(&plan()), "a standard plan changes nothing");
         if let Some(other) = other {
-            assert!(wire.follow(None, &Plan { congestion: Some(other), unsent: Some(1 << 18), ..plan() }));
+            assert!(wire.begin(&Plan { congestion: Some(other), unsent: Some(1 << 18), ..plan() }));
             assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), other.as_str());
             assert_eq!(hfs_sock::notsent_lowat(ours.as_fd()).unwrap(), 1 << 18);
             assert_eq!(wire.sample().unwrap().congestion, Some(other));
-            assert!(!wire.follow(None, &plan()), "another stream does not take it away");
+            assert!(!wire.begin(&plan()), "another stream does not take it away");
             assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), other.as_str());
             wire.release(Some(other));
-            assert!(wire.follow(None, &plan()));
+            assert!(wire.begin(&plan()));
             assert_eq!(wire.sample().unwrap().congestion, Congestion::from_name(&first));
         }
         assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), first);
@@ -370,13 +398,18 @@ mod tests {
         };
         let wire = Wire::new(OwnedFd::from(ours.try_clone().unwrap()), Carrier::Plain);
         let (wanted, other) = (Plan { congestion: Some(other), ..plan() }, Some(other));
-        assert!(wire.follow(None, &wanted));
-        assert!(!wire.follow(None, &wanted), "two of them want it");
+        assert!(wire.begin(&wanted));
+        assert!(!wire.begin(&wanted), "two of them want it");
         assert!(wire.follow(other, &plan()), "one has found that it is no good");
         assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), first);
         assert!(!wire.follow(other, &Plan { unsent: Some(1 << 18), ..wanted }), "the other has not heard of it yet");
         assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), first);
         assert!(!wire.follow(other, &plan()), "and does as well");
+        assert!(wire.begin(&wanted));
+        wire.release(other);
+        assert!(!wire.follow(None, &Plan { unsent: Some(1 << 19), ..plan() }), "one that goes on keeps what it finds");
+        assert_eq!(wire.sample().unwrap().congestion, other);
+        assert!(wire.begin(&plan()), "and one that begins does not");
     }
 
     #[test]
@@ -389,9 +422,9 @@ mod tests {
         let wire = Wire::new(OwnedFd::from(ours.try_clone().unwrap()), Carrier::Plain);
         assert_eq!((wire.inherited(), wire.origin()), (None, Some("reno")));
         if let Some(allowed) = Congestion::ALL.into_iter().find(|it| may_set(*it).is_ok()) {
-            wire.follow(None, &Plan { congestion: Some(allowed), ..plan() });
+            wire.begin(&Plan { congestion: Some(allowed), ..plan() });
             wire.release(Some(allowed));
-            wire.follow(None, &plan());
+            wire.begin(&plan());
             assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), "reno");
         }
     }
@@ -413,6 +446,6 @@ mod tests {
         let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         let wire = Wire::new(OwnedFd::from(ours), Carrier::Plain);
         assert_eq!(wire.sample(), None);
-        assert!(!wire.follow(None, &Plan { congestion: Some(Congestion::Bbr), unsent: Some(1 << 18), ..plan() }));
+        assert!(!wire.begin(&Plan { congestion: Some(Congestion::Bbr), unsent: Some(1 << 18), ..plan() }));
     }
 }

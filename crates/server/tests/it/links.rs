@@ -167,7 +167,7 @@ fn a_path_that_becomes_another_one_is_the_hosts_bbrs_again() {
     std::thread::scope(|scope| {
         let download = scope.spawn(|| get(&lab, at, "s/file.bin"));
         await_change(&server, "to=\"cubic\"", "clean and short", 1);
-        lab.link.set(Shape { loss: 0.02, ..lab.link.shape() });
+        lab.link.set(Shape { loss: 0.08, ..lab.link.shape() });
         await_change(&server, "to=\"the host's\"", "another path", 2);
         wait_until("bbr", Duration::from_secs(10), || are_on_bbr(at));
         lab.link.set(Shape { rate: None, loss: 0.0, ..lab.link.shape() });

@@ -89,7 +89,7 @@ impl Client {
     pub(super) fn put_whole(&self, server: SocketAddr, target: &str, size: u64) -> Result<()> {
         self.talk(TcpStream::connect(server)?, server, async |mut connection| {
             let (answer, body) = connection.ask(Method::PUT, target, Some(size)).await?;
-            send(body, size).await?;
+            timeout(SILENCE, send(body, size)).await.context("the upload hangs")??;
             let status = timeout(SILENCE, answer).await.context("no answer")??.status();
             ensure!(status == 201, "PUT {target}: {status}");
             Ok(())
@@ -108,10 +108,14 @@ impl Client {
         SockRef::from(&socket).set_linger(Some(Duration::ZERO))?;
         runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
             let socket = tokio::net::TcpStream::from_std(socket)?;
-            let tls = TlsConnector::from(Arc::clone(&self.0)).connect(server.ip().into(), socket).await?;
-            let mut builder = h2::client::Builder::new();
-            builder.initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
-            let (requests, connection) = builder.handshake(tls).await?;
+            let (requests, connection) = timeout(SILENCE, async {
+                let tls = TlsConnector::from(Arc::clone(&self.0)).connect(server.ip().into(), socket).await?;
+                let mut builder = h2::client::Builder::new();
+                builder.initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
+                anyhow::Ok(builder.handshake(tls).await?)
+            })
+            .await
+            .context("no connection")??;
             // Ends with the runtime.
             tokio::spawn(connection);
             work(Connection { requests, server }).await

@@ -61,6 +61,8 @@ pub(crate) struct Course {
     pub(crate) at: Duration,
     segments: f64,
     acked: u64,
+    /// Time in which the reader was what limits.
+    held: Duration,
     lost: f64,
     /// Segments that the next burst takes.
     doomed: f64,
@@ -126,6 +128,7 @@ impl Link {
         course.at += TICK;
         let moved = (self.goodput(congestion) * TICK.as_secs_f64()) as u64;
         course.acked += moved;
+        course.held += if self.reader < self.rate { TICK } else { Duration::ZERO };
         let segments = moved as f64 / MSS;
         course.segments += segments;
         let own = if congestion == Congestion::Bbr { self.overrun } else { self.sawtooth };
@@ -158,6 +161,7 @@ impl Link {
             segments_out: Some(course.segments as u64),
             retransmits: course.lost as u64,
             bytes_acked: Some(course.acked),
+            receiver_limited: Some(course.held),
             congestion: Some(congestion),
             subflows: 1,
             has_moved: false,
@@ -171,8 +175,9 @@ pub(crate) struct Shared {
     pub(crate) course: Course,
     host: Congestion,
     downloads: Vec<Download>,
-    /// What one of them has set.
+    /// What one of them has set, and the rate before.
     set: Option<Congestion>,
+    before: Option<u64>,
 }
 
 struct Download {
@@ -184,11 +189,14 @@ struct Download {
 
 impl Shared {
     pub(crate) fn on(host: Congestion) -> Self {
-        Self { course: Course::default(), host, downloads: Vec::new(), set: None }
+        Self { course: Course::default(), host, downloads: Vec::new(), set: None, before: None }
     }
 
     /// One more.
     pub(crate) fn begin(&mut self, controller: Box<dyn Controller>) {
+        if self.downloads.iter().all(|download| download.wanted.is_none()) {
+            self.set = None;
+        }
         let (began, sampled) = (self.course.at, self.course.at);
         self.downloads.push(Download { controller, began, sampled, wanted: None });
         self.follow();
@@ -212,7 +220,8 @@ impl Shared {
                 let at = self.course.at;
                 let is_due =
                     download.controller.plan().sample_after.is_some_and(|after| at >= download.sampled + after);
-                let path = is_due.then(|| link.sample(&mut self.course, congestion));
+                let rate_before = self.before;
+                let path = is_due.then(|| PathSample { rate_before, ..link.sample(&mut self.course, congestion) });
                 download.sampled = if is_due { at } else { download.sampled };
                 let (now, filled) = (at - download.began, Some(true));
                 download.controller.observe(&Observation { now, moved, filled, is_app_limited: false, path });
@@ -226,6 +235,7 @@ impl Shared {
         for download in &mut self.downloads {
             let wanted = download.controller.plan().congestion;
             if std::mem::replace(&mut download.wanted, wanted) != wanted {
+                self.before = wanted.and(download.controller.snapshot().delivered_rate).filter(|_| self.set != wanted);
                 self.set = wanted;
             }
         }

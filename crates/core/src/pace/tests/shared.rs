@@ -51,6 +51,38 @@ fn what_the_first_one_has_brought_stays_with_those_that_go_on() {
 }
 
 #[test]
+fn who_takes_over_what_nobody_has_judged_judges_it() {
+    // Policed: full without a queue, and BBR is no faster.
+    let policed = Link { is_full: true, ..lossy() };
+    let mut shared = Shared::on(Congestion::Cubic);
+    shared.begin(adaptive(Congestion::Cubic));
+    while shared.congestion() == Congestion::Cubic && shared.course.at < ms(20_000) {
+        shared.run(&policed, ms(50));
+    }
+    shared.begin(adaptive(Congestion::Cubic));
+    shared.run(&policed, ms(5_000));
+    shared.end_first();
+    shared.run(&policed, ms(20_000));
+    assert_eq!(shared.congestion(), Congestion::Cubic);
+    let reasons = reasons(&mut *shared.end_first());
+    assert!(reasons.len() == 2 && reasons[1].starts_with("no faster"), "{reasons:?}");
+}
+
+#[test]
+fn a_reader_that_pauses_is_no_other_path() {
+    let mut shared = Shared::on(Congestion::Bbr);
+    shared.begin(adaptive(Congestion::Bbr));
+    let short = Link { rtt: ms(10), ..Link::default() };
+    shared.run(&short, ms(30_000));
+    assert_eq!(shared.congestion(), Congestion::Cubic);
+    shared.run(&Link { reader: 100_000, ..short }, ms(10_000));
+    assert_eq!(shared.congestion(), Congestion::Cubic);
+    // Two neighbours leave a third.
+    shared.run(&Link { rate: short.rate / 3, ..short }, ms(10_000));
+    assert_eq!(shared.congestion(), Congestion::Cubic);
+}
+
+#[test]
 fn what_one_takes_back_the_others_give_up() {
     for (host, link) in [
         // Policed: full without a queue, and BBR is no faster.
