@@ -151,7 +151,7 @@ mod tests {
             ("content-length", "1000"),
             ("content-range", "(absent)"),
             ("accept-ranges", "bytes"),
-            ("etag", "\"07070707070707070707070707070707\""),
+            ("etag", "\"07070707070707070707\""),
             ("last-modified", "Sun, 06 Nov 1994 08:49:37 GMT"),
             ("cache-control", "private, max-age=31536000, immutable"),
             ("x-content-type-options", "nosniff"),
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn an_unchanged_file_says_nothing_about_its_bytes() {
         let headers = described(&record("a/b.txt", "text/plain"), &Delivery::NotModified);
-        assert_eq!(text(&headers, "etag"), "\"07070707070707070707070707070707\"");
+        assert_eq!(text(&headers, "etag"), "\"07070707070707070707\"");
         assert_eq!(text(&headers, "cache-control"), "private, max-age=31536000, immutable");
         for absent in ["content-type", "content-length", "content-disposition", "content-range"] {
             assert_eq!(text(&headers, absent), "(absent)", "{absent}");
