@@ -36,6 +36,9 @@ pub struct Body {
     /// Size of the next read, and what it may grow to.
     size: u32,
     most: u32,
+    /// What the last read asked for, and the memory that what it brought lies in.
+    asked: u32,
+    memory: u32,
     /// Asks the connection to send `100 Continue`; gone once asked.
     ask: Option<oneshot::Sender<()>>,
     home: Option<oneshot::Sender<Rest>>,
@@ -66,8 +69,9 @@ pub(super) struct Loan {
 pub(super) fn lend(io: Io, buffer: BytesMut, decoder: BodyDecoder, expects_continue: bool) -> (Body, Loan) {
     let (ask, asked) = expects_continue.then(oneshot::channel).unzip();
     let (home, back) = oneshot::channel();
+    let memory = stored(buffer.capacity());
     let rest = Rest { buffer, decoder, broken: false, withheld: false };
-    let body = Body { io, rest, size: MIN_READ, most: MAX_READ, ask, home: Some(home) };
+    let body = Body { io, rest, size: MIN_READ, most: MAX_READ, asked: 0, memory, ask, home: Some(home) };
     (body, Loan { asked, home: back })
 }
 
@@ -113,13 +117,14 @@ impl Body {
     /// Bounds the reads from now on.
     pub(crate) fn bound(&mut self, most: usize) {
         let possible = if self.io.plain().is_some() { u32::MAX } else { RECORD };
-        self.most = u32::try_from(most).unwrap_or(u32::MAX).min(possible);
+        self.most = stored(most).min(possible);
         self.size = self.size.min(self.most);
     }
 
     /// Whether the last piece, of `length`, was as long as a read could be.
     pub(crate) fn is_pressing(&self, length: usize) -> bool {
-        length >= self.size as usize / 2
+        // One that was less than half full has made the next one smaller.
+        length >= self.size.max(self.asked) as usize / 2
     }
 
     /// The socket, where what it gives next is body and nothing else, and how much of it: a body of known length on a
@@ -156,7 +161,13 @@ impl Body {
         let known =
             self.rest.decoder.remaining().map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
         let size = (self.size as usize).min(known.max(COPY));
-        match ready!(self.io.poll_fill(cx, &mut self.rest.buffer, size)) {
+        let is_anew = self.rest.buffer.is_empty();
+        let read = ready!(self.io.poll_fill(cx, &mut self.rest.buffer, size));
+        let memory = stored(self.rest.buffer.capacity());
+        // What is left of the read before may lie in more than it shows.
+        self.memory = if is_anew { memory } else { memory.max(self.memory) };
+        self.asked = self.size;
+        match read {
             Ok(0) | Err(_) => {
                 self.rest.broken = true;
                 return Poll::Ready(Err(BodyError::Closed));
@@ -171,11 +182,15 @@ impl Body {
     /// A piece counts as its length wherever it is gathered: so it is never the lesser part of the memory that it keeps.
     fn take(&mut self, len: usize) -> Bytes {
         let buffer = &mut self.rest.buffer;
-        let memory = buffer.capacity();
         // What is left of a split shares its memory, and would keep it while the piece waits for the disk.
         let piece = if len == buffer.len() { std::mem::take(buffer) } else { buffer.split_to(len) };
-        if len <= COPY || len < memory / 2 { Bytes::copy_from_slice(&piece) } else { piece.freeze() }
+        if len <= COPY || len < self.memory as usize / 2 { Bytes::copy_from_slice(&piece) } else { piece.freeze() }
     }
+}
+
+/// A size as it is kept: thousands of uploads wait, each with some.
+fn stored(size: usize) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
 }
 
 /// Lets the client send a body that it withholds.
@@ -236,5 +251,51 @@ mod tests {
         for _ in 0..10 {
             assert!(body.next().await.unwrap().unwrap().len() <= 10_000);
         }
+    }
+
+    /// A client and the body that it sends in chunks.
+    async fn chunked() -> (TcpStream, Body) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let io = Io::from(Socket::from(listener.accept().await.unwrap().0));
+        let decoder = BodyDecoder::new(hfs_core::http1::Framing::Chunked);
+        (client, lend(io, BytesMut::new(), decoder, false).0)
+    }
+
+    #[tokio::test]
+    async fn no_chunk_keeps_the_memory_of_the_chunks_before_it() {
+        let (mut client, mut body) = chunked().await;
+        let mut sent = Vec::new();
+        // The second is most of what is left of a read, and little of the read.
+        for length in [9000, 5000, 1] {
+            sent.extend_from_slice(format!("{length:x}\r\n").as_bytes());
+            sent.extend_from_slice(&vec![7; length]);
+            sent.extend_from_slice(b"\r\n");
+        }
+        client.write_all(&sent).await.unwrap();
+        for length in [9000, 5000, 1] {
+            let piece = body.next().await.unwrap().unwrap();
+            assert_eq!(piece.len(), length);
+            let memory = piece.try_into_mut().map(|piece| piece.capacity());
+            assert!(length == 9000 || memory.as_ref().is_ok_and(|&memory| memory <= 2 * length), "{memory:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_read_less_than_half_full_is_not_pressing_although_the_next_one_is_smaller() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut body = Body::of(listener.accept().await.unwrap().0, LENGTH as u64);
+        body.bound(64 << 10);
+        let mut read = async |length: usize| {
+            client.write_all(&vec![7; length]).await.unwrap();
+            let piece = body.next().await.unwrap().unwrap();
+            assert_eq!(piece.len(), length);
+            body.is_pressing(length)
+        };
+        // Full: the next one may be four times as long.
+        read(16 << 10).await;
+        assert!(!read(20 << 10).await);
+        assert!(read(20 << 10).await, "of 32 KiB");
     }
 }
