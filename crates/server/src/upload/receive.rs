@@ -269,3 +269,60 @@ impl Receiver {
         PutError::Stalled { received: self.received() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use hfs_core::pace::Direction;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::flow::{Begin, Engine, PaceConfig, Whose};
+    use crate::net::h1;
+    use crate::telemetry::RequestId;
+    use crate::telemetry::metrics::Metrics;
+
+    /// Of an upload of such a length.
+    async fn receiver(config: PaceConfig, body: Incoming, length: u64) -> Receiver {
+        let engine = Arc::new(Engine::new(config, Arc::new(Metrics::new())));
+        let begin = Begin {
+            request: RequestId::new(),
+            direction: Direction::Upload,
+            size: Some(length),
+            wire: None,
+            whose: Whose::default(),
+            forced: None,
+            is_benchmark: false,
+        };
+        let flow = engine.begin(begin).await;
+        Receiver::new(body, flow, Some(ByteSize::bytes(length)), &Turns::default())
+    }
+
+    #[tokio::test]
+    async fn the_standard_path_writes_what_it_has_read() {
+        let standard = || PaceConfig { enabled: false, ..PaceConfig::default() };
+        let long = receiver(standard(), Incoming::empty(), 1 << 30).await.hints(false);
+        assert_eq!((long.step, long.piece, long.room), (32 << 10, 0, 64 << 10));
+        let short = receiver(standard(), Incoming::empty(), 9).await.hints(false);
+        assert_eq!(short.step, 64 << 10, "and a short upload at once");
+    }
+
+    /// Whatever one step of a small plan is.
+    #[tokio::test]
+    async fn one_short_read_shows_no_client_that_is_faster_than_we_are() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let body = Incoming::H1(h1::Body::of(listener.accept().await.unwrap().0, 4 << 20));
+        let mut config = PaceConfig::default();
+        (config.settings.first_step, config.settings.max_step) = (16 << 10, 16 << 10);
+        let mut receiver = receiver(config, body, 4 << 20).await;
+        client.write_all(&vec![7; 128 << 10]).await.unwrap();
+        for nth in 0..12 {
+            receiver.next().await.unwrap().unwrap();
+            assert!(!receiver.is_pressed || receiver.received > PRESSING as u64 / 2, "read {nth}");
+        }
+        assert!(receiver.is_pressed, "but many that were not waited for do");
+    }
+}
