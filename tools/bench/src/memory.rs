@@ -15,30 +15,43 @@ const PIECE: usize = 8 << 10;
 const WAIT: Duration = Duration::from_millis(200);
 /// Pieces before the memory is looked at.
 const PIECES: usize = 12;
+/// Uploads that are under way already when the count begins.
+const FIRST: u64 = 8;
 
-/// KiB per upload of `size` that brings 8 KiB every 200 ms.
+/// KiB per upload of `size` that brings 8 KiB every 200 ms, beside a few others: what the first uploads of a server bring
+/// into memory (the code of the path, its threads) is nobody's share.
 pub(crate) fn of_slow_uploads(peer: &Peer, count: u64, size: u64) -> Result<f64> {
-    allow_files(2 * count)?;
-    warm_up(peer)?;
-    let before = peer.memory()?;
+    allow_files(2 * (FIRST + count))?;
     let open = |number| -> Result<TcpStream> {
         let mut stream = TcpStream::connect(peer.address)?;
         let (target, proof) = peer.proof.of(&format!("slow-{number}/blob.bin"), size)?;
         write!(stream, "PUT {target} HTTP/1.1\r\nHost: x\r\n{proof}Content-Length: {size}\r\n\r\n")?;
         Ok(stream)
     };
-    let mut uploads = (0..count).map(open).collect::<Result<Vec<_>>>()?;
+    let mut uploads = (0..FIRST).map(open).collect::<Result<Vec<_>>>()?;
+    for _ in 0..PIECES {
+        send_piece(&mut uploads)?;
+    }
+    let before = peer.memory()?;
+    let counted = (FIRST..FIRST + count).map(open);
+    uploads.extend(counted.collect::<Result<Vec<_>>>()?);
     let mut most = 0;
     for piece in 0..PIECES {
-        for upload in &mut uploads {
-            upload.write_all(&BYTES[..PIECE]).context("the server ended a slow upload")?;
-        }
-        std::thread::sleep(WAIT);
+        send_piece(&mut uploads)?;
         if piece >= PIECES / 2 {
             most = most.max(peer.memory()?);
         }
     }
     Ok(each(before, most, count))
+}
+
+/// Sends a piece of each upload, and waits.
+fn send_piece(uploads: &mut [TcpStream]) -> Result<()> {
+    for upload in uploads {
+        upload.write_all(&BYTES[..PIECE]).context("the server ended a slow upload")?;
+    }
+    std::thread::sleep(WAIT);
+    Ok(())
 }
 
 /// KiB per connection that has asked something and waits for its next request.
