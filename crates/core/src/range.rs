@@ -14,7 +14,7 @@ use crate::{BlobId, Timestamp};
 pub struct Object {
     /// Length in bytes.
     pub size: u64,
-    /// Its strong ETag is `"<id>"`.
+    /// Its name; the strong ETag is of it ([`etag`]).
     pub id: BlobId,
     /// Its Last-Modified.
     pub modified: Timestamp,

@@ -135,7 +135,8 @@ impl Table {
              barest program that makes an upload durable: no signature, no row, no limits; `floor-hashing` hashes it\n\
              (BLAKE3), `floor-unsynced` leaves out the syncs. All downloads are of one file on disk, whose pages lie in\n\
              memory for everybody alike, but for Prosody's; their load shares the server's core, so their rate is that of\n\
-             both. Prosody gets a 32nd of each load. *journal*: on an ext4 with a journal, as installers make it, in a file;\n\
+             both. Prosody gets a 32nd of each load. The memory of a slow upload is what 500 add beside eight that go on\n\
+             already (until 2026-11-28: beside none). *journal*: on an ext4 with a journal, as installers make it, in a file;\n\
              the others are on what the machine has.\n"
         )?;
         writeln!(f, "| work | server | server CPU or memory | rate | last byte to 201 |")?;

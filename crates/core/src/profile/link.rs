@@ -141,7 +141,9 @@ pub fn guess(seen: &Snapshot, hints: &Hints<'_>) -> Guess {
             true => Guess { link: medium.link, confidence },
             false => Guess::default(),
         },
-        Some(_) if figures.are_more_than_a_round_trip() => Guess { link: Link::Unknown, confidence: UNLIKE },
+        Some(_) if figures.are_more_than_a_round_trip() && !MEDIA.iter().any(|medium| figures.are_like(medium)) => {
+            Guess { link: Link::Unknown, confidence: UNLIKE }
+        }
         _ => Guess::default(),
     }
 }

@@ -190,6 +190,9 @@ pub struct Profile {
     pub at: Timestamp,
 }
 
+/// Of the confidence in a class, what a transfer takes at most whose path is like no medium: after ten it is forgotten.
+const DOUBT: f64 = 0.05;
+
 impl Profile {
     /// Takes in one transfer; `gain` is the weight of the new one.
     pub fn learn(&mut self, lesson: &Lesson, gain: f64, now: Timestamp) {
@@ -235,7 +238,8 @@ impl Profile {
                 self.class = guess;
             }
         } else if guess.confidence > 0.0 {
-            self.class.confidence *= 1.0 - gain;
+            // What is no medium's may be the server's fault, or the direction's.
+            self.class.confidence *= 1.0 - gain.min(DOUBT);
             if self.class.confidence < link::SURE {
                 self.class = Guess::default();
             }

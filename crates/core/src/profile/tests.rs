@@ -317,18 +317,21 @@ fn one_guess_that_differs_does_not_change_a_class() {
 
 #[test]
 fn a_class_is_forgotten_where_the_path_has_become_like_no_medium() {
-    let after = |guess: Guess, transfers: usize| {
+    let after = |guess: Guess, gain: f64, transfers: usize| {
         let class = Guess { link: Link::Wifi, confidence: 0.99999 };
         let mut profile = Profile { class, ..Profile::default() };
         for _ in 0..transfers {
             let lesson = Lesson { guess, ..lesson(seen(ms(40), 0), 1_000_000, None) };
-            profile.learn(&lesson, 0.2, Timestamp::from_unix(1));
+            profile.learn(&lesson, gain, Timestamp::from_unix(1));
         }
-        profile.class.link
+        profile.class
     };
     let unlike = Guess { link: Link::Unknown, confidence: 0.999 };
-    assert_eq!((after(unlike, 2), after(unlike, 3)), (Link::Wifi, Link::Unknown));
-    assert_eq!(after(Guess::default(), 1000), Link::Wifi, "who shows nothing contradicts nothing");
+    for gain in [0.05, 0.2, 0.5] {
+        assert_eq!(after(unlike, gain, 1).sure(), Link::Wifi, "one, at {gain}");
+        assert_eq!((after(unlike, gain, 9).link, after(unlike, gain, 10).link), (Link::Wifi, Link::Unknown));
+    }
+    assert_eq!(after(Guess::default(), 0.2, 1000).link, Link::Wifi, "who shows nothing contradicts nothing");
 }
 
 #[test]

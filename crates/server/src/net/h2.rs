@@ -159,10 +159,11 @@ where
                     connection.graceful_shutdown();
                 }
             }
-            () = phases.reach(Phase::Draining), if told.is_none() => {
-                told = Some(FAREWELL);
-                idle_since = Instant::now();
-                connection.graceful_shutdown();
+            () = phases.reach(Phase::Draining), if told != Some(FAREWELL) => {
+                if told.replace(FAREWELL).is_none() {
+                    idle_since = Instant::now();
+                    connection.graceful_shutdown();
+                }
             }
             () = tokio::time::sleep_until(until), if streams.is_empty() => {
                 // A handler ends when the connection has its answer, or has it queued where that is short. What a slow reader

@@ -157,7 +157,7 @@ pub enum PumpEnd {
 
 /// A temporary blob on its way in. Dropping it removes it: a broken upload leaves nothing.
 pub trait BlobWriter: std::fmt::Debug + Send {
-    /// Its name, which becomes the ETag.
+    /// Its name, of which the ETag is.
     fn id(&self) -> BlobId;
 
     /// Bytes taken so far.

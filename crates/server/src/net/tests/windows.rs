@@ -200,6 +200,22 @@ async fn an_upload_that_crosses_the_end_of_a_resting_connection_gets_through() {
     drop(client);
 }
 
+/// Its client does not hear of it.
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_waits_a_second_for_who_was_told_before_that_this_ends() {
+    let shutdown = Shutdown::new();
+    let link = link(Arc::new(State::in_directory("".as_ref())), &shutdown, Arc::new(()));
+    let idle = link.config.idle_timeout;
+    let (client, server) = duplex(64 << 10);
+    let serving = tokio::spawn(net::h2::serve(server, None, link));
+    let deaf = h2::client::handshake(client).await.unwrap();
+    sleep(idle + Duration::from_millis(500)).await;
+    assert!(!serving.is_finished(), "it waits for what crossed its farewell");
+    shutdown.begin();
+    timeout(Duration::from_secs(2), serving).await.expect("an end").unwrap();
+    drop(deaf);
+}
+
 /// What is kept for the next upload is memory that others may need.
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_rests_with_a_window_is_ended_only_when_memory_is_short() {
