@@ -14,6 +14,12 @@ pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     }
 }
 
+/// Not a number when there is none.
+pub(crate) fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
+    sum / count
+}
+
 /// From where to where the median lies of what the values are a sample of, with 95 % certainty or a little more; `None`
 /// where there are fewer than six, or more than a thousand. By the sign test: nothing is assumed but that each value lies
 /// above the true median as likely as below, independent of the others.
@@ -59,6 +65,12 @@ mod tests {
         assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
         assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()), 2.5);
         assert!(median(std::iter::empty()).is_nan());
+    }
+
+    #[test]
+    fn the_mean_weighs_all_alike() {
+        assert_eq!(mean([1.0, 1.0, 4.0].into_iter()), 2.0);
+        assert!(mean(std::iter::empty()).is_nan());
     }
 
     /// Ranks from printed tables of the sign test, counted from one.
