@@ -222,6 +222,11 @@ impl Share {
         self.memory.is_short()
     }
 
+    /// Whether so much is left for others.
+    pub(super) fn leaves(&self, spare: Spare) -> bool {
+        self.memory.0.pages.available_permits() >= spare.of(self.memory.total())
+    }
+
     /// Takes so many pages more, if they are there.
     fn take(&mut self, more: usize) -> bool {
         let more = u32::try_from(more).unwrap_or(u32::MAX);

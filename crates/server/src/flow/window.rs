@@ -73,6 +73,11 @@ impl WindowClaim {
         self.share().as_ref().is_some_and(Share::is_short)
     }
 
+    /// Whether less is left than what large windows leave to first ones.
+    pub(crate) fn is_scarce(&self) -> bool {
+        self.share().as_ref().is_some_and(|share| !share.leaves(Spare::AllButQuarter))
+    }
+
     /// Says that a window has another size, where that is to be said.
     pub(crate) fn explain(&self, window: &'static str, from: u32, to: u32, because: std::fmt::Arguments<'_>) {
         let explainer = *self.explainer();

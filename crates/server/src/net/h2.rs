@@ -153,6 +153,7 @@ where
             {
                 rested = Instant::now();
                 inflow.shrink(connection, &mut promise);
+                promise.rest();
                 if promise.is_too_much() && told.is_none() {
                     told = Some(LONG_FAREWELL);
                     idle_since = rested;

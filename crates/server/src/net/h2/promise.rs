@@ -21,6 +21,8 @@ const STEP: u32 = 16 << 10;
 /// What the next upload begins with where memory is not short. It may be sent whole before anybody has seen its head, and
 /// would else wait a round trip longer.
 const KEPT: u32 = 256 << 10;
+/// The most that the next ones begin with together, where several at a time would each wait that round trip.
+const KEPT_FOR_MANY: u32 = Window::of_connection(Window::FIRST);
 /// What may be left besides when all has come: padding, and bytes of streams that broke off, come without a word.
 const LEFT_OVER: u32 = 2 * KEPT;
 
@@ -31,6 +33,10 @@ pub(super) struct Arrivals {
     dealt: AtomicU64,
     /// Bytes that are announced and not dealt with.
     due: AtomicU64,
+    /// Those of them that may be sent before anybody has seen what announces them: the first [`KEPT`] of each body.
+    unforeseen: AtomicU64,
+    /// Bodies that were announced so far.
+    begun: AtomicU64,
     /// What all of them may have under way.
     target: AtomicU32,
 }
@@ -52,28 +58,39 @@ impl Arrivals {
 pub(super) struct Due {
     arrivals: Arc<Arrivals>,
     left: u64,
+    /// What of it is unforeseen.
+    unforeseen: u64,
 }
 
 impl Due {
     /// A body of `announced` bytes, where somebody has said.
     pub(super) fn new(arrivals: &Arc<Arrivals>, announced: Option<u64>) -> Self {
         let left = announced.unwrap_or(UNKNOWN).min(UNKNOWN);
+        let unforeseen = left.min(KEPT.into());
         arrivals.due.fetch_add(left, Relaxed);
-        Self { arrivals: Arc::clone(arrivals), left }
+        arrivals.unforeseen.fetch_add(unforeseen, Relaxed);
+        arrivals.begun.fetch_add(u64::from(left > 0), Relaxed);
+        Self { arrivals: Arc::clone(arrivals), left, unforeseen }
     }
 
     /// Says that so many were dealt with.
     pub(super) fn dealt(&mut self, bytes: usize) {
-        let counted = self.left.min(bytes as u64);
-        self.left -= counted;
         self.arrivals.dealt.fetch_add(bytes as u64, Relaxed);
-        self.arrivals.due.fetch_sub(counted, Relaxed);
+        self.count(self.left.min(bytes as u64));
+    }
+
+    fn count(&mut self, bytes: u64) {
+        let unforeseen = self.unforeseen.min(bytes);
+        self.left -= bytes;
+        self.unforeseen -= unforeseen;
+        self.arrivals.due.fetch_sub(bytes, Relaxed);
+        self.arrivals.unforeseen.fetch_sub(unforeseen, Relaxed);
     }
 }
 
 impl Drop for Due {
     fn drop(&mut self) {
-        self.arrivals.due.fetch_sub(self.left, Relaxed);
+        self.count(self.left);
     }
 }
 
@@ -85,6 +102,11 @@ pub(super) struct Promise {
     arrivals: Arc<Arrivals>,
     /// What they may be let have under way, by the windows of streams.
     most: u32,
+    /// What the next ones begin with, and what that was before the connection rested.
+    kept: u32,
+    kept_before: u32,
+    /// Bodies that were announced when that was last looked at.
+    begun: u64,
     /// What they are to have, and what they may have yet because they were let have it.
     target: u32,
     promised: u32,
@@ -103,6 +125,9 @@ impl Promise {
             wire,
             arrivals: Arc::new(arrivals),
             most: Window::of_connection(Window::FIRST),
+            kept: KEPT,
+            kept_before: 0,
+            begun: 0,
             target: Window::IDLE,
             promised: Window::IDLE,
             seen: (0, 0),
@@ -131,11 +156,19 @@ impl Promise {
         self.arrivals.due.load(Relaxed) == 0 && self.promised > Window::IDLE
     }
 
-    /// Whether that is more than is kept for the next upload, or more than there is memory for: an upload broke off, or had
+    /// Says that the connection rests: the next upload will be one again.
+    pub(super) fn rest(&mut self) {
+        (self.kept_before, self.kept) = (self.kept_before.max(self.kept), KEPT);
+        self.is_stale = true;
+    }
+
+    /// Whether that is more than was kept for the next uploads, or more than there is memory for: an upload broke off, or had
     /// not said how long it is. It ends with the connection only.
     pub(super) fn is_too_much(&self) -> bool {
         let is_short = || self.claim().is_some_and(WindowClaim::is_short);
-        self.is_unused() && (self.promised > LEFT_OVER || self.promised > 2 * Window::IDLE && is_short())
+        let is_scarce = || self.claim().is_some_and(WindowClaim::is_scarce);
+        let is_beyond = self.promised > LEFT_OVER && (self.promised > self.kept_before || is_scarce());
+        self.is_unused() && (is_beyond || self.promised > 2 * Window::IDLE && is_short())
     }
 
     fn claim(&self) -> Option<&WindowClaim> {
@@ -164,10 +197,25 @@ impl Promise {
         claim.keep(self.promised);
     }
 
+    /// What the next ones are to begin with, now that others have begun: as much as these could have been sent with at
+    /// once, and half as much again, since a client hears only then that it may send more. Not where they are the first,
+    /// which may well be all.
+    fn keep_for_many(&mut self) {
+        let begun = self.arrivals.begun.load(Relaxed);
+        if begun > self.begun && self.seen.0 >= KEPT.into() {
+            let unforeseen = self.arrivals.unforeseen.load(Relaxed).min(KEPT_FOR_MANY.into()) as u32;
+            self.kept = self.kept.max((unforeseen + unforeseen / 2).min(KEPT_FOR_MANY));
+        }
+        self.begun = begun;
+    }
+
     /// What they are to have from now on.
     fn next(&mut self, claim: &WindowClaim, due: u64) -> u32 {
-        let (target, wanted) = (self.target, wanted(due, self.most));
+        self.keep_for_many();
+        let for_many = if self.kept > KEPT { self.kept.into() } else { 0 };
+        let (target, wanted) = (self.target, wanted(due.max(for_many), self.most));
         if target > Window::IDLE && claim.is_short() {
+            self.kept = KEPT;
             // No faster than the client uses up what it was told.
             let half = if self.promised <= target { target / 2 } else { target };
             let less = wanted.min(half).max(Window::IDLE);
@@ -178,12 +226,19 @@ impl Promise {
             // It hears of a window only when that is half as large again.
             let granted = claim.claim(wanted.max(2 * Window::IDLE)).max(target);
             if granted > self.told.saturating_add(self.told / 2) {
-                self.tell(claim, granted, format_args!("{due} bytes are announced, {wanted} of them wanted"));
+                match for_many {
+                    0 => self.tell(claim, granted, format_args!("{due} bytes are announced, {wanted} of them wanted")),
+                    _ => self.tell(
+                        claim,
+                        granted,
+                        format_args!("{due} bytes are announced by many, {for_many} are kept"),
+                    ),
+                }
             }
             return granted;
         }
-        let less = wanted.max(target.min(KEPT));
-        if less < target && less <= KEPT {
+        let less = wanted.max(target.min(self.kept));
+        if less < target && less <= self.kept {
             self.tell(claim, less, format_args!("{due} bytes are left of what was announced"));
             return less;
         }

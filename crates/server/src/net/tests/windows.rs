@@ -14,6 +14,7 @@ use http::Request;
 use http::header::CONTENT_LENGTH;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::http2::{handshake, put, send};
@@ -124,6 +125,79 @@ async fn an_upload_over_a_long_fast_path_is_not_held_by_its_window() {
     // One window of 1 MiB per round trip of 300 ms.
     assert!(standard > 3 * at_best, "{standard:?}: the standard arm keeps the original's window");
     assert!(adaptive < at_best.mul_f64(1.6), "{adaptive:?} where {at_best:?} is possible");
+}
+
+/// How many uploads of 64 KiB end within a minute, where `at_once` are under way.
+async fn short_ones(client: &SendRequest<Bytes>, at_once: usize) -> usize {
+    let body = Bytes::from(vec![7; 64 << 10]);
+    let (start, mut under_way, mut done) = (Instant::now(), JoinSet::new(), 0);
+    loop {
+        while under_way.len() < at_once {
+            let answer = send(client, announced(64 << 10), Some(body.clone())).await;
+            under_way.spawn(async move { answer.await.unwrap().status() });
+        }
+        let left = Duration::from_secs(60).saturating_sub(start.elapsed());
+        let Ok(Some(status)) = timeout(left, under_way.join_next()).await else { break };
+        assert_eq!(status.unwrap(), 201);
+        done += 1;
+    }
+    under_way.join_all().await;
+    done
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_short_uploads_at_a_time_do_not_wait_for_a_window_each() {
+    for is_adaptive in [true, false] {
+        let engine = engine(PaceConfig { enabled: is_adaptive, ..PaceConfig::default() });
+        let (client, _driver) = handshake(serve(engine)).await;
+        for at_once in [1, 4, 8, 16] {
+            let done = short_ones(&client, at_once).await;
+            let at_best = at_once * (60 * 1000 / (2 * DELAY).as_millis()) as usize;
+            assert!(10 * done > 9 * at_best, "{done} of {at_best}, {at_once} at a time, adaptive: {is_adaptive}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_many_uploads_at_a_time_began_with_stays_while_memory_is_plenty() {
+    let engine = engine(PaceConfig { memory: ByteSize::mib(64), ..PaceConfig::default() });
+    let all = engine.free_memory();
+    let (client, mut driver) = handshake(serve(Arc::clone(&engine))).await;
+    short_ones(&client, 16).await;
+    assert!(timeout(Duration::from_secs(20), &mut driver).await.is_err(), "there is plenty");
+    let kept = all - engine.free_memory();
+    assert!((1 << 20..2 << 20).contains(&kept), "{kept}");
+    // One at a time needs no more than one does.
+    short_ones(&client, 1).await;
+    let less = all - engine.free_memory();
+    assert!(less < 256 << 10, "{less} where it was {kept}");
+    short_ones(&client, 16).await;
+    let mut others = Vec::new();
+    while engine.free_memory() > all / 10 * 7 {
+        others.push(engine.begin(other()).await);
+    }
+    let before = engine.free_memory();
+    assert!(timeout(Duration::from_secs(20), driver).await.expect("an end").unwrap().is_ok());
+    sleep(Duration::from_secs(1)).await;
+    assert!(engine.free_memory() >= before + (1 << 20), "{before}, then {}", engine.free_memory());
+    drop((client, others));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_many_uploads_may_be_all_and_leave_what_one_does() {
+    let engine = engine(PaceConfig::default());
+    let all = engine.free_memory();
+    let (client, _driver) = handshake(serve(Arc::clone(&engine))).await;
+    let mut answers = Vec::new();
+    for _ in 0..16 {
+        answers.push(send(&client, announced(200_000), Some(Bytes::from(vec![7; 200_000]))).await);
+    }
+    for answer in answers {
+        assert_eq!(answer.await.unwrap().status(), 201);
+    }
+    sleep(Duration::from_secs(2)).await;
+    let kept = all - engine.free_memory();
+    assert!(kept < 256 << 10, "{kept}");
 }
 
 #[tokio::test(start_paused = true)]
