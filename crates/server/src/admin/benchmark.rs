@@ -121,7 +121,7 @@ pub(super) async fn download(
     context: &mut Context,
     query: Option<&str>,
 ) -> Result<Download, AdminError> {
-    let size = asked(query.unwrap_or_default())?;
+    let size = size(query)?;
     let place = app.bench().begin()?;
     let cpu = clock::cpu();
     let blob = Arc::new(Blank::new(size)?);
@@ -131,9 +131,12 @@ pub(super) async fn download(
     Ok(Download { blob, size, flow, measure })
 }
 
-fn asked(query: &str) -> Result<ByteSize, AdminError> {
+/// What a download with this query sends.
+pub(super) fn size(query: Option<&str>) -> Result<ByteSize, AdminError> {
     let wrong = || AdminError::Size { most: MOST.as_u64() };
-    let Some(text) = query.split('&').find_map(|pair| pair.strip_prefix("size=")) else { return Ok(USUAL) };
+    let Some(text) = query.unwrap_or_default().split('&').find_map(|pair| pair.strip_prefix("size=")) else {
+        return Ok(USUAL);
+    };
     let size: ByteSize = text.parse().map_err(|_| wrong())?;
     if (ByteSize::bytes(1)..=MOST).contains(&size) { Ok(size) } else { Err(wrong()) }
 }
@@ -164,11 +167,11 @@ mod tests {
 
     #[test]
     fn sizes_are_bounded() {
-        assert_eq!(asked("").unwrap(), USUAL);
-        assert_eq!(asked("a=b&size=3MB").unwrap(), ByteSize::mib(3));
-        assert_eq!(asked("size=1GB").unwrap(), MOST);
+        assert_eq!(size(None).unwrap(), USUAL);
+        assert_eq!(size(Some("a=b&size=3MB")).unwrap(), ByteSize::mib(3));
+        assert_eq!(size(Some("size=1GB")).unwrap(), MOST);
         for wrong in ["size=", "size=0", "size=1073741825", "size=-1", "size=much"] {
-            assert!(matches!(asked(wrong), Err(AdminError::Size { .. })), "{wrong}");
+            assert!(matches!(size(Some(wrong)), Err(AdminError::Size { .. })), "{wrong}");
         }
     }
 }

@@ -10,6 +10,7 @@ mod report;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use hfs_core::ByteSize;
 use hfs_core::auth::{self, Administrator, NotAdministrator, Secret};
 use hfs_core::pace::Arm;
 use http::{HeaderMap, Method, Request, header};
@@ -44,7 +45,7 @@ pub enum Page {
     BenchmarkResults,
 }
 
-/// The page at `path`, when `method` is what it takes.
+/// The page at `path`, when `method` is what it takes, or HEAD where that is GET.
 #[must_use]
 pub fn page(method: &Method, path: &str) -> Option<Page> {
     let arm = |name: &str| match name {
@@ -54,8 +55,10 @@ pub fn page(method: &Method, path: &str) -> Option<Page> {
     };
     match (method, path.strip_prefix("/benchmark/")?) {
         (&Method::POST, rest) => rest.strip_prefix("upload/").and_then(arm).map(Page::BenchmarkUpload),
-        (&Method::GET, "results") => Some(Page::BenchmarkResults),
-        (&Method::GET, rest) => rest.strip_prefix("download/").and_then(arm).map(Page::BenchmarkDownload),
+        (&Method::GET | &Method::HEAD, "results") => Some(Page::BenchmarkResults),
+        (&Method::GET | &Method::HEAD, rest) => {
+            rest.strip_prefix("download/").and_then(arm).map(Page::BenchmarkDownload)
+        }
         _ => None,
     }
 }
@@ -73,6 +76,13 @@ pub fn is_administrator(config: &AdminConfig, headers: &HeaderMap) -> bool {
     config.token.as_ref().is_some_and(|token| auth::authorize_admin(authorization, token).is_ok())
 }
 
+/// Counts the token of a request that is not of a page's own method: with it, it was not taken for a slot's.
+pub fn note_other_method(app: &App, headers: &HeaderMap) {
+    if is_administrator(&app.config().admin, headers) {
+        tally::administrator(app.metrics(), Ok(()));
+    }
+}
+
 /// What a page answers.
 #[derive(Debug)]
 pub enum Answer {
@@ -82,6 +92,8 @@ pub enum Answer {
     Reports(Vec<Report>),
     /// Bytes that mean nothing.
     Download(Download),
+    /// As many would be sent: to HEAD, which measures nothing.
+    Size(ByteSize),
 }
 
 /// Why a page answers nothing.
@@ -122,6 +134,9 @@ pub async fn answer(
         Page::BenchmarkUpload(arm) => {
             context.note_benchmark(arm);
             benchmark::upload(app, context, &administrator, request).await.map(Answer::Report)
+        }
+        Page::BenchmarkDownload(_) if request.method() == Method::HEAD => {
+            Ok(benchmark::size(request.uri().query()).map(Answer::Size)?)
         }
         Page::BenchmarkDownload(arm) => {
             context.note_benchmark(arm);
@@ -164,6 +179,10 @@ mod tests {
             assert_eq!(get(other), None, "{other}");
         }
         assert_eq!(post("/benchmark/results"), None);
+        let head = |path| page(&Method::HEAD, path);
+        assert_eq!(head("/benchmark/results"), Some(Page::BenchmarkResults));
+        assert_eq!(head("/benchmark/download/original"), Some(Page::BenchmarkDownload(Arm::Standard)));
+        assert_eq!(head("/benchmark/upload/original"), None);
         assert_eq!(page(&Method::PUT, "/benchmark/upload/original"), None);
         assert_eq!(method_of("/benchmark/upload/original"), Some(Method::POST));
         assert_eq!(method_of("/benchmark/results"), Some(Method::GET));

@@ -8,7 +8,7 @@ use http::{HeaderName, Method, Request};
 use crate::config::Config;
 use crate::http::exchange::{Incoming, Outgoing};
 use crate::http::testing::{Answer, Rig, ask, get, listen, path, proven, put, slot_of};
-use crate::storage::faulty::{Fault, Operation};
+use crate::storage::faulty::{Fault, Faults, Operation};
 use crate::storage::{BlobStore, Place, Scratch};
 
 const BYTES: &[u8] = b"0123456789";
@@ -166,6 +166,29 @@ async fn a_download_that_fails_before_it_begins_counts_in_the_arm_that_it_would_
         let errors = (rig.metric("download_errors_total"), rig.metric("adaptive_download_errors_total"));
         assert_eq!(errors, (1.0, adaptive), "{target}");
     }
+}
+
+#[tokio::test]
+async fn a_slot_that_is_found_at_the_second_look_is_refused_as_slots_are() {
+    let rig = Rig::new();
+    rig.fill("download/a/b.txt", BYTES, |_| {}).await;
+    let beyond = || with(Method::GET, "download/a/b.txt", &[(RANGE, "bytes=99-")]);
+    let media_type = |answer: &Answer| answer.header("content-type").to_owned();
+    let usual = rig.send(beyond()).await;
+    assert_eq!((usual.status, media_type(&usual)), (416, "text/plain; charset=utf-8".to_owned()));
+    rig.meta.fail_read(1);
+    let second = rig.send(beyond()).await;
+    assert_eq!((second.status, media_type(&second), &second.body), (416, media_type(&usual), &usual.body));
+    rig.store.remove(&Place::new("download/a/b.txt")).await.unwrap();
+    let other = rig.sibling(Faults::none());
+    other.meta.fail_read(1);
+    let damaged = other.send(get("download/a/b.txt")).await;
+    assert_eq!((damaged.status, media_type(&damaged)), (500, media_type(&usual)));
+    // Nobody can tell: it says so as the route does, which is what is asked for mostly.
+    other.meta.fail_read(1);
+    other.meta.fail_read(2);
+    let unknown = other.send(get("download/a/b.txt")).await;
+    assert_eq!((unknown.status, media_type(&unknown)), (503, "application/json".to_owned()));
 }
 
 #[tokio::test]

@@ -112,6 +112,11 @@ impl Context {
         self.is_direct = true;
     }
 
+    /// Notes that a slot was meant: its errors are text.
+    pub fn note_slot(&mut self) {
+        (self.likely, self.is_direct) = (None, false);
+    }
+
     /// Notes a benchmark of the administrator's, which is like one of those and teaches nothing about anybody.
     pub fn note_benchmark(&mut self, arm: Arm) {
         self.note_direct(Some(arm));

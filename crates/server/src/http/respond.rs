@@ -8,10 +8,10 @@ mod told;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hfs_core::SlotPath;
 use hfs_core::auth::encode_path;
 use hfs_core::pace::Direction;
 use hfs_core::range::Delivery;
+use hfs_core::{ByteSize, SlotPath};
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Response, StatusCode};
 
@@ -165,14 +165,15 @@ pub(super) fn delete(context: &Context, slot: &SlotPath, outcome: Result<(), Del
 }
 
 /// What the administrator asked for, in JSON or as zeros.
-pub(super) fn admin(context: &Context, outcome: Result<Answer, AdminError>) -> Response<Outgoing> {
+pub(super) fn admin(context: &Context, method: &Method, outcome: Result<Answer, AdminError>) -> Response<Outgoing> {
     let failure = match outcome {
         Ok(Answer::Report(report)) => return json(StatusCode::OK, &report.to_json()),
         Ok(Answer::Reports(reports)) => {
             let reports: Vec<_> = reports.iter().map(Report::to_json).collect();
-            return json(StatusCode::OK, &serde_json::json!({ "results": reports }));
+            return without_body(method, json(StatusCode::OK, &serde_json::json!({ "results": reports })));
         }
         Ok(Answer::Download(download)) => return zeros(download),
+        Ok(Answer::Size(size)) => return head_of_zeros(size),
         Err(failure) => failure,
     };
     let told = of_admin(&failure);
@@ -180,16 +181,21 @@ pub(super) fn admin(context: &Context, outcome: Result<Answer, AdminError>) -> R
     if told.status.is_server_error() && told.wait.is_none() {
         context.log_benchmark_failed(told.status.as_u16(), told.code, &failure);
     }
-    as_json(&told)
+    without_body(method, as_json(&told))
 }
 
 fn zeros(download: Download) -> Response<Outgoing> {
     let Download { blob, size, flow, measure } = download;
+    let mut response = head_of_zeros(size);
+    let body = FileBody::new(blob, 0..size.as_u64(), flow, move |ending, flow| measure.end(ending, flow));
+    *response.body_mut() = Outgoing::File(Box::new(body));
+    response
+}
+
+fn head_of_zeros(size: ByteSize) -> Response<Outgoing> {
     let mut response = plain(StatusCode::OK, "application/octet-stream", "");
     response.headers_mut().insert(header::CONTENT_LENGTH, size.as_u64().into());
     set(response.headers_mut(), header::CACHE_CONTROL, "no-store");
-    let body = FileBody::new(blob, 0..size.as_u64(), flow, move |ending, flow| measure.end(ending, flow));
-    *response.body_mut() = Outgoing::File(Box::new(body));
     response
 }
 
@@ -227,18 +233,15 @@ pub(super) fn not_found(context: &Context, method: &Method) -> Response<Outgoing
 pub(super) fn other_method(method: &Method, takes: &Method) -> Response<Outgoing> {
     let told = told(StatusCode::METHOD_NOT_ALLOWED, "method", format!("This takes {takes}, not {method}"));
     let mut response = as_json(&told);
-    set(response.headers_mut(), header::ALLOW, &format!("OPTIONS, {takes}"));
+    let allowed = if takes == Method::GET { "OPTIONS, HEAD, GET".to_owned() } else { format!("OPTIONS, {takes}") };
+    set(response.headers_mut(), header::ALLOW, &allowed);
     without_body(method, response)
 }
 
-/// 405 with what is allowed.
-pub(super) fn method_not_allowed(slot: bool) -> Response<Outgoing> {
+/// 405 in text, with what is `allowed`.
+pub(super) fn method_not_allowed(allowed: &str) -> Response<Outgoing> {
     let mut response = finish(&told(StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed"));
-    set(
-        response.headers_mut(),
-        header::ALLOW,
-        if slot { "OPTIONS, HEAD, GET, PUT, DELETE" } else { "OPTIONS, HEAD, GET" },
-    );
+    set(response.headers_mut(), header::ALLOW, allowed);
     response
 }
 

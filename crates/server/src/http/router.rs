@@ -4,6 +4,7 @@
 //! delivery.
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
@@ -110,6 +111,9 @@ async fn route(
         }
         (&Method::GET | &Method::HEAD, Target::Slot(Ok(slot))) => {
             let found = download::get(app, context, &method, &slot, request.headers()).await;
+            if !matches!(found, Err(GetError::NotFound | GetError::Extension { .. } | GetError::Meta(_))) {
+                context.note_slot();
+            }
             respond::get(app, context, &method, &slot, found)
         }
         (&Method::GET | &Method::HEAD, Target::Download { way, slot: Ok(slot), .. }) => {
@@ -125,13 +129,16 @@ async fn route(
             let posted = Box::pin(upload::post(app, context, *request)).await;
             respond::post(app, context, &config.http, &base, &path, posted)
         }
-        (_, Target::OtherMethod { takes, .. }) => {
+        (_, Target::OtherMethod { takes, is_page, .. }) => {
+            if is_page {
+                admin::note_other_method(app, request.headers());
+            }
             context.log_unserved(request.uri().path(), 405, "method", &Takes(takes.clone()));
             respond::other_method(&method, &takes)
         }
         (_, Target::Page { page, .. }) => {
             let answer = Box::pin(admin::answer(app, context, page, *request)).await;
-            respond::admin(context, answer)
+            respond::admin(context, &method, answer)
         }
         (&Method::PUT, Target::Slot(Ok(slot))) => {
             let stored = upload::put(app, context, &slot, request).await;
@@ -158,14 +165,22 @@ async fn route(
             let outside = PutError::Outside { base_path: config.http.base_path.clone() };
             respond::put(app, context, request.uri().path(), Err(outside))
         }
-        (_, target) => respond::method_not_allowed(matches!(target, Target::Slot(_))),
+        (_, target) => {
+            let allowed = if matches!(target, Target::Slot(_)) { OF_SLOTS } else { OF_OTHERS };
+            context.log_unserved(request.uri().path(), 405, "method", &Takes(allowed));
+            respond::method_not_allowed(allowed)
+        }
     }
 }
+
+/// Methods of slots, and of what is read only, as `Allow` has them.
+const OF_SLOTS: &str = "OPTIONS, HEAD, GET, PUT, DELETE";
+const OF_OTHERS: &str = "OPTIONS, HEAD, GET";
 
 /// Why another method is not served.
 #[derive(Debug, thiserror::Error)]
 #[error("it takes {0}")]
-struct Takes(Method);
+struct Takes<T: Display>(T);
 
 /// What a URL names.
 enum Target {
@@ -190,6 +205,7 @@ enum Target {
     /// `is_too` a slot.
     OtherMethod {
         takes: Method,
+        is_page: bool,
         is_too: Option<SlotPath>,
     },
     /// Outside the base path.
@@ -207,9 +223,13 @@ impl Target {
             return self;
         };
         let found = app.meta().lookup(slot).await;
-        if let (Err(_), Self::Download { way, .. }) = (&found, &self) {
-            // If that goes on, what fails is counted in the arm of the route, which is what such a URL mostly means.
-            context.note_likely(way.forced(&config.pace));
+        if found.is_err() {
+            // If that goes on, what fails is told, and counted in the arm, as the route does, which is what such a URL mostly
+            // means.
+            context.note_likely(match &self {
+                Self::Download { way, .. } => way.forced(&config.pace),
+                _ => None,
+            });
         }
         match found {
             Ok(None) => self,
@@ -240,7 +260,7 @@ fn target(request: &Request<Incoming>, config: &Config, surface: Surface, contex
     match (surface, page) {
         (Surface::Metrics, _) => return Target::Nothing,
         (Surface::Admin, None) => {
-            return other.map_or(Target::Nothing, |takes| Target::OtherMethod { takes, is_too: None });
+            return other.map_or(Target::Nothing, |takes| Target::OtherMethod { takes, is_page: true, is_too: None });
         }
         (Surface::Admin, Some(page)) => return Target::Page { page, is_too: None },
         (Surface::Public, _) => {}
@@ -263,12 +283,19 @@ fn target(request: &Request<Incoming>, config: &Config, surface: Surface, contex
     let is_page =
         |_: &Method| is_reading || *method == Method::POST || admin::is_administrator(&config.admin, request.headers());
     let is_post = || below.and_then(direct::upload).or_else(|| direct::upload(path)).map(|_| Method::POST);
-    let is_of_slots = matches!(*method, Method::PUT | Method::DELETE);
-    if let Some(takes) = other.filter(is_page).or_else(|| is_post().filter(|_| !is_of_slots)) {
-        return Target::OtherMethod { takes, is_too: slot.and_then(Result::ok).filter(|_| is_reading) };
-    }
-    if is_reading && let Some((way, named)) = below.and_then(direct::download).or_else(|| direct::download(path)) {
+    let download = below.and_then(direct::download).or_else(|| direct::download(path));
+    if is_reading
+        && other.is_none()
+        && let Some((way, named)) = download
+    {
         return Target::Download { way, slot: SlotPath::from_url(named), is_too: slot.and_then(Result::ok) };
+    }
+    let is_of_slots = matches!(*method, Method::PUT | Method::DELETE);
+    let of_route = || is_post().or_else(|| download.map(|_| Method::GET)).filter(|_| !is_of_slots);
+    let page = other.filter(is_page);
+    if let (is_page, Some(takes)) = (page.is_some(), page.or_else(of_route)) {
+        let is_too = slot.and_then(Result::ok).filter(|_| is_reading);
+        return Target::OtherMethod { takes, is_page, is_too };
     }
     slot.map_or(Target::Nothing, Target::Slot)
 }

@@ -90,10 +90,17 @@ fn another_method_than_a_pages_own_is_told_so() {
     ] {
         let answer = asked(method, target);
         assert_eq!(answer.status, 405, "{method} {target}: {}", answer.text());
-        assert_eq!(answer.header("allow"), Some(format!("OPTIONS, {takes}").as_str()), "{target}");
+        let allowed = if takes == "GET" { "OPTIONS, HEAD, GET" } else { "OPTIONS, POST" };
+        assert_eq!(answer.header("allow"), Some(allowed), "{target}");
         let message = format!("This takes {takes}, not {method}");
         assert_eq!(said(&answer)["message"], json!(message), "{target}");
     }
+    // What the token let through to a page of the administrator's, by whatever method: the first five.
+    assert_eq!(server.metric("hfs_auth_total{proof=\"admin\",outcome=\"accepted\"}"), 5);
+    wait_until("their lines", Duration::from_secs(10), || {
+        server.log().lines().filter(|line| line.contains("Not served") && line.contains("outcome=\"method\"")).count()
+            == 8
+    });
     let head = asked("HEAD", "/upload");
     assert_eq!((head.status, head.body.len()), (405, 0));
     // An XMPP server may have called a slot so; the token of a page is no proof for it.
@@ -102,6 +109,36 @@ fn another_method_than_a_pages_own_is_told_so() {
         assert_eq!(server.get(slot).body, b"hello", "{slot}");
     }
     assert_eq!(server.request("PUT", "/benchmark/results", &[], Some(b"hello")).status, 401);
+}
+
+#[test]
+fn head_of_a_page_that_is_read_is_get_without_its_body() {
+    let server = with_token().start();
+    let download = "/benchmark/download/adaptive?size=1000";
+    for target in
+        ["/benchmark/results", download, "/benchmark/download/original", "/benchmark/download/original?size=0"]
+    {
+        let (head, got) = (ask(&server, "HEAD", target, None), ask(&server, "GET", target, None));
+        assert_eq!((head.status, head.body.len()), (got.status, 0), "{target}");
+        for name in ["content-type", "content-length", "cache-control"] {
+            assert_eq!(head.header(name), got.header(name), "{name} of {target}");
+            assert!(head.header(name).is_some(), "{name} of {target}");
+        }
+        // HEAD measured nothing. What GET measured is waited for: the next round is to find the same twice.
+        wait_until("the report", Duration::from_secs(10), || {
+            let results = said(&ask(&server, "GET", "/benchmark/results", None));
+            let wanted = if target == "/benchmark/results" { 0 } else { 1 + usize::from(target != download) };
+            results["results"].as_array().is_some_and(|results| results.len() == wanted)
+        });
+    }
+    for (authorization, status) in [("", 401), ("Bearer x", 403)] {
+        let answer = server.request("HEAD", download, &[("Authorization", authorization)], None);
+        assert_eq!((answer.status, answer.body.len()), (status, 0), "{authorization:?}");
+    }
+    // As ever, a slot comes first.
+    assert_eq!(server.put("benchmark/results", b"hello").status, 201);
+    let head = server.request("HEAD", "/benchmark/results", &[], None);
+    assert_eq!((head.status, head.header("content-length")), (200, Some("5")));
 }
 
 #[test]

@@ -238,6 +238,35 @@ fn whatever_a_direct_route_refuses_it_says_in_json() {
 }
 
 #[test]
+fn another_method_than_a_downloads_own_is_told_so_and_logged() {
+    let server = with_tokens().base_path("/files").start();
+    for (method, target) in
+        [("POST", "/download/a/b.txt"), ("PATCH", "/files/download/adaptive/a/b.txt"), ("POST", "/files/download/")]
+    {
+        let answer = server.request(method, target, &[], None);
+        assert_eq!((answer.status, &said(&answer)["error"]), (405, &json!("method")), "{}", answer.text());
+        assert_eq!(said(&answer)["message"], json!(format!("This takes GET, not {method}")), "{target}");
+        assert_eq!(answer.header("allow"), Some("OPTIONS, HEAD, GET"), "{target}");
+    }
+    // Not a route of those.
+    assert_eq!(server.request("POST", "/files/a/b.txt", &[], None).status, 405);
+    for (target, takes) in [
+        ("/download/a/b.txt", "GET"),
+        ("/files/download/adaptive/a/b.txt", "GET"),
+        ("/files/download/", "GET"),
+        ("/files/a/b.txt", "OPTIONS, HEAD, GET, PUT, DELETE"),
+    ] {
+        let is_it = |line: &str| {
+            line.contains("Not served") && line.contains("status=405") && line.contains(&format!("it takes {takes}"))
+        };
+        wait_until("its line", Duration::from_secs(10), || {
+            server.log().lines().any(|line| is_it(line) && line.contains(&format!("slot=\"{target}\"")))
+        });
+    }
+    assert_eq!(server.put("download/a/b.txt", b"hello").status, 201, "a slot may be called so");
+}
+
+#[test]
 fn an_extension_that_is_not_allowed_is_refused_by_name() {
     let server = with_tokens().set("uploads.allowed_extensions", "[\"txt\"]").start();
     assert_eq!(post(&server, "/upload", &token("a@b"), &file("a.txt", b"x")).status, 200);
