@@ -215,8 +215,14 @@ pub fn parse(
     add_flags(&mut said, overrides, &mut notes);
     said.judge(&mut notes);
     let credentials = env.iter().find(|(name, _)| name == "CREDENTIALS_DIRECTORY").map(|(_, folder)| folder.into());
-    let mut resolver =
-        Resolver { said: &said, notes: &mut notes, files: read_private, credentials, asked: Default::default() };
+    let mut resolver = Resolver {
+        said: &said,
+        notes: &mut notes,
+        files: read_private,
+        credentials,
+        asked: Default::default(),
+        unreadable: Default::default(),
+    };
     let config = resolver.config(file.map(Path::to_owned));
     let findings = notes.finish();
     if findings.iter().any(|finding| finding.severity == Severity::Error) {

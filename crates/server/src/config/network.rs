@@ -29,7 +29,7 @@ impl Resolver<'_, '_> {
         let fast = self.span("network_resilience.detection_interval", fast.as_secs());
         let slow = self.span("network_resilience.max_detection_interval", slow.as_secs());
         if fast > slow {
-            let message = "`detection_interval` is longer than `max_detection_interval`";
+            let message = format!("`detection_interval` ({fast:?}) is longer than `max_detection_interval` ({slow:?})");
             self.notes.error(&self.place("network_resilience.detection_interval"), message);
         }
         let is_fast = self.or("network_resilience.fast_detection", kind::bool, true);

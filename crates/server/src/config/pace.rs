@@ -88,7 +88,8 @@ impl Resolver<'_, '_> {
         let shortest = self.or("timeouts.min_timeout", kind::duration, Duration::ZERO);
         let longest = self.or("timeouts.max_timeout", kind::duration, Duration::from_secs(300));
         if shortest > longest {
-            self.notes.error(&self.place("timeouts.min_timeout"), "`min_timeout` is longer than `max_timeout`");
+            let message = format!("`min_timeout` ({shortest:?}) is longer than `max_timeout` ({longest:?})");
+            self.notes.error(&self.place("timeouts.min_timeout"), message);
         }
         let is_patient = self.or("timeouts.adaptive_timeouts", kind::bool, true);
         let factor = self.or("timeouts.timeout_adaptation_factor", kind::float, default.stall_factor);
@@ -136,12 +137,13 @@ impl Resolver<'_, '_> {
     fn steps(&mut self, default: &Settings) -> [usize; 3] {
         let names = ["performance.min_buffer_size", "performance.initial_buffer_size", "performance.max_buffer_size"];
         let defaults = [default.min_step, default.first_step, default.max_step];
-        let mut steps = [ByteSize::ZERO; 3];
+        let (mut steps, mut are_steps) = ([ByteSize::ZERO; 3], true);
         for ((step, path), default) in steps.iter_mut().zip(names).zip(defaults) {
             *step = self.or(path, kind::size, ByteSize::bytes(default as u64));
             if !(SMALLEST_STEP..=LARGEST_STEP).contains(step) {
                 let message = format!("{step} is not between {SMALLEST_STEP} and {LARGEST_STEP}");
                 self.notes.error(&self.place(path), message);
+                are_steps = false;
             }
         }
         // One that is not given makes room for those that are.
@@ -149,7 +151,9 @@ impl Resolver<'_, '_> {
         let max = if self.has(names[2]) { max } else { max.max(min).max(first) };
         let min = if self.has(names[0]) { min } else { min.min(max) };
         let first = if self.has(names[1]) { first } else { first.clamp(min, max.max(min)) };
-        if min > max {
+        if !are_steps {
+            // What else is wrong with them may be so for that.
+        } else if min > max {
             self.notes
                 .error(&self.place(names[0]), format!("`min_buffer_size` ({min}) is above `max_buffer_size` ({max})"));
         } else if !(min..=max).contains(&first) {

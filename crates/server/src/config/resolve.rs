@@ -32,6 +32,8 @@ pub(super) struct Resolver<'a, 's> {
     pub(super) credentials: Option<PathBuf>,
     /// Keys that were asked for; a test compares them with the register.
     pub(super) asked: BTreeSet<&'static str>,
+    /// Paths whose value could not be read: some are asked for more than once, and told once.
+    pub(super) unreadable: BTreeSet<String>,
 }
 
 impl Resolver<'_, '_> {
@@ -70,7 +72,14 @@ impl Resolver<'_, '_> {
     ) -> Option<T> {
         self.asked.insert(key);
         let given = self.said.get(path)?;
-        read(&given.node).map_err(|mismatch| self.notes.error(&mismatch.at, mismatch.message)).ok()
+        match read(&given.node) {
+            Ok(value) => return Some(value),
+            Err(mismatch) if self.unreadable.insert(path.to_owned()) => {
+                self.notes.error(&mismatch.at, mismatch.message);
+            }
+            Err(_) => {}
+        }
+        None
     }
 
     /// The value of `path`, or its default.

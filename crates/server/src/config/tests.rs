@@ -360,6 +360,21 @@ fn what_was_measured_and_not_built_says_so() {
 }
 
 #[test]
+fn what_is_wrong_with_a_key_is_told_once() {
+    for text in [
+        "performance.detailed_logging = \"quick\"",
+        "network_resilience.enabled = -1",
+        "performance.initial_buffer_size = 0",
+        "client_optimization.enabled = []",
+        "network_interfaces.lte.priority = 1.5\nclient_optimization.strategy_mobile.buffer_size = []",
+    ] {
+        let report = report(text);
+        let (errors, lines) = (report.matches("error: ").count(), text.lines().count());
+        assert_eq!(errors, lines, "{text}: {report}");
+    }
+}
+
+#[test]
 fn bounds_that_contradict_each_other_are_refused() {
     for (text, said) in [
         ("performance.min_buffer_size = \"2MB\"\nperformance.max_buffer_size = \"1MB\"", "is above `max_buffer_size`"),
@@ -367,7 +382,7 @@ fn bounds_that_contradict_each_other_are_refused() {
         ("performance.min_buffer_size = \"1\"", "is not between 4 KiB and 16 MiB"),
         ("performance.max_memory_usage = \"1KB\"", "too little"),
         ("performance.levers = [\"congestoin\"]", "there is no lever `congestoin`"),
-        ("timeouts.min_timeout = \"400s\"", "longer than `max_timeout`"),
+        ("timeouts.min_timeout = \"400s\"", "`min_timeout` (400s) is longer than `max_timeout` (300s)"),
         ("timeouts.timeout_adaptation_factor = 0.5", "not between 1 and 100"),
         (
             "streaming.quality_thresholds = [{ name = \"good\", min_throughput = \"1MB/s\", max_latency = \"1s\" }]",

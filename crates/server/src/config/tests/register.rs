@@ -112,8 +112,14 @@ fn every_key_in_use_is_read_and_no_other() {
         .map(|key| (format!("HMAC_FILE_SERVER__{}", key.path.replace('.', "__").to_uppercase()), "true".to_owned()))
         .collect();
     said.add_env(&env, &mut notes);
-    let mut resolver =
-        Resolver { said: &said, notes: &mut notes, files: &no_files, credentials: None, asked: BTreeSet::new() };
+    let mut resolver = Resolver {
+        said: &said,
+        notes: &mut notes,
+        files: &no_files,
+        credentials: None,
+        asked: BTreeSet::new(),
+        unreadable: BTreeSet::new(),
+    };
     resolver.config(None);
     let asked = resolver.asked;
     let active: BTreeSet<&str> = keys::all().filter(|key| key.status == Status::Active).map(|key| key.path).collect();
