@@ -14,6 +14,7 @@ use http::{Method, Request};
 use rustls::ClientConfig;
 use socket2::SockRef;
 use tokio::runtime;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -85,6 +86,32 @@ impl Client {
         })
     }
 
+    /// Keeps `at_once` of them under way for that long; returns body bits per second of those that came to their end.
+    pub(super) fn many(
+        &self,
+        from: Ipv4Addr,
+        server: SocketAddr,
+        at_once: usize,
+        span: Duration,
+        mut next: impl FnMut() -> Result<Small>,
+    ) -> Result<f64> {
+        let begin = Instant::now();
+        let socket = netlab::connect(from, server)?;
+        self.talk(socket, server, async |connection| {
+            let (mut under_way, mut moved) = (JoinSet::new(), 0);
+            loop {
+                while under_way.len() < at_once {
+                    under_way.spawn(small(connection.clone(), next()?));
+                }
+                let left = span.saturating_sub(begin.elapsed());
+                let Ok(Some(ended)) = timeout(left, under_way.join_next()).await else { break };
+                moved += ended??;
+            }
+            ensure!(moved > 0, "nothing came to its end");
+            Ok(moved as f64 * 8.0 / begin.elapsed().as_secs_f64())
+        })
+    }
+
     /// Uploads all of it.
     pub(super) fn put_whole(&self, server: SocketAddr, target: &str, size: u64) -> Result<()> {
         self.talk(TcpStream::connect(server)?, server, async |mut connection| {
@@ -123,7 +150,34 @@ impl Client {
     }
 }
 
+/// One of many bodies.
+#[derive(Debug)]
+pub(super) struct Small {
+    pub(super) target: String,
+    /// Its size, where it is sent and not fetched.
+    pub(super) upload: Option<u64>,
+}
+
+/// Sends or fetches it; returns its bytes.
+async fn small(mut connection: Connection, Small { target, upload }: Small) -> Result<u64> {
+    let method = if upload.is_some() { Method::PUT } else { Method::GET };
+    let (answer, body) = connection.ask(method, &target, upload).await?;
+    if let Some(size) = upload {
+        send(body, size).await?;
+    }
+    let answer = answer.await?;
+    ensure!(answer.status() == if upload.is_some() { 201 } else { 200 }, "{target}: {}", answer.status());
+    let (mut body, mut received) = (answer.into_body(), 0);
+    while let Some(piece) = body.data().await {
+        let piece = piece?;
+        received += piece.len() as u64;
+        body.flow_control().release_capacity(piece.len())?;
+    }
+    Ok(upload.unwrap_or(received))
+}
+
 /// One that is open.
+#[derive(Clone)]
 struct Connection {
     requests: SendRequest<Bytes>,
     server: SocketAddr,

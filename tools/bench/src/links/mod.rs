@@ -37,7 +37,12 @@ pub(crate) enum Carrier {
     Http1,
     /// HTTP/2 over TLS.
     Http2,
+    /// The same, with [`AT_ONCE`] bodies of so many bytes under way, one after another until the time is over.
+    Small(u64),
 }
+
+/// How many of them.
+const AT_ONCE: usize = 8;
 
 /// One link, one direction, one carrier.
 #[derive(Clone, Copy, Debug)]
@@ -59,8 +64,13 @@ const fn http2(id: &'static str, name: &'static str, shape: &'static str, verb: 
     Case { carrier: Carrier::Http2, ..case(id, name, shape, verb, goal) }
 }
 
+/// Many bodies of `size` over one connection.
+const fn small(id: &'static str, name: &'static str, shape: &'static str, verb: Verb, size: u64, goal: Goal) -> Case {
+    Case { carrier: Carrier::Small(size), ..case(id, name, shape, verb, goal) }
+}
+
 /// Everything that is measured. Loss is that of one way, and both ways have it; delays in names are round trips.
-pub(crate) const CASES: [Case; 16] = {
+pub(crate) const CASES: [Case; 22] = {
     use Goal::{Beside, NotWorse, Times};
     use Verb::{Get, Put};
     [
@@ -86,8 +96,17 @@ pub(crate) const CASES: [Case; 16] = {
         http2("h2-get-100-300", "GET, HTTP/2, 100 Mbit/s, 300 ms", "rate=100mbit delay=150ms", Get, NotWorse),
         http2("h2-put-100-40", "PUT, HTTP/2, 100 Mbit/s, 40 ms", "rate=100mbit delay=20ms", Put, NotWorse),
         http2("h2-put-100-300", "PUT, HTTP/2, 100 Mbit/s, 300 ms", "rate=100mbit delay=150ms", Put, Times(2.0)),
+        small("h2-put-64k-40", "PUT, 8 x 64 KiB, HTTP/2, 100 Mbit/s, 40 ms", NEAR, Put, 64 << 10, NotWorse),
+        small("h2-put-64k-300", "PUT, 8 x 64 KiB, HTTP/2, 100 Mbit/s, 300 ms", FAR, Put, 64 << 10, NotWorse),
+        small("h2-put-1m-40", "PUT, 8 x 1 MiB, HTTP/2, 100 Mbit/s, 40 ms", NEAR, Put, 1 << 20, NotWorse),
+        small("h2-put-1m-300", "PUT, 8 x 1 MiB, HTTP/2, 100 Mbit/s, 300 ms", FAR, Put, 1 << 20, NotWorse),
+        small("h2-get-64k-40", "GET, 8 x 64 KiB, HTTP/2, 100 Mbit/s, 40 ms", NEAR, Get, 64 << 10, NotWorse),
+        small("h2-get-64k-300", "GET, 8 x 64 KiB, HTTP/2, 100 Mbit/s, 300 ms", FAR, Get, 64 << 10, NotWorse),
     ]
 };
+
+const NEAR: &str = "rate=100mbit delay=20ms";
+const FAR: &str = "rate=100mbit delay=150ms";
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -154,7 +173,10 @@ fn compare(case: &Case, asked: &Asked, binary: &Path, folder: &Path) -> Result<R
     let shape = Shape::parse(case.shape)?;
     let setup = Setup { shape, congestion: Some("cubic".to_owned()), seed: 1 };
     let lab = Lab::build(&setup)?;
-    let size = size(&shape, asked.span);
+    let size = match case.carrier {
+        Carrier::Small(size) => size,
+        Carrier::Http1 | Carrier::Http2 => size(&shape, asked.span),
+    };
     let site = Site::start(&lab, binary, folder, case.carrier, size)?;
     let transfer = |kind: Kind, client: u8| Transfer { verb: case.verb, kind, client, span: asked.span };
     // What the warm one is warm from.

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use netlab::{Lab, Namespace, SERVER};
 
-use super::http2;
+use super::http2::{self, Small};
 use super::report::Kind;
-use super::{Carrier, Verb};
+use super::{AT_ONCE, Carrier, Verb};
 use crate::http::{BYTES, discard, read_head, signed};
 use crate::ours::{ADAPTIVE, STANDARD, Variant};
 use crate::process::Process;
@@ -39,7 +39,8 @@ pub(super) struct Transfer {
 /// What it reached.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outcome {
-    /// Body bits per second that the receiver has; of an upload over HTTP/2 with its frames and TLS, 0.2 %.
+    /// Body bits per second that the receiver has; of an upload over HTTP/2 with its frames and TLS, 0.2 %. Of many small
+    /// ones those of whole bodies: uploads that were answered, downloads that have come.
     pub(super) goodput: f64,
     /// Share of the sender's segments that were sent again.
     pub(super) retransmitted: f64,
@@ -49,6 +50,7 @@ pub(super) struct Outcome {
 #[derive(Debug)]
 pub(super) struct Site<'a> {
     lab: &'a Lab,
+    carrier: Carrier,
     size: u64,
     servers: Vec<(&'static str, SocketAddr, Process)>,
     /// What speaks HTTP/2 to them; without it that is HTTP/1.1.
@@ -60,7 +62,7 @@ impl<'a> Site<'a> {
     pub(super) fn start(lab: &'a Lab, binary: &Path, folder: &Path, carrier: Carrier, size: u64) -> Result<Self> {
         let certificate = match carrier {
             Carrier::Http1 => None,
-            Carrier::Http2 => Some(Certificate::make(folder, "bench", SERVER.into())?),
+            Carrier::Http2 | Carrier::Small(_) => Some(Certificate::make(folder, "bench", SERVER.into())?),
         };
         let tls = certificate.as_ref().map_or_else(String::new, Certificate::section);
         let http2 = certificate.as_ref().map(http2::Client::new).transpose()?;
@@ -80,7 +82,7 @@ impl<'a> Site<'a> {
             Ok((variant.name, address, process))
         };
         let servers = vec![start(STANDARD, 8080)?, start(ADAPTIVE, 8081)?];
-        Ok(Self { lab, size, servers, http2, uploads: AtomicU64::new(0) })
+        Ok(Self { lab, carrier, size, servers, http2, uploads: AtomicU64::new(0) })
     }
 
     /// Runs one, and waits until the link is quiet again.
@@ -95,6 +97,9 @@ impl<'a> Site<'a> {
         let goodput = self.lab.client.run(|| {
             let from = Lab::client_address(transfer.client);
             match (transfer.verb, &self.http2) {
+                (_, Some(client)) if matches!(self.carrier, Carrier::Small(_)) => {
+                    client.many(from, *address, AT_ONCE, transfer.span, || self.small(transfer.verb))
+                }
                 (Verb::Get, None) => self.get(from, *address, transfer.span),
                 (Verb::Put, None) => self.put(from, *address, transfer.span),
                 (Verb::Get, Some(client)) => client.get(from, *address, &format!("/{SOURCE}"), transfer.span),
@@ -148,6 +153,14 @@ impl<'a> Site<'a> {
         // What is still queued is thrown away: it would be in the way of the next transfer.
         socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
         Ok(acked.saturating_sub(head.len() as u64) as f64 * 8.0 / begin.elapsed().as_secs_f64())
+    }
+
+    /// The next of many.
+    fn small(&self, verb: Verb) -> Result<Small> {
+        Ok(match verb {
+            Verb::Get => Small { target: format!("/{SOURCE}"), upload: None },
+            Verb::Put => Small { target: self.target()?, upload: Some(self.size) },
+        })
     }
 
     /// Path and query of the next upload.
