@@ -1,12 +1,15 @@
-//! An engine that has learnt something, without a transfer.
+//! An engine that has learnt something, without a transfer; connections whose congestion control can be changed.
 
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use hfs_core::Timestamp;
-use hfs_core::pace::{Arm, Carrier, Direction, Expected, Settings, Snapshot, Start, controller};
+use hfs_core::pace::{Arm, Carrier, Congestion, Direction, Expected, Settings, Snapshot, Start, controller};
 use hfs_core::profile::{Guess, Lesson, ProfileKey, Vantage};
 
 use super::Engine;
+use super::wire::may_set;
 use crate::clock;
 
 /// One download of a second over 40 ms, at `rate` bytes per second.
@@ -35,4 +38,24 @@ pub(crate) fn lesson(rate: u64) -> Lesson {
 pub(crate) fn learnt(engine: &Engine, address: &str, rate: u64) {
     let (key, now): (_, Timestamp) = (ProfileKey::new(None, address.parse().ok()), clock::now());
     engine.profiles().learn(&key, &lesson(rate), 0.2, now);
+}
+
+/// A connection, our end first, that began with reno: every process may choose that, and no plan knows it.
+pub(crate) fn pair_on_reno() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    hfs_sock::set_congestion(listener.as_fd(), "reno").unwrap();
+    let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (listener.accept().unwrap().0, theirs)
+}
+
+/// A congestion control that it may be put on.
+pub(crate) fn settable() -> Congestion {
+    let mut why_not = Vec::new();
+    for congestion in Congestion::ALL {
+        match may_set(congestion) {
+            Ok(()) => return congestion,
+            Err(error) => why_not.push(error.to_string()),
+        }
+    }
+    panic!("this test needs a congestion control that it may set: {}", why_not.join("; "))
 }

@@ -332,19 +332,12 @@ pub(super) fn may_set(congestion: Congestion) -> Result<(), Unsettable> {
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
-    use std::net::{TcpListener, TcpStream};
-
     use std::os::fd::OwnedFd;
 
     use hfs_core::pace::{Arm, Direction, Expected, Settings, Start, controller};
 
     use super::*;
-
-    fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (ours, listener.accept().unwrap().0)
-    }
+    use crate::flow::testing::{pair_on_reno, settable};
 
     fn plan() -> Plan {
         let start = Start {
@@ -360,25 +353,20 @@ mod tests {
 
     #[test]
     fn a_plan_is_followed_and_the_next_one_finds_the_connection_as_it_was() {
-        let (mut ours, mut theirs) = pair();
+        let ((mut ours, mut theirs), other) = (pair_on_reno(), settable());
         let wire = Wire::new(OwnedFd::from(ours.try_clone().unwrap()), Carrier::Plain);
-        let first = hfs_sock::congestion(ours.as_fd()).unwrap();
         let untouched = hfs_sock::notsent_lowat(ours.as_fd()).unwrap();
-        // Reno and whatever the host has are always there; the test wants one that differs.
-        let other = Congestion::ALL.into_iter().find(|it| it.as_str() != first && may_set(*it).is_ok());
         assert!(!wire.begin(&plan()), "a standard plan changes nothing");
-        if let Some(other) = other {
-            assert!(wire.begin(&Plan { congestion: Some(other), unsent: Some(1 << 18), ..plan() }));
-            assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), other.as_str());
-            assert_eq!(hfs_sock::notsent_lowat(ours.as_fd()).unwrap(), 1 << 18);
-            assert_eq!(wire.sample().unwrap().congestion, Some(other));
-            assert!(!wire.begin(&plan()), "another stream does not take it away");
-            assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), other.as_str());
-            wire.release(Some(other));
-            assert!(wire.begin(&plan()));
-            assert_eq!(wire.sample().unwrap().congestion, Congestion::from_name(&first));
-        }
-        assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), first);
+        assert!(wire.begin(&Plan { congestion: Some(other), unsent: Some(1 << 18), ..plan() }));
+        assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), other.as_str());
+        assert_eq!(hfs_sock::notsent_lowat(ours.as_fd()).unwrap(), 1 << 18);
+        assert_eq!(wire.sample().unwrap().congestion, Some(other));
+        assert!(!wire.begin(&plan()), "another stream does not take it away");
+        assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), other.as_str());
+        wire.release(Some(other));
+        assert!(wire.begin(&plan()));
+        assert_eq!(wire.sample().unwrap().congestion, None, "no plan knows reno");
+        assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), "reno");
         assert_eq!(hfs_sock::notsent_lowat(ours.as_fd()).unwrap(), untouched);
         ours.write_all(&[1; 10_000]).unwrap();
         theirs.read_exact(&mut [0; 10_000]).unwrap();
@@ -391,19 +379,15 @@ mod tests {
 
     #[test]
     fn of_several_transfers_the_one_that_changes_its_mind_last_decides() {
-        let (ours, _theirs) = pair();
-        let first = hfs_sock::congestion(ours.as_fd()).unwrap();
-        let Some(other) = Congestion::ALL.into_iter().find(|it| it.as_str() != first && may_set(*it).is_ok()) else {
-            return;
-        };
+        let ((ours, _theirs), other) = (pair_on_reno(), settable());
         let wire = Wire::new(OwnedFd::from(ours.try_clone().unwrap()), Carrier::Plain);
         let (wanted, other) = (Plan { congestion: Some(other), ..plan() }, Some(other));
         assert!(wire.begin(&wanted));
         assert!(!wire.begin(&wanted), "two of them want it");
         assert!(wire.follow(other, &plan()), "one has found that it is no good");
-        assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), first);
+        assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), "reno");
         assert!(!wire.follow(other, &Plan { unsent: Some(1 << 18), ..wanted }), "the other has not heard of it yet");
-        assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), first);
+        assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), "reno");
         assert!(!wire.follow(other, &plan()), "and does as well");
         assert!(wire.begin(&wanted));
         wire.release(other);
@@ -414,24 +398,19 @@ mod tests {
 
     #[test]
     fn a_connection_says_what_its_listener_gave_it() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        // Every process may choose reno, and no plan knows it.
-        hfs_sock::set_congestion(listener.as_fd(), "reno").unwrap();
-        let _theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let ours = listener.accept().unwrap().0;
+        let ((ours, _theirs), other) = (pair_on_reno(), settable());
         let wire = Wire::new(OwnedFd::from(ours.try_clone().unwrap()), Carrier::Plain);
         assert_eq!((wire.inherited(), wire.origin()), (None, Some("reno")));
-        if let Some(allowed) = Congestion::ALL.into_iter().find(|it| may_set(*it).is_ok()) {
-            wire.begin(&Plan { congestion: Some(allowed), ..plan() });
-            wire.release(Some(allowed));
-            wire.begin(&plan());
-            assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), "reno");
-        }
+        wire.begin(&Plan { congestion: Some(other), ..plan() });
+        assert_eq!((wire.inherited(), wire.origin()), (None, Some("reno")), "what it is on now is another thing");
+        wire.release(Some(other));
+        wire.begin(&plan());
+        assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), "reno");
     }
 
     #[test]
     fn why_a_congestion_control_cannot_be_had_is_told() {
-        let (ours, _theirs) = pair();
+        let (ours, _theirs) = pair_on_reno();
         let unknown = hfs_sock::set_congestion(ours.as_fd(), "nonesuch").unwrap_err();
         assert_eq!(Unsettable::of(Congestion::Bbr, &unknown), Unsettable::Absent("bbr"));
         let forbidden = io::Error::from_raw_os_error(rustix::io::Errno::PERM.raw_os_error());
