@@ -324,8 +324,8 @@ fn name(congestion: Option<Congestion>) -> &'static str {
     congestion.map_or(HOSTS, Congestion::as_str)
 }
 
-/// What a socket has that a plan leaves alone.
-const HOSTS: &str = "the host's";
+/// What a socket has that a plan leaves alone, in the log.
+pub const HOSTS: &str = "the host's";
 
 /// As a decision tells it.
 #[derive(Clone, Copy, PartialEq)]

@@ -16,6 +16,7 @@
 //!
 //! Over HTTP/2 several downloads share a connection, and each has a chooser. The first that wants a change makes it, and
 //! what it then finds is true for all: the others neither try what is there already, nor keep what was taken back.
+//! It goes with the last one that wants it.
 
 use std::time::Duration;
 

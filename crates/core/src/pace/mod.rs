@@ -24,7 +24,7 @@ mod window;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use adaptive::Adaptive;
+pub use adaptive::{Adaptive, HOSTS};
 pub use cadence::Detection;
 pub use path::{Congestion, PathSample};
 pub use pieces::{BATCH, Pieces};

@@ -237,7 +237,7 @@ impl Engine {
             is_blind: false,
             last_moved: Duration::ZERO,
             held: Duration::ZERO,
-            wanted: None,
+            asked: None,
             share: None,
             least,
             priority: config.strategies.priority(profile.class),

@@ -26,9 +26,7 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hfs_core::pace::{
-    Arm, Congestion, Controller, Decision, Direction, Observation, PathSample, Pieces, Plan, Snapshot,
-};
+use hfs_core::pace::{Arm, Controller, Decision, Direction, HOSTS, Observation, PathSample, Pieces, Plan, Snapshot};
 use hfs_core::profile::{Guess, Lesson, ProfileKey, Quality, TELLING_BYTES, Vantage, tells_rate};
 use hfs_core::tune;
 use tokio::time::Instant;
@@ -45,6 +43,7 @@ pub(crate) use memory::Share;
 pub use profiles::MOST as MOST_PROFILES;
 use tuning::Trial;
 pub(crate) use window::WindowClaim;
+use wire::Asked;
 pub use wire::Wire;
 
 /// A flow is reconsidered at least this often, or when this many full steps have moved, but no sooner than that: on a
@@ -75,8 +74,8 @@ pub struct Flow {
     last_moved: Duration,
     /// Time that bytes waited for the store since the last observation.
     held: Duration,
-    /// What the connection was last asked for.
-    wanted: Option<Congestion>,
+    /// What the connection was last asked for, by a download that has begun.
+    asked: Option<Asked>,
     /// Gone when somebody else has what is left of its bytes.
     share: Option<Share>,
     /// What its plan may shrink to when memory is short, and by how much it has.
@@ -220,7 +219,7 @@ impl Flow {
     fn begin(&mut self) {
         self.explain();
         self.fit();
-        self.act(true);
+        self.act();
         debug!(plan = ?self.plan, "Plan");
     }
 
@@ -267,7 +266,7 @@ impl Flow {
             if (before.step != self.plan.step || before.write != self.plan.write) && !self.is_benchmark {
                 self.engine.note_optimization();
             }
-            self.act(false);
+            self.act();
             debug!(plan = ?self.plan, "Plan");
         }
     }
@@ -304,21 +303,38 @@ impl Flow {
         }
     }
 
-    /// Makes the connection follow the plan, which is the first one or another.
-    fn act(&mut self, is_first: bool) {
+    /// Makes the connection follow the plan.
+    fn act(&mut self) {
         let Some(wire) = &self.wire else { return };
         // What a client sends is its own, but for the window, which is let grow once.
         if self.direction == Direction::Upload {
             return;
         }
-        let has_changed = if is_first { wire.begin(&self.plan) } else { wire.follow(self.wanted, &self.plan) };
+        let has_changed = match self.asked.replace(Asked::of(&self.plan)) {
+            None => wire.begin(&self.plan),
+            Some(before) => wire.follow(before, &self.plan),
+        };
         if has_changed && self.plan.congestion.is_some() {
             wire.note_rate_before(self.controller.snapshot().delivered_rate);
         }
         if has_changed && !self.is_benchmark {
             self.engine.note_switch();
         }
-        self.wanted = self.plan.congestion;
+    }
+
+    /// Gives the connection back; where that changes it for others, says so.
+    fn release(&mut self) {
+        let Some((wire, asked)) = self.wire.as_ref().zip(self.asked.take()) else { return };
+        if !wire.release(asked) {
+            return;
+        }
+        if !self.is_benchmark {
+            self.engine.note_switch();
+        }
+        if let Some((explainer, from)) = self.explainer.zip(self.plan.congestion) {
+            let because = "this download has ended, and none of those that go on over its connection wants it";
+            explainer.plan_changed(tune::CONGESTION, from.as_str(), HOSTS, because);
+        }
     }
 
     fn explain_path(&self, seen: &Observation) {
@@ -371,9 +387,7 @@ impl Flow {
 impl Drop for Flow {
     fn drop(&mut self) {
         let is_telling = self.conclude();
-        if let Some(wire) = &self.wire {
-            wire.release(self.wanted);
-        }
+        self.release();
         if self.is_benchmark {
             return;
         }

@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
 use hfs_core::ByteSize;
-use hfs_core::pace::{Carrier, Expected, Settings};
+use hfs_core::pace::{Carrier, Congestion, Expected, Settings};
 
 use super::*;
 use crate::http::testing::listen;
@@ -174,6 +174,23 @@ async fn a_standard_flow_finds_the_connection_as_the_host_made_it() {
     let standard = engine.begin(Begin { forced: Some(Arm::Standard), ..asked }).await;
     assert_eq!(standard.arm(), Arm::Standard);
     assert_eq!(hfs_sock::notsent_lowat(ours.as_fd()).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_flow_that_ends_leaves_nobody_with_what_it_wanted_alone() {
+    let engine = engine(|config| config.settings.explain = true);
+    let ((ours, _theirs), other) = (testing::pair_on_reno(), testing::settable());
+    let asked = begin(&ours, false);
+    let mut adaptive = engine.begin(asked.clone()).await;
+    let _standard = engine.begin(Begin { forced: Some(Arm::Standard), ..asked }).await;
+    adaptive.plan.congestion = Some(other);
+    adaptive.act();
+    assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), other.as_str());
+    let log = listen();
+    drop(adaptive);
+    assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), "reno");
+    let told = format!("from=\"{}\" to=\"the host's\"", other.as_str());
+    assert_eq!(log.lines_with(&told).len(), 1);
 }
 
 /// A flow without a connection.

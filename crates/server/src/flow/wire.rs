@@ -53,7 +53,8 @@ struct Set {
     congestion: Option<Congestion>,
     /// When that was changed, and bytes per second before it.
     changed: Option<(Stopwatch, u64)>,
-    /// Running transfers that want a congestion control: on HTTP/2 there are several at once.
+    /// Downloads that run, and those of them that want a congestion control: on HTTP/2 there are several at once.
+    running: u32,
     wanting: u32,
     unsent: Option<u32>,
     /// An option that the socket refused is not tried again.
@@ -66,6 +67,28 @@ impl Set {
     fn in_force(&self) -> (Option<Congestion>, Option<u64>) {
         let recent = self.changed.as_ref().filter(|(at, _)| at.elapsed() < UNJUDGED);
         (self.congestion, recent.map(|(_, rate)| *rate))
+    }
+
+    fn enter(&mut self, asked: Asked) {
+        self.running += 1;
+        self.wanting += u32::from(asked.congestion.is_some());
+    }
+
+    fn leave(&mut self, asked: Asked) {
+        self.running = self.running.saturating_sub(1);
+        self.wanting = self.wanting.saturating_sub(u32::from(asked.congestion.is_some()));
+    }
+}
+
+/// What a running download wants of its connection, beside others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    congestion: Option<Congestion>,
+}
+
+impl Asked {
+    pub(super) fn of(plan: &Plan) -> Self {
+        Self { congestion: plan.congestion }
     }
 }
 
@@ -160,51 +183,62 @@ impl Wire {
         may
     }
 
-    /// Says that a transfer which wanted this has ended. The connection stays as it is: the next one decides.
-    pub(super) fn release(&self, wanted: Option<Congestion>) {
-        let mut set = self.set();
-        set.wanting = set.wanting.saturating_sub(u32::from(wanted.is_some()));
-    }
-
-    /// [`Wire::follow`] for a transfer that begins. What no plan wants any more goes back to what the connection had: this one
-    /// may be of the other arm.
+    /// Makes the connection follow `plan` of a download that begins; returns whether the congestion control changed. What
+    /// no plan wants any more goes back to what the connection had: this one may be of the other arm.
     pub(super) fn begin(&self, plan: &Plan) -> bool {
-        self.obey(None, plan, true)
+        let (mut set, asked) = (self.set(), Asked::of(plan));
+        set.enter(asked);
+        self.bound_unsent(&mut set, plan);
+        let is_anothers = asked.congestion.is_none() && set.wanting > 0;
+        !is_anothers && self.change(&mut set, asked.congestion)
     }
 
-    /// Makes the connection follow `plan` of a transfer that wanted `before` until now; returns whether the congestion
-    /// control changed. Of several transfers the one that changes its mind last decides: it knows the path best, and the
-    /// others see what became of it.
-    pub(super) fn follow(&self, before: Option<Congestion>, plan: &Plan) -> bool {
-        self.obey(before, plan, false)
+    /// The same for a download that asked for something else `before`. Of several the one that changes its mind last
+    /// decides: it knows the path best, and the others see what became of it.
+    pub(super) fn follow(&self, before: Asked, plan: &Plan) -> bool {
+        let (mut set, asked) = (self.set(), Asked::of(plan));
+        set.leave(before);
+        set.enter(asked);
+        self.bound_unsent(&mut set, plan);
+        before.congestion != asked.congestion && self.change(&mut set, asked.congestion)
     }
 
-    fn obey(&self, before: Option<Congestion>, plan: &Plan, begins: bool) -> bool {
+    /// Says that a download which asked for this has ended; returns whether the congestion control changed. What none of
+    /// those that go on wants goes back to what the connection had: nobody would see what becomes of it. Where none goes
+    /// on, the next one decides.
+    pub(super) fn release(&self, asked: Asked) -> bool {
         let mut set = self.set();
-        set.wanting += u32::from(plan.congestion.is_some());
-        set.wanting = set.wanting.saturating_sub(u32::from(before.is_some()));
-        if set.unsent != plan.unsent && !set.is_unsent_refused {
-            let wanted = plan.unsent.unwrap_or(0);
-            let done = self.look(|fd| hfs_sock::set_notsent_lowat(fd, wanted));
-            if let Some(Err(error)) = &done {
-                complain_of_unsent(error);
-            }
-            set.is_unsent_refused = !matches!(done, Some(Ok(())));
-            set.unsent = plan.unsent;
+        set.leave(asked);
+        set.running > 0 && set.wanting == 0 && self.change(&mut set, None)
+    }
+
+    fn bound_unsent(&self, set: &mut Set, plan: &Plan) {
+        if set.unsent == plan.unsent || set.is_unsent_refused {
+            return;
         }
-        let is_anothers = before == plan.congestion && (set.wanting > 0 || !begins);
-        if set.congestion == plan.congestion || is_anothers || set.is_congestion_refused {
+        let wanted = plan.unsent.unwrap_or(0);
+        let done = self.look(|fd| hfs_sock::set_notsent_lowat(fd, wanted));
+        if let Some(Err(error)) = &done {
+            complain_of_unsent(error);
+        }
+        set.is_unsent_refused = !matches!(done, Some(Ok(())));
+        set.unsent = plan.unsent;
+    }
+
+    /// Puts the connection on this, or on what it began with; returns whether that is another one.
+    fn change(&self, set: &mut Set, congestion: Option<Congestion>) -> bool {
+        if set.congestion == congestion || set.is_congestion_refused {
             return false;
         }
         // Asked before the first change, so that there is a way back.
         let origin = self.origin().unwrap_or_default();
-        let wanted = match plan.congestion {
+        let wanted = match congestion {
             Some(congestion) => congestion.as_str(),
             None => origin,
         };
         match self.look(|fd| hfs_sock::set_congestion(fd, wanted)) {
             Some(Ok(())) => {
-                (set.congestion, set.changed) = (plan.congestion, None);
+                (set.congestion, set.changed) = (congestion, None);
                 return true;
             }
             Some(Err(error)) => complain(wanted, &error),
@@ -357,13 +391,15 @@ mod tests {
         let wire = Wire::new(OwnedFd::from(ours.try_clone().unwrap()), Carrier::Plain);
         let untouched = hfs_sock::notsent_lowat(ours.as_fd()).unwrap();
         assert!(!wire.begin(&plan()), "a standard plan changes nothing");
+        wire.release(Asked { congestion: None });
         assert!(wire.begin(&Plan { congestion: Some(other), unsent: Some(1 << 18), ..plan() }));
         assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), other.as_str());
         assert_eq!(hfs_sock::notsent_lowat(ours.as_fd()).unwrap(), 1 << 18);
         assert_eq!(wire.sample().unwrap().congestion, Some(other));
         assert!(!wire.begin(&plan()), "another stream does not take it away");
         assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), other.as_str());
-        wire.release(Some(other));
+        assert!(!wire.release(Asked { congestion: None }), "nor by its end");
+        assert!(!wire.release(Asked { congestion: Some(other) }), "the next one decides");
         assert!(wire.begin(&plan()));
         assert_eq!(wire.sample().unwrap().congestion, None, "no plan knows reno");
         assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), "reno");
@@ -381,19 +417,33 @@ mod tests {
     fn of_several_transfers_the_one_that_changes_its_mind_last_decides() {
         let ((ours, _theirs), other) = (pair_on_reno(), settable());
         let wire = Wire::new(OwnedFd::from(ours.try_clone().unwrap()), Carrier::Plain);
-        let (wanted, other) = (Plan { congestion: Some(other), ..plan() }, Some(other));
+        let wanted = Plan { congestion: Some(other), ..plan() };
+        let (asked, nothing) = (Asked::of(&wanted), Asked::of(&plan()));
         assert!(wire.begin(&wanted));
         assert!(!wire.begin(&wanted), "two of them want it");
-        assert!(wire.follow(other, &plan()), "one has found that it is no good");
+        assert!(wire.follow(asked, &plan()), "one has found that it is no good");
         assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), "reno");
-        assert!(!wire.follow(other, &Plan { unsent: Some(1 << 18), ..wanted }), "the other has not heard of it yet");
+        assert!(!wire.follow(asked, &Plan { unsent: Some(1 << 18), ..wanted }), "the other has not heard of it yet");
         assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), "reno");
-        assert!(!wire.follow(other, &plan()), "and does as well");
+        assert!(!wire.follow(asked, &plan()), "and does as well");
+        assert!(wire.follow(nothing, &wanted));
+        assert!(!wire.follow(nothing, &Plan { unsent: Some(1 << 19), ..plan() }), "who never wanted it keeps it");
+        assert_eq!(wire.sample().unwrap().congestion, Some(other));
+    }
+
+    #[test]
+    fn what_one_wanted_alone_goes_with_it_where_others_go_on() {
+        let ((ours, _theirs), other) = (pair_on_reno(), settable());
+        let wire = Wire::new(OwnedFd::from(ours.try_clone().unwrap()), Carrier::H2);
+        let wanted = Plan { congestion: Some(other), ..plan() };
+        let (asked, nothing) = (Asked::of(&wanted), Asked::of(&plan()));
         assert!(wire.begin(&wanted));
-        wire.release(other);
-        assert!(!wire.follow(None, &Plan { unsent: Some(1 << 19), ..plan() }), "one that goes on keeps what it finds");
-        assert_eq!(wire.sample().unwrap().congestion, other);
-        assert!(wire.begin(&plan()), "and one that begins does not");
+        assert!(!wire.begin(&plan()) && !wire.begin(&wanted));
+        assert!(!wire.release(asked), "one wants it still");
+        assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), other.as_str());
+        assert!(wire.release(asked));
+        assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), "reno");
+        assert!(!wire.release(nothing));
     }
 
     #[test]
@@ -403,7 +453,7 @@ mod tests {
         assert_eq!((wire.inherited(), wire.origin()), (None, Some("reno")));
         wire.begin(&Plan { congestion: Some(other), ..plan() });
         assert_eq!((wire.inherited(), wire.origin()), (None, Some("reno")), "what it is on now is another thing");
-        wire.release(Some(other));
+        wire.release(Asked { congestion: Some(other) });
         wire.begin(&plan());
         assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), "reno");
     }

@@ -202,9 +202,13 @@ impl Shared {
         self.follow();
     }
 
-    /// The one that began first ends.
+    /// The one that began first ends. What none of those that go on wants goes with it.
     pub(crate) fn end_first(&mut self) -> Box<dyn Controller> {
-        self.downloads.remove(0).controller
+        let ended = self.downloads.remove(0).controller;
+        if !self.downloads.is_empty() && self.downloads.iter().all(|download| download.wanted.is_none()) {
+            (self.set, self.before) = (None, None);
+        }
+        ended
     }
 
     pub(crate) fn congestion(&self) -> Congestion {

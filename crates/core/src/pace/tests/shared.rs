@@ -51,6 +51,35 @@ fn what_the_first_one_has_brought_stays_with_those_that_go_on() {
 }
 
 #[test]
+fn who_has_not_seen_losses_yet_finds_the_hosts_and_sees_them_soon() {
+    let mut shared = Shared::on(Congestion::Cubic);
+    shared.begin(adaptive(Congestion::Cubic));
+    shared.run(&lossy(), ms(20_000));
+    shared.begin(adaptive(Congestion::Cubic));
+    shared.end_first();
+    assert_eq!(shared.congestion(), Congestion::Cubic);
+    shared.run(&lossy(), ms(5_000));
+    assert_eq!(shared.congestion(), Congestion::Bbr);
+}
+
+#[test]
+fn who_never_wanted_cubic_is_not_left_with_it() {
+    let short = Link { rtt: ms(10), ..Link::default() };
+    let mut shared = Shared::on(Congestion::Bbr);
+    shared.begin(adaptive(Congestion::Bbr));
+    shared.run(&short, ms(20_000));
+    // Twice what is clean over 86 segments, and half of what holds cubic back.
+    let unclear = Link { loss: 0.0003, ..short };
+    shared.begin(adaptive(Congestion::Bbr));
+    shared.run(&unclear, ms(10_000));
+    assert_eq!(shared.congestion(), Congestion::Cubic);
+    shared.end_first();
+    shared.run(&Link { filled: ms(200), loss: 0.02, ..short }, ms(20_000));
+    assert_eq!(shared.congestion(), Congestion::Bbr);
+    assert!(reasons(&mut *shared.end_first()).is_empty());
+}
+
+#[test]
 fn who_takes_over_what_nobody_has_judged_judges_it() {
     // Policed: full without a queue, and BBR is no faster.
     let policed = Link { is_full: true, ..lossy() };
