@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cadence::{self, Cadence};
-use super::congestion::Chooser;
+use super::congestion::{Change, Chooser};
 use super::estimate::Estimate;
 use super::{
     Carrier, Congestion, Controller, Decision, Direction, Expected, Lane, Observation, Pieces, Plan, Settings,
@@ -246,10 +246,15 @@ impl Adaptive {
 
     fn rechoose(&mut self, before: Option<u64>) {
         let Some(chooser) = &mut self.chooser else { return };
-        let Some(change) = chooser.reconsider(&self.estimate, before) else { return };
-        let (from, to) = (name(self.plan.congestion), name(change.to));
-        self.decide("congestion control", from, to, || change.because);
-        self.plan.congestion = change.to;
+        let change = chooser.reconsider(&self.estimate, before);
+        self.plan.is_on_trial = chooser.is_on_trial();
+        let Some(Change { to, because }) = change else { return };
+        if to == self.plan.congestion {
+            self.decide("trial", name(to), "passed", || because);
+            return;
+        }
+        self.decide("congestion control", name(self.plan.congestion), name(to), || because);
+        self.plan.congestion = to;
     }
 
     fn resize_buffers(&mut self) {

@@ -77,7 +77,7 @@ pub(super) struct Chooser {
     rests_until: Duration,
 }
 
-/// A change of mind.
+/// A change of mind, or a trial that ended well.
 pub(super) struct Change {
     pub(super) to: Option<Congestion>,
     pub(super) because: String,
@@ -116,10 +116,15 @@ impl Chooser {
         self.chosen
     }
 
+    /// Whether a change has yet to show what it is worth.
+    pub(super) fn is_on_trial(&self) -> bool {
+        self.trial.is_some()
+    }
+
     /// Whether the path is to be looked at closely: a change has yet to show what it is worth, or another path would be
     /// cubic's by our doing.
     pub(super) fn is_watchful(&self) -> bool {
-        self.trial.is_some() || self.chosen == Some(Congestion::Cubic)
+        self.is_on_trial() || self.chosen == Some(Congestion::Cubic)
     }
 
     /// Looks again. `before` is the rate before what the connection has, where nobody has judged that yet.
@@ -183,15 +188,16 @@ impl Chooser {
             return None;
         }
         let rate = estimate.delivered().unwrap_or(0);
-        let (least, verdict) = match self.other {
-            Congestion::Bbr => (GAIN, "no faster"),
-            Congestion::Cubic => (KEPT, "slower"),
+        let (least, good, bad) = match self.other {
+            Congestion::Bbr => (GAIN, "faster", "no faster"),
+            Congestion::Cubic => (KEPT, "as fast", "slower"),
         };
+        let because = |verdict| format!("{verdict}: {before} B/s before, {rate} B/s after");
         if rate as f64 >= least * before as f64 {
             (self.trial, self.reached) = (None, rate);
-            return None;
+            return Some(Change { to: self.chosen, because: because(good) });
         }
-        Some(self.take_back(now, format!("{verdict}: {before} B/s before, {rate} B/s after")))
+        Some(self.take_back(now, because(bad)))
     }
 
     /// Whether the path is another one than that which cubic was tried on.

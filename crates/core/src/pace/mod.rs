@@ -154,6 +154,8 @@ pub struct Plan {
     pub write_back: bool,
     /// Download: congestion control of the connection; `None` leaves it as it is.
     pub congestion: Option<Congestion>,
+    /// Download: whether that has yet to show what it is worth.
+    pub is_on_trial: bool,
     /// Download: unsent bytes that the socket takes beyond what is in flight (`TCP_NOTSENT_LOWAT`); `None` leaves it.
     pub unsent: Option<u32>,
     /// Upload over HTTP/2: how far the connection's receive window may grow while it is what limits.

@@ -40,6 +40,7 @@ impl Controller for Standard {
             preallocate: false,
             write_back: false,
             congestion: None,
+            is_on_trial: false,
             unsent: None,
             window: Window::FIRST,
             stall: self.stall,

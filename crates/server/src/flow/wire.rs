@@ -51,7 +51,7 @@ struct Look {
 #[derive(Default)]
 struct Set {
     congestion: Option<Congestion>,
-    /// When that was changed, and bytes per second before it.
+    /// When that was changed, and bytes per second before it, until a download that saw it has found it good.
     changed: Option<(Stopwatch, u64)>,
     /// Downloads that run, and those of them that want a congestion control: on HTTP/2 there are several at once.
     running: u32,
@@ -84,11 +84,17 @@ impl Set {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
     congestion: Option<Congestion>,
+    is_on_trial: bool,
 }
 
 impl Asked {
     pub(super) fn of(plan: &Plan) -> Self {
-        Self { congestion: plan.congestion }
+        Self { congestion: plan.congestion, is_on_trial: plan.is_on_trial }
+    }
+
+    /// Whether its trial has ended well by now.
+    fn has_passed(self, now: Self) -> bool {
+        self.is_on_trial && !now.is_on_trial && self.congestion == now.congestion
     }
 }
 
@@ -200,6 +206,9 @@ impl Wire {
         set.leave(before);
         set.enter(asked);
         self.bound_unsent(&mut set, plan);
+        if before.has_passed(asked) {
+            set.changed = None;
+        }
         before.congestion != asked.congestion && self.change(&mut set, asked.congestion)
     }
 
@@ -391,15 +400,16 @@ mod tests {
         let wire = Wire::new(OwnedFd::from(ours.try_clone().unwrap()), Carrier::Plain);
         let untouched = hfs_sock::notsent_lowat(ours.as_fd()).unwrap();
         assert!(!wire.begin(&plan()), "a standard plan changes nothing");
-        wire.release(Asked { congestion: None });
-        assert!(wire.begin(&Plan { congestion: Some(other), unsent: Some(1 << 18), ..plan() }));
+        wire.release(Asked::of(&plan()));
+        let wanted = Plan { congestion: Some(other), unsent: Some(1 << 18), ..plan() };
+        assert!(wire.begin(&wanted));
         assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), other.as_str());
         assert_eq!(hfs_sock::notsent_lowat(ours.as_fd()).unwrap(), 1 << 18);
         assert_eq!(wire.sample().unwrap().congestion, Some(other));
         assert!(!wire.begin(&plan()), "another stream does not take it away");
         assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), other.as_str());
-        assert!(!wire.release(Asked { congestion: None }), "nor by its end");
-        assert!(!wire.release(Asked { congestion: Some(other) }), "the next one decides");
+        assert!(!wire.release(Asked::of(&plan())), "nor by its end");
+        assert!(!wire.release(Asked::of(&wanted)), "the next one decides");
         assert!(wire.begin(&plan()));
         assert_eq!(wire.sample().unwrap().congestion, None, "no plan knows reno");
         assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), "reno");
@@ -447,13 +457,29 @@ mod tests {
     }
 
     #[test]
+    fn what_was_found_good_is_not_judged_by_those_who_come() {
+        let ((ours, _theirs), other) = (pair_on_reno(), settable());
+        let wire = Wire::new(OwnedFd::from(ours.try_clone().unwrap()), Carrier::H2);
+        let trial = Plan { congestion: Some(other), is_on_trial: true, ..plan() };
+        wire.begin(&plan());
+        assert!(wire.follow(Asked::of(&plan()), &trial));
+        wire.note_rate_before(Some(9));
+        let rate_before = || wire.sample().unwrap().rate_before;
+        assert!(!wire.follow(Asked::of(&trial), &Plan { unsent: Some(1 << 18), ..trial }));
+        assert_eq!(rate_before(), Some(9));
+        assert!(!wire.follow(Asked::of(&trial), &Plan { is_on_trial: false, ..trial }));
+        assert_eq!(rate_before(), None);
+    }
+
+    #[test]
     fn a_connection_says_what_its_listener_gave_it() {
         let ((ours, _theirs), other) = (pair_on_reno(), settable());
         let wire = Wire::new(OwnedFd::from(ours.try_clone().unwrap()), Carrier::Plain);
         assert_eq!((wire.inherited(), wire.origin()), (None, Some("reno")));
-        wire.begin(&Plan { congestion: Some(other), ..plan() });
+        let wanted = Plan { congestion: Some(other), ..plan() };
+        wire.begin(&wanted);
         assert_eq!((wire.inherited(), wire.origin()), (None, Some("reno")), "what it is on now is another thing");
-        wire.release(Asked { congestion: Some(other) });
+        wire.release(Asked::of(&wanted));
         wire.begin(&plan());
         assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), "reno");
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::pace::{Congestion, Controller, Observation, PathSample};
+use crate::pace::{Congestion, Controller, Observation, PathSample, Plan};
 
 /// The path from the server to a client, as the formulas have it.
 #[derive(Clone, Copy, Debug)]
@@ -185,6 +185,7 @@ struct Download {
     began: Duration,
     sampled: Duration,
     wanted: Option<Congestion>,
+    is_on_trial: bool,
 }
 
 impl Shared {
@@ -198,7 +199,7 @@ impl Shared {
             self.set = None;
         }
         let (began, sampled) = (self.course.at, self.course.at);
-        self.downloads.push(Download { controller, began, sampled, wanted: None });
+        self.downloads.push(Download { controller, began, sampled, wanted: None, is_on_trial: false });
         self.follow();
     }
 
@@ -237,7 +238,11 @@ impl Shared {
     /// As the server's wire does it: the last that changes its mind decides.
     fn follow(&mut self) {
         for download in &mut self.downloads {
-            let wanted = download.controller.plan().congestion;
+            let Plan { congestion: wanted, is_on_trial, .. } = download.controller.plan();
+            let was_on_trial = std::mem::replace(&mut download.is_on_trial, is_on_trial);
+            if was_on_trial && !is_on_trial && wanted == download.wanted {
+                self.before = None;
+            }
             if std::mem::replace(&mut download.wanted, wanted) != wanted {
                 self.before = wanted.and(download.controller.snapshot().delivered_rate).filter(|_| self.set != wanted);
                 self.set = wanted;

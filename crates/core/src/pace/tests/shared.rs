@@ -98,6 +98,21 @@ fn who_takes_over_what_nobody_has_judged_judges_it() {
 }
 
 #[test]
+fn what_was_found_good_is_not_judged_again_by_who_comes_to_it() {
+    let mut shared = Shared::on(Congestion::Cubic);
+    shared.begin(adaptive(Congestion::Cubic));
+    shared.run(&lossy(), ms(12_000));
+    shared.begin(adaptive(Congestion::Cubic));
+    // What cubic had before is now all that the path carries, and cubic would have a third of that.
+    shared.run(&Link { rate: 1_050_000, loss: 0.02, ..lossy() }, ms(20_000));
+    assert_eq!(shared.congestion(), Congestion::Bbr);
+    let decisions = shared.end_first().decisions();
+    let verdict = decisions.iter().find(|decision| decision.lever == "trial").expect("a verdict");
+    assert_eq!((verdict.from.as_str(), verdict.to.as_str()), ("bbr", "passed"));
+    assert!(verdict.because.starts_with("faster: "), "{verdict:?}");
+}
+
+#[test]
 fn a_reader_that_pauses_is_no_other_path() {
     let mut shared = Shared::on(Congestion::Bbr);
     shared.begin(adaptive(Congestion::Bbr));
