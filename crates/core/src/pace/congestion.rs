@@ -38,7 +38,7 @@ const LONG: Duration = Duration::from_millis(150);
 /// ... and so many times less loss is too much: at 0.03 % and 300 ms it reaches 7 Mbit/s, whatever the path carries (RFC
 /// 9438, 5.1).
 const SHARE_OF_LONG: f64 = 0.3;
-/// A trial is judged after this time ...
+/// A trial is judged after this time in which nothing but the path held the bytes up, ...
 const TRIAL: Duration = Duration::from_secs(8);
 /// ... by the growth of the rate that losses must have held back, ...
 const GAIN: f64 = 1.1;
@@ -70,6 +70,8 @@ pub(super) struct Chooser {
     changes: u32,
     /// Bytes per second before the trial that runs.
     trial: Option<u64>,
+    /// [`Estimate::free`] when it began.
+    free: Duration,
     /// Bytes per second when the last one ended well.
     reached: u64,
     /// Loss that holds cubic back, by the window that filled the path before: what it reaches itself shrinks with losses.
@@ -97,6 +99,7 @@ impl Chooser {
             since: Duration::ZERO,
             changes: 0,
             trial: None,
+            free: Duration::ZERO,
             reached: 0,
             too_lossy: LOSSY,
             rests_until: Duration::ZERO,
@@ -152,7 +155,8 @@ impl Chooser {
                 Congestion::Cubic => self.take_back(now, why_bbr(estimate, self.too_lossy)?),
             });
         }
-        if now < self.rests_until {
+        // Where the reader is slower than the path, the window is not what fills the path, and nothing is to be gained.
+        if now < self.rests_until || estimate.is_held() {
             return None;
         }
         let because = match self.other {
@@ -165,7 +169,7 @@ impl Chooser {
         let delivered = estimate.delivered();
         let change = self.change(now, Some(self.other), because);
         // Another download may have changed it already, and end before it has judged.
-        self.trial = if has_other { before } else { delivered };
+        (self.trial, self.free) = (if has_other { before } else { delivered }, estimate.free());
         (self.is_in_force, self.reached) = (has_other, delivered.unwrap_or(0));
         Some(change)
     }
@@ -183,8 +187,7 @@ impl Chooser {
 
     /// A full path gives BBR no more than it gave before, and a clean one gives cubic as much.
     fn judge(&mut self, before: u64, estimate: &Estimate) -> Option<Change> {
-        let now = estimate.now();
-        if now.saturating_sub(self.since) < TRIAL {
+        if estimate.free().saturating_sub(self.free) < TRIAL {
             return None;
         }
         let rate = estimate.delivered().unwrap_or(0);
@@ -197,7 +200,7 @@ impl Chooser {
             (self.trial, self.reached) = (None, rate);
             return Some(Change { to: self.chosen, because: because(good) });
         }
-        Some(self.take_back(now, because(bad)))
+        Some(self.take_back(estimate.now(), because(bad)))
     }
 
     /// Whether the path is another one than that which cubic was tried on.

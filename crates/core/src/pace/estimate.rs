@@ -28,6 +28,9 @@ pub(super) struct Estimate {
     received: Rate,
     delivered: Rate,
     sampled: Duration,
+    /// Whether something else than the path held the bytes up before the last look, and time in which nothing did.
+    is_held: bool,
+    free: Duration,
     shortest: Shortest,
     /// Where something was sent that may be lost: there may be thousands of uploads.
     losses: Option<Box<Losses>>,
@@ -48,6 +51,8 @@ impl Estimate {
             received: Rate::new(gain),
             delivered: Rate::new(gain),
             sampled: Duration::ZERO,
+            is_held: false,
+            free: Duration::ZERO,
             shortest: Shortest::default(),
             losses: None,
             samples: 0,
@@ -95,12 +100,13 @@ impl Estimate {
             // A reader that pauses says nothing about the path.
             let reader_held = before.receiver_limited.zip(path.receiver_limited);
             let reader_held = reader_held.is_some_and(|(before, now)| now.saturating_sub(before) > elapsed / 2);
+            self.is_held = is_app_limited || reader_held;
+            self.free = self.free.saturating_add(if self.is_held { Duration::ZERO } else { elapsed });
             if let Some((before, now)) = before.bytes_in.zip(path.bytes_in) {
                 self.received.observe(now.saturating_sub(before), elapsed, is_app_limited);
             }
             if let Some((before, now)) = before.bytes_acked.zip(path.bytes_acked) {
-                let is_held = is_app_limited || reader_held;
-                self.delivered.observe(now.saturating_sub(before), elapsed, is_held);
+                self.delivered.observe(now.saturating_sub(before), elapsed, self.is_held);
             }
         }
         self.sampled = self.now;
@@ -129,6 +135,16 @@ impl Estimate {
     pub(super) fn delivered(&self) -> Option<u64> {
         let is_counted = !self.is_without_base && self.last().is_some_and(|last| last.subflows <= 1);
         self.delivered.value().filter(|_| is_counted).or(self.rate())
+    }
+
+    /// Whether the other side's reading, or we, held the bytes up before the last look.
+    pub(super) fn is_held(&self) -> bool {
+        self.is_held
+    }
+
+    /// Time between looks in which nothing but the path did: only that tells what a congestion control gets out of it.
+    pub(super) fn free(&self) -> Duration {
+        self.free
     }
 
     /// The connection's congestion control, when it was last looked at.

@@ -100,6 +100,27 @@ fn what_makes_it_slower_is_taken_back_and_not_tried_again_at_once() {
 }
 
 #[test]
+fn a_reader_that_pauses_does_not_make_a_trial_succeed() {
+    let (mut adaptive, mut course) = (adaptive(), Course::default());
+    short().run_on(&mut *adaptive, &mut course, ms(6_000));
+    assert!(adaptive.plan().is_on_trial);
+    Link { reader: 100_000, ..short() }.run_on(&mut *adaptive, &mut course, ms(10_000));
+    Link { rate: 6_000_000, ..short() }.run_on(&mut *adaptive, &mut course, ms(10_000));
+    let changes = congestion_changes(&mut *adaptive);
+    assert!(changes.len() == 2 && changes[1].because.starts_with("slower: "), "{changes:?}");
+}
+
+#[test]
+fn a_path_that_its_reader_does_not_fill_is_not_tried() {
+    let (mut adaptive, mut course) = (adaptive(), Course::default());
+    // Seven segments a round trip: nearly every loss is bearable.
+    Link { reader: 1_000_000, ..short() }.run_on(&mut *adaptive, &mut course, ms(60_000));
+    assert_eq!(adaptive.plan().congestion, None);
+    short().run_on(&mut *adaptive, &mut course, ms(30_000));
+    assert_eq!(adaptive.plan().congestion, Some(Congestion::Cubic));
+}
+
+#[test]
 fn losses_that_hold_cubic_back_bring_the_hosts_bbr_back() {
     for loss in [0.0007, 0.002, 0.02] {
         let mut adaptive = adaptive();

@@ -22,6 +22,19 @@ fn bbr_after(link: &Link) -> Option<Duration> {
 }
 
 #[test]
+fn a_reader_that_pauses_does_not_make_a_trial_fail() {
+    let lossy = Link { loss: 0.002, ..Link::default() };
+    let (mut adaptive, mut course) = (controller(Arm::Adaptive, &settings(), &download(1 << 40)), Course::default());
+    while adaptive.plan().congestion.is_none() && course.at < ms(20_000) {
+        lossy.run_on(&mut *adaptive, &mut course, ms(50));
+    }
+    Link { reader: 500_000, ..lossy }.run_on(&mut *adaptive, &mut course, ms(10_000));
+    assert!(adaptive.plan().is_on_trial, "nobody knows what BBR would reach");
+    lossy.run_on(&mut *adaptive, &mut course, ms(9_000));
+    assert_eq!((adaptive.plan().congestion, adaptive.plan().is_on_trial), (Some(Congestion::Bbr), false));
+}
+
+#[test]
 fn on_a_path_too_slow_for_close_looks_losses_are_believed() {
     for (rtt, loss) in [(300, 0.04), (300, 0.06), (600, 0.02), (600, 0.04)] {
         let link = Link { rtt: ms(rtt), loss, gulp: GULP, ..Link::default() };
