@@ -74,6 +74,8 @@ pub(super) struct Chooser {
     free: Duration,
     /// Bytes per second when the last one ended well.
     reached: u64,
+    /// Whether the connection had moved to another path before.
+    had_moved: bool,
     /// Loss that holds cubic back, by the window that filled the path before: what it reaches itself shrinks with losses.
     too_lossy: f64,
     rests_until: Duration,
@@ -101,6 +103,7 @@ impl Chooser {
             trial: None,
             free: Duration::ZERO,
             reached: 0,
+            had_moved: false,
             too_lossy: LOSSY,
             rests_until: Duration::ZERO,
         }
@@ -171,6 +174,7 @@ impl Chooser {
         // Another download may have changed it already, and end before it has judged.
         (self.trial, self.free) = (if has_other { before } else { delivered }, estimate.free());
         (self.is_in_force, self.reached) = (has_other, delivered.unwrap_or(0));
+        self.had_moved = estimate.has_moved();
         Some(change)
     }
 
@@ -205,6 +209,9 @@ impl Chooser {
 
     /// Whether the path is another one than that which cubic was tried on.
     fn why_another(&self, estimate: &Estimate) -> Option<String> {
+        if estimate.has_moved() != self.had_moved {
+            return Some("another path: the client has left the one that it began on".to_owned());
+        }
         let (rate, before) = (estimate.delivered()?, self.trial.unwrap_or(self.reached));
         let is_another = (rate as f64) < ANOTHER * before as f64;
         is_another.then(|| format!("another path: {before} B/s before, {rate} B/s now"))

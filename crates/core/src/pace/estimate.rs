@@ -130,11 +130,14 @@ impl Estimate {
         self.rate.value()
     }
 
-    /// Bytes per second that the connection delivers, recent: of all the transfers on it together, as far as the kernel
-    /// counts them: of a multipath connection it knows the first path.
+    /// Bytes per second that the connection delivers, recent: of all the transfers on it together, over all of its paths.
     pub(super) fn delivered(&self) -> Option<u64> {
-        let is_counted = !self.is_without_base && self.last().is_some_and(|last| last.subflows <= 1);
-        self.delivered.value().filter(|_| is_counted).or(self.rate())
+        self.delivered.value().filter(|_| !self.is_without_base).or(self.rate())
+    }
+
+    /// Whether the path that the connection began with has ended.
+    pub(super) fn has_moved(&self) -> bool {
+        self.last.as_ref().is_some_and(KeptSample::has_moved)
     }
 
     /// Whether the other side's reading, or we, held the bytes up before the last look.

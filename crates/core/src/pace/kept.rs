@@ -78,6 +78,10 @@ impl KeptSample {
         self.congestion
     }
 
+    pub(super) fn has_moved(&self) -> bool {
+        self.has_moved
+    }
+
     pub(super) fn sample(&self) -> PathSample {
         let long = |micros: Rare<u64>| micros.value().map(Duration::from_micros);
         let short = |micros: Rare<u32>| micros.value().map(|micros| Duration::from_micros(micros.into()));

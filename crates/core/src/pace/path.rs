@@ -34,7 +34,7 @@ pub struct PathSample {
     pub bytes_out: Option<u64>,
     /// Bytes sent again.
     pub bytes_retransmitted: Option<u64>,
-    /// Bytes that the other side acknowledged.
+    /// Bytes that the other side acknowledged; of a multipath connection over all paths, counted from somewhere.
     pub bytes_acked: Option<u64>,
     /// Bytes received.
     pub bytes_in: Option<u64>,
@@ -56,7 +56,8 @@ pub struct PathSample {
     pub congestion: Option<Congestion>,
     /// Bytes per second that it delivered before a plan changed that, if that was a short while ago: not yet judged.
     pub rate_before: Option<u64>,
-    /// TCP connections that carry a multipath connection now, of which all other figures know the first; 1 for plain TCP.
+    /// TCP connections that carry a multipath connection now, of which nearly all other figures know the first; 1 for plain
+    /// TCP.
     pub subflows: u8,
     /// Whether the one that it began with has ended: its client has moved to another path. The kernel then tells of another
     /// connection, or of none: the round trip is zero.

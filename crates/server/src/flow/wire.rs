@@ -148,22 +148,21 @@ impl Wire {
         let (set, rate_before) = self.set().in_force();
         let congestion = set.or_else(|| self.inherited());
         let sample = self.look(|fd| {
-            let (subflows, has_moved) = self.subflows(fd);
-            let info = hfs_sock::tcp_info(fd).ok()?;
-            Some(PathSample { subflows, has_moved, rate_before, ..of_kernel(&info, congestion) })
+            let multipath = self.multipath(fd);
+            let sample = PathSample { rate_before, ..of_kernel(&hfs_sock::tcp_info(fd).ok()?, congestion) };
+            Some(multipath.map_or(sample, |all| of_all(&all, sample)))
         });
         self.0.was_sampled.store(true, Relaxed);
         sample.flatten()
     }
 
-    /// How many there are, and whether the first of them has ended.
-    fn subflows(&self, fd: BorrowedFd<'_>) -> (u8, bool) {
+    fn multipath(&self, fd: BorrowedFd<'_>) -> Option<hfs_sock::MptcpInfo> {
         if self.0.is_single_path.load(Relaxed) {
-            return (1, false);
+            return None;
         }
         let multipath = hfs_sock::mptcp_info(fd);
         self.0.is_single_path.store(multipath.is_none(), Relaxed);
-        multipath.map_or((1, false), |info| (info.subflows, info.has_moved))
+        multipath
     }
 
     /// [`Wire::sample`] for a transfer that has ended, or what one showed that ended a moment ago: small transfers follow
@@ -341,6 +340,18 @@ pub(super) fn of_kernel(info: &hfs_sock::TcpInfo, congestion: Option<Congestion>
     }
 }
 
+/// What the kernel says of the first path of a multipath connection, with what it knows of them all. Where the first one is
+/// gone, so is the path that a rate was reached on before.
+fn of_all(all: &hfs_sock::MptcpInfo, first: PathSample) -> PathSample {
+    PathSample {
+        subflows: all.subflows,
+        has_moved: all.has_moved,
+        bytes_acked: Some(all.acknowledged),
+        rate_before: first.rate_before.filter(|_| !all.has_moved),
+        ..first
+    }
+}
+
 /// Why connections cannot have a congestion control.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum Unsettable {
@@ -375,9 +386,11 @@ pub(super) fn may_set(congestion: Congestion) -> Result<(), Unsettable> {
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
     use std::os::fd::OwnedFd;
 
     use hfs_core::pace::{Arm, Direction, Expected, Settings, Start, controller};
+    use socket2::{Domain, Protocol, Socket, Type};
 
     use super::*;
     use crate::flow::testing::{pair_on_reno, settable};
@@ -392,6 +405,19 @@ mod tests {
             expected: Expected::default(),
         };
         controller(Arm::Standard, &Settings::default().into(), &start).plan()
+    }
+
+    /// Our end first.
+    fn multipath_pair() -> (TcpStream, TcpStream) {
+        let open = || {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP));
+            socket.expect("multipath TCP, which this kernel lacks or `sysctl net.mptcp.enabled` has switched off")
+        };
+        let (listener, theirs) = (open(), open());
+        listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(1).unwrap();
+        theirs.connect(&listener.local_addr().unwrap()).unwrap();
+        (listener.accept().unwrap().0.into(), theirs.into())
     }
 
     #[test]
@@ -482,6 +508,29 @@ mod tests {
         wire.release(Asked::of(&wanted));
         wire.begin(&plan());
         assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), "reno");
+    }
+
+    #[test]
+    fn what_a_multipath_connection_delivers_is_counted_over_all_of_its_paths() {
+        let (mut ours, mut theirs) = multipath_pair();
+        let wire = Wire::new(OwnedFd::from(ours.try_clone().unwrap()), Carrier::H2);
+        let acked = || wire.sample().unwrap().bytes_acked.unwrap();
+        let (before, first) = (acked(), || hfs_sock::tcp_info(ours.as_fd()).unwrap().bytes_acked);
+        assert_ne!(Some(before), first(), "this is of the first path");
+        ours.write_all(&[1; 10_000]).unwrap();
+        theirs.read_exact(&mut [0; 10_000]).unwrap();
+        // What answers has acknowledged.
+        theirs.write_all(&[1]).unwrap();
+        ours.read_exact(&mut [0]).unwrap();
+        assert_eq!(acked().wrapping_sub(before), 10_000);
+    }
+
+    #[test]
+    fn a_rate_that_was_reached_on_a_path_that_is_gone_compares_nothing() {
+        let first = PathSample { bytes_acked: Some(1), rate_before: Some(9), ..PathSample::default() };
+        let seen = |has_moved| of_all(&hfs_sock::MptcpInfo { subflows: 2, has_moved, acknowledged: 7 }, first);
+        assert_eq!((seen(false).rate_before, seen(false).bytes_acked), (Some(9), Some(7)));
+        assert_eq!(seen(true).rate_before, None);
     }
 
     #[test]

@@ -187,6 +187,17 @@ fn a_path_that_becomes_longer_is_the_hosts_again() {
 }
 
 #[test]
+fn a_client_that_leaves_the_path_that_cubic_was_tried_on_has_the_hosts_again() {
+    let (mut adaptive, mut course) = (adaptive(), Course::default());
+    short().run_on(&mut *adaptive, &mut course, ms(40_000));
+    Link { has_moved: true, ..short() }.run_on(&mut *adaptive, &mut course, ms(1_000));
+    let changes = congestion_changes(&mut *adaptive);
+    assert!(changes.len() == 2 && changes[1].because.starts_with("another path: "), "{changes:?}");
+    Link { has_moved: true, ..short() }.run_on(&mut *adaptive, &mut course, ms(90_000));
+    assert_eq!(self::changes(&mut *adaptive), ["cubic"], "which may suit the new one as well");
+}
+
+#[test]
 fn a_path_that_flaps_ends_where_the_host_has_it() {
     let mut adaptive = adaptive();
     let mut course = Course::default();

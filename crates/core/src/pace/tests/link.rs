@@ -30,6 +30,8 @@ pub(crate) struct Link {
     pub(crate) reader: u64,
     /// Bytes that the socket takes at once: it wants none before as many have left, and nobody looks meanwhile.
     pub(crate) gulp: u64,
+    /// Whether it is another one than the connection began with.
+    pub(crate) has_moved: bool,
     /// What a connection is on while no plan asks for another.
     pub(crate) host: Congestion,
 }
@@ -50,6 +52,7 @@ impl Default for Link {
             overshoot: 0,
             reader: u64::MAX,
             gulp: 0,
+            has_moved: false,
             host: Congestion::Cubic,
         }
     }
@@ -164,7 +167,7 @@ impl Link {
             receiver_limited: Some(course.held),
             congestion: Some(congestion),
             subflows: 1,
-            has_moved: false,
+            has_moved: self.has_moved,
             ..PathSample::default()
         }
     }
