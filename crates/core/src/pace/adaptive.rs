@@ -50,7 +50,8 @@ pub struct Adaptive {
     /// Of what is known of the client, what outlasts the first plan.
     granted: Granted,
     estimate: Estimate,
-    chooser: Option<Chooser>,
+    /// Only downloads have one, and thousands of uploads wait.
+    chooser: Option<Box<Chooser>>,
     cadence: Cadence,
     /// What was lost without a queue while BBR was not in force.
     hosts_loss: Option<f64>,
@@ -79,7 +80,7 @@ impl Adaptive {
     pub fn new(settings: &Arc<Settings>, start: &Start) -> Self {
         let standard = Standard::new(settings, start).plan();
         let expected = if settings.foresees { start.expected } else { Expected::default() };
-        let chooser = settings.other_congestion(start).map(|other| Chooser::new(other, &expected));
+        let chooser = settings.other_congestion(start).map(|other| Box::new(Chooser::new(other, &expected)));
         let mut adaptive = Self {
             settings: Arc::clone(settings),
             direction: start.direction,
@@ -148,7 +149,7 @@ impl Adaptive {
             plan.write = FIRST_WRITE.min(self.ceiling());
         }
         if levers.congestion {
-            plan.congestion = self.chooser.as_ref().and_then(Chooser::chosen);
+            plan.congestion = self.chooser.as_deref().and_then(Chooser::chosen);
         }
         if self.moves_unsent() {
             let expected = start.expected.rate.zip(start.expected.min_rtt);
@@ -385,7 +386,7 @@ impl Controller for Adaptive {
             self.rechoose(seen.path.and_then(|path| path.rate_before));
             self.resize_buffers();
             if self.plan.sample_after.is_some() {
-                let is_watchful = self.chooser.as_ref().is_some_and(Chooser::is_watchful);
+                let is_watchful = self.chooser.as_deref().is_some_and(Chooser::is_watchful);
                 self.plan.sample_after = Some(self.cadence.next(&self.settings, &self.estimate, is_watchful));
             }
         }

@@ -24,6 +24,9 @@ pub(super) struct Estimate {
     /// Time since bytes were last noted in which we held none up: looks without any teach the path alone.
     waited: Duration,
     rate: Rate,
+    /// Body bytes in all, and those that moved while the connection was on BBR, as far as looks tell.
+    moved: u64,
+    under_bbr: u64,
     /// What the connection received, what the other side has of what it sent, and when that was last seen.
     received: Rate,
     delivered: Rate,
@@ -48,6 +51,8 @@ impl Estimate {
             longest_gap: Duration::ZERO,
             waited: Duration::ZERO,
             rate: Rate::new(gain),
+            moved: 0,
+            under_bbr: 0,
             received: Rate::new(gain),
             delivered: Rate::new(gain),
             sampled: Duration::ZERO,
@@ -73,8 +78,14 @@ impl Estimate {
         } else if !seen.is_app_limited {
             self.waited = self.waited.saturating_add(elapsed);
         }
+        let was_looked_at = self.last.is_some();
         if let Some(path) = seen.path {
             self.note_path(path, seen.is_app_limited);
+        }
+        self.moved = self.moved.saturating_add(seen.moved);
+        if self.congestion() == Some(Congestion::Bbr) {
+            // The first look tells what the bytes before it had.
+            self.under_bbr = if was_looked_at { self.under_bbr.saturating_add(seen.moved) } else { self.moved };
         }
     }
 
@@ -153,6 +164,11 @@ impl Estimate {
     /// The connection's congestion control, when it was last looked at.
     pub(super) fn congestion(&self) -> Option<Congestion> {
         self.last.as_ref()?.congestion()
+    }
+
+    /// Share of the bytes that moved while the connection was on BBR, where its path was looked at.
+    fn bbr_share(&self) -> Option<f64> {
+        self.last.as_ref().map(|_| self.under_bbr as f64 / self.moved.max(1) as f64)
     }
 
     /// Shortest round trip of the last half minute.
@@ -251,6 +267,7 @@ impl Estimate {
             hosts_loss: None,
             received_rate: self.received.value(),
             delivered_rate: self.delivered(),
+            bbr_share: self.bbr_share(),
             samples: self.samples,
             last,
         }
@@ -326,6 +343,22 @@ mod tests {
         }
         let seen = estimate.snapshot();
         assert_eq!((seen.rate, seen.received_rate), (Some(100_000), Some(400_000)));
+    }
+
+    #[test]
+    fn the_first_look_tells_what_moved_the_bytes_before_it() {
+        let mut estimate = Estimate::new(0.2);
+        let mut share_after = |millis, moved, congestion: Option<_>| {
+            let path =
+                congestion.map(|_| PathSample { congestion, rtt: Duration::from_millis(5), ..Default::default() });
+            let now = Duration::from_millis(millis);
+            estimate.observe(&Observation { now, moved, filled: None, is_app_limited: false, path });
+            estimate.snapshot().bbr_share
+        };
+        assert_eq!(share_after(5, 600, None), None);
+        assert_eq!(share_after(10, 200, Some(Congestion::Bbr)), Some(1.0));
+        assert_eq!(share_after(15, 200, None), Some(1.0));
+        assert_eq!(share_after(20, 1000, Some(Congestion::Cubic)), Some(0.5));
     }
 
     #[test]

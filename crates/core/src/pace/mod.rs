@@ -116,7 +116,7 @@ pub struct Expected {
     pub min_rtt: Option<Duration>,
     /// Share of the data segments that were sent again, 0 to 1.
     pub loss: Option<f64>,
-    /// Whether BBR served it better than what the host has chosen, where both were tried.
+    /// Whether BBR served it better than another congestion control, where both were tried.
     pub is_bbr_better: Option<bool>,
     /// The gather or write step that served it best, in bytes.
     pub step: Option<usize>,
@@ -226,6 +226,9 @@ pub struct Snapshot {
     pub received_rate: Option<u64>,
     /// Bytes per second that the connection delivered, likewise.
     pub delivered_rate: Option<u64>,
+    /// Share of the body bytes that moved while the connection was on BBR, whoever had put it there; `None` where nobody has
+    /// looked.
+    pub bbr_share: Option<f64>,
     /// Path samples taken.
     pub samples: u32,
     /// The last path sample.

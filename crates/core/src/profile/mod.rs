@@ -161,7 +161,19 @@ impl Lesson {
             Vantage::Proxy => seen.rate.map(|rate| rate as f64),
         }
     }
+
+    /// Whether BBR moved nearly all of it, or next to nothing; `None`: the rate is neither's.
+    fn was_on_bbr(&self) -> Option<bool> {
+        let is_asked_for = self.plan.congestion == Some(Congestion::Bbr);
+        let share = self.snapshot.bbr_share.unwrap_or(f64::from(u8::from(is_asked_for)));
+        let is_one = !(1.0 - NEARLY_ALL..=NEARLY_ALL).contains(&share);
+        is_one.then_some(share > 0.5)
+    }
 }
+
+/// Of the bytes, what a congestion control must have moved for their rate to be its own: one that comes after some seconds
+/// to a path that loses packets has, within half a minute.
+const NEARLY_ALL: f64 = 0.75;
 
 /// What is remembered of one client.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -176,7 +188,8 @@ pub struct Profile {
     pub loss: Option<f64>,
     /// Share of the transfers that broke off.
     pub breaks: f64,
-    /// Rate of its downloads for which no plan asked for BBR, and of those for which one did.
+    /// Rate of its downloads on connections that were not on BBR, and of those on such that were, be it by a plan or by the
+    /// host.
     pub rate_default: Option<f64>,
     /// See above.
     pub rate_bbr: Option<f64>,
@@ -201,10 +214,11 @@ impl Profile {
         self.transfers = self.transfers.saturating_add(1);
         self.breaks += gain * (f64::from(u8::from(!lesson.is_whole)) - self.breaks);
         let rate = lesson.rate();
-        match (lesson.direction, lesson.plan.congestion) {
+        match (lesson.direction, lesson.was_on_bbr()) {
             (Direction::Upload, _) => blend(&mut self.rate_up, rate, gain),
-            (Direction::Download, Some(Congestion::Bbr)) => blend(&mut self.rate_bbr, rate, gain),
-            (Direction::Download, _) => blend(&mut self.rate_default, rate, gain),
+            (Direction::Download, Some(true)) => blend(&mut self.rate_bbr, rate, gain),
+            (Direction::Download, Some(false)) => blend(&mut self.rate_default, rate, gain),
+            (Direction::Download, None) => {}
         }
         self.sort(lesson.guess, gain);
         blend(&mut self.jitter, seen.jitter.map(|jitter| jitter.as_secs_f64()), gain);

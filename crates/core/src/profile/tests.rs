@@ -33,6 +33,7 @@ fn seen(rtt: Duration, rate: u64) -> Snapshot {
         hosts_loss: Some(0.0),
         received_rate: None,
         delivered_rate: None,
+        bbr_share: None,
     }
 }
 
@@ -248,6 +249,22 @@ fn a_profile_expects_what_it_has_seen() {
     }
     assert_eq!(profile.expected(Direction::Download).is_bbr_better, Some(false), "no faster is no better");
     assert_eq!((profile.transfers, profile.at), (80, now));
+}
+
+#[test]
+fn a_rate_is_that_of_the_congestion_control_that_moved_the_bytes() {
+    let learnt = |bbr_share, asked_for| {
+        let mut profile = Profile::default();
+        let seen = Snapshot { bbr_share, ..seen(ms(40), 0) };
+        profile.learn(&lesson(seen, 1_000_000, asked_for), 0.3, Timestamp::from_unix(1));
+        [profile.rate_default, profile.rate_bbr].map(|rate| rate.is_some())
+    };
+    let bbr = Some(Congestion::Bbr);
+    assert_eq!(learnt(Some(1.0), None), [false, true], "another download, or the host, had put the connection on BBR");
+    assert_eq!(learnt(Some(0.0), bbr), [true, false], "the plan came with the last bytes");
+    assert_eq!(learnt(Some(0.1), Some(Congestion::Cubic)), [true, false]);
+    assert_eq!((learnt(Some(0.5), bbr), learnt(Some(0.5), None)), ([false; 2], [false; 2]));
+    assert_eq!((learnt(None, bbr), learnt(None, None)), ([false, true], [true, false]), "nobody has looked");
 }
 
 #[test]

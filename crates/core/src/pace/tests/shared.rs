@@ -150,3 +150,17 @@ fn what_one_takes_back_the_others_give_up() {
         assert!(second.len() == 2 && second[1].starts_with("another download"), "{second:?}");
     }
 }
+
+#[test]
+fn each_knows_which_part_of_its_bytes_bbr_moved() {
+    let mut shared = Shared::on(Congestion::Cubic);
+    shared.begin(adaptive(Congestion::Cubic));
+    shared.run(&lossy(), ms(20_000));
+    shared.begin(adaptive(Congestion::Cubic));
+    shared.run(&Link::default(), ms(1_000));
+    let first = shared.end_first().snapshot().bbr_share.unwrap();
+    assert!(first > 0.9 && first < 1.0, "{first}: cubic moved a little before");
+    // It has seen no losses, and does not want BBR itself.
+    let second = shared.end_first();
+    assert_eq!((second.plan().congestion, second.snapshot().bbr_share), (None, Some(1.0)));
+}
