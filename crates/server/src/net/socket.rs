@@ -94,7 +94,7 @@ impl Socket {
                 SCRATCHES.with_borrow_mut(|scratch| receive_by(scratch, size, self.as_fd(), buffer))?
             } else {
                 make_room(buffer, size);
-                let room = buffer.capacity() - buffer.len();
+                let room = (buffer.capacity() - buffer.len()).min(size);
                 let read = hfs_sock::receive(self.as_fd(), buffer, room)?;
                 (read, read == room)
             };
@@ -239,6 +239,25 @@ impl AsyncWrite for Socket {
         match &mut self.get_mut().kind {
             Kind::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Kind::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_read_takes_what_was_asked_for_however_much_room_there_is() {
+        let (mut client, server) = UnixStream::pair().unwrap();
+        let socket = Socket::from(server);
+        client.write_all(&[7; 100_000]).await.unwrap();
+        for size in [SCRATCH, SCRATCH + 1, 40_000] {
+            let mut buffer = BytesMut::with_capacity(256 << 10);
+            buffer.extend_from_slice(b"what was there");
+            assert_eq!(socket.read(&mut buffer, size).await.unwrap(), size);
         }
     }
 }

@@ -18,6 +18,7 @@ use super::io::Io;
 use crate::http::exchange::BodyError;
 #[cfg(test)]
 use crate::net::socket::Socket;
+use crate::net::socket::release;
 
 /// First and smallest read: slow uploads hold this much for a moment, and nothing while they wait.
 const MIN_READ: u32 = 16 << 10;
@@ -161,11 +162,12 @@ impl Body {
         let known =
             self.rest.decoder.remaining().map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
         let size = (self.size as usize).min(known.max(COPY));
-        let is_anew = self.rest.buffer.is_empty();
+        // Of the read before nothing is left but perhaps memory, of which only the part shows that no piece has taken: one
+        // that fills the part would keep all of it. Each read has memory of its own.
+        debug_assert!(self.rest.buffer.is_empty(), "the decoder uses up all framing");
+        release(&mut self.rest.buffer);
         let read = ready!(self.io.poll_fill(cx, &mut self.rest.buffer, size));
-        let memory = stored(self.rest.buffer.capacity());
-        // What is left of the read before may lie in more than it shows.
-        self.memory = if is_anew { memory } else { memory.max(self.memory) };
+        self.memory = stored(self.rest.buffer.capacity());
         self.asked = self.size;
         match read {
             Ok(0) | Err(_) => {
@@ -185,6 +187,12 @@ impl Body {
         // What is left of a split shares its memory, and would keep it while the piece waits for the disk.
         let piece = if len == buffer.len() { std::mem::take(buffer) } else { buffer.split_to(len) };
         if len <= COPY || len < self.memory as usize / 2 { Bytes::copy_from_slice(&piece) } else { piece.freeze() }
+    }
+
+    /// What nobody took, which may be little of what was read, and lie there for as long as the answer takes.
+    fn left(&mut self) -> BytesMut {
+        let left = std::mem::take(&mut self.rest.buffer);
+        if left.len() < self.memory as usize / 2 { BytesMut::from(&left[..]) } else { left }
     }
 }
 
@@ -206,12 +214,7 @@ impl Drop for Body {
         let Some(home) = self.home.take() else { return };
         // A client that sent some of its body did not wait after all.
         let withheld = self.ask.is_some() && self.rest.buffer.is_empty();
-        let rest = Rest {
-            buffer: std::mem::take(&mut self.rest.buffer),
-            decoder: self.rest.decoder.clone(),
-            broken: self.rest.broken,
-            withheld,
-        };
+        let rest = Rest { buffer: self.left(), decoder: self.rest.decoder.clone(), broken: self.rest.broken, withheld };
         // Fails when the connection is gone: then nobody needs it.
         let _ = home.send(rest);
     }
@@ -255,11 +258,29 @@ mod tests {
 
     /// A client and the body that it sends in chunks.
     async fn chunked() -> (TcpStream, Body) {
+        let (client, body, _) = on_loan().await;
+        (client, body)
+    }
+
+    async fn on_loan() -> (TcpStream, Body, Loan) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let io = Io::from(Socket::from(listener.accept().await.unwrap().0));
         let decoder = BodyDecoder::new(hfs_core::http1::Framing::Chunked);
-        (client, lend(io, BytesMut::new(), decoder, false).0)
+        let (body, loan) = lend(io, BytesMut::new(), decoder, false);
+        (client, body, loan)
+    }
+
+    #[tokio::test]
+    async fn what_follows_a_body_keeps_no_memory_of_the_body() {
+        const LENGTH: usize = 400_000;
+        let (mut client, mut body, loan) = on_loan().await;
+        let sent = [format!("{LENGTH:x}\r\n").as_bytes(), &[7; LENGTH], b"\r\n0\r\n\r\nGET"].concat();
+        client.write_all(&sent).await.unwrap();
+        while body.next().await.unwrap().is_some() {}
+        drop(body);
+        let left = loan.home.await.unwrap().buffer;
+        assert_eq!((&left[..], left.capacity()), (&b"GET"[..], 3));
     }
 
     #[tokio::test]
@@ -278,6 +299,43 @@ mod tests {
             assert_eq!(piece.len(), length);
             let memory = piece.try_into_mut().map(|piece| piece.capacity());
             assert!(length == 9000 || memory.as_ref().is_ok_and(|&memory| memory <= 2 * length), "{memory:?}");
+        }
+    }
+
+    /// Whether a piece that nobody else has keeps more memory than twice its length.
+    fn keeps_more(piece: Bytes) -> bool {
+        let length = piece.len();
+        let mut memory = piece.try_into_mut().expect("a read of its own");
+        // All of it counts, also what is in front of the piece.
+        memory.clear();
+        memory.try_reclaim(2 * length + 2)
+    }
+
+    #[tokio::test]
+    async fn a_chunk_keeps_no_memory_of_longer_reads_before_it() {
+        let (mut client, mut body) = chunked().await;
+        let (mut before, mut longest) = (None::<Bytes>, 0);
+        // The first one makes reads longer. Each of the others is there before the next read begins, so nobody waits.
+        let lengths = [512 << 10].into_iter().chain([34 << 10; 8]).chain([200 << 10]);
+        for (nth, length) in lengths.enumerate() {
+            if nth == 9 {
+                body.bound(32 << 10);
+                longest = 0;
+            }
+            let chunk = [format!("{length:x}\r\n").as_bytes(), &vec![7; length], b"\r\n"].concat();
+            client.write_all(&chunk).await.unwrap();
+            let mut left = length;
+            while left > 0 {
+                poll_fn(|cx| body.io.plain().unwrap().poll_readable(cx)).await.unwrap();
+                let piece = body.next().await.unwrap().unwrap();
+                (left, longest) = (left - piece.len(), longest.max(piece.len()));
+                if let Some(before) = before.replace(piece) {
+                    let length = before.len();
+                    assert!(!keeps_more(before), "{length} bytes before chunk {nth} ends");
+                }
+            }
+            let most = if nth < 9 { MAX_READ as usize } else { 32 << 10 };
+            assert!(longest <= most && longest > most / 2, "{longest} of {most}");
         }
     }
 

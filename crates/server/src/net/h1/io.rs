@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
-use bytes::BytesMut;
+use bytes::{BufMut as _, BytesMut};
 use hfs_sock::Tap;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio_rustls::server::TlsStream;
@@ -54,7 +54,7 @@ impl Io {
             Inner::Plain(socket) => socket.poll_fill(cx, buffer, size),
             Inner::Tls(stream) => {
                 make_room(buffer, size);
-                let read = pin!(lock(stream).read_buf(buffer)).poll(cx);
+                let read = pin!(lock(stream).read_buf(&mut buffer.limit(size))).poll(cx);
                 if read.is_pending() {
                     release(buffer);
                 }
