@@ -42,6 +42,9 @@ const MAX_HEADERS: usize = 100;
 /// A body that was not read and is known to be at most this long is read in vain to keep the connection. For a longer
 /// one the client is told that the connection ends, because many then stop sending.
 const CHEAP: u64 = 1 << 20;
+/// What came ahead of its turn with a body of unknown length is held until then, by nobody's claim on memory. Of a client
+/// that sends more than this ahead, no further request is taken on this connection.
+const AHEAD: usize = 16 << 10;
 /// A handler that answered but goes on reading the body may do so for this long.
 const AFTERMATH: Duration = Duration::from_secs(30);
 
@@ -183,7 +186,13 @@ impl<S: HttpService> Connection<S> {
         let response = self.answer(answering, loan.as_mut().and_then(|loan| loan.asked.take())).await;
 
         let unread = self.settle(loan);
-        let goes_on = keep_alive && !self.link.phases.draining() && unread.as_ref().is_none_or(Unread::is_cheap);
+        let goes_on = keep_alive
+            && !self.link.phases.draining()
+            && unread.as_ref().is_none_or(Unread::is_cheap)
+            && self.buffer.len() <= AHEAD;
+        if !goes_on {
+            self.buffer = BytesMut::new();
+        }
         // Boxed: else all that sending needs would lie idle beside each upload.
         if let Err(error) = Box::pin(self.respond(response, shape, goes_on)).await {
             debug!(client = %self.link.peer, %error, "Response cut");

@@ -230,6 +230,13 @@ impl State {
                 Some(body) => text(StatusCode::CREATED, describe(&body)),
                 None => text(StatusCode::BAD_REQUEST, "broken body".to_owned()),
             },
+            (Method::PUT, "/late") => {
+                let release = self.release.notified();
+                self.entered.notify_one();
+                release.await;
+                let body = read_all(request.body_mut()).await.unwrap_or_default();
+                text(StatusCode::CREATED, body.len().to_string())
+            }
             (Method::PUT, "/flow") => {
                 let mut flow = self.flow(Direction::Upload, None, &request).await;
                 while let Ok(Some(piece)) = request.body_mut().next().await {

@@ -2,8 +2,8 @@
 
 use std::io::{Read, Write};
 
-use super::client::put_head;
-use super::{TestServer, describe, noise};
+use super::client::{Client, Reply, put_head};
+use super::{ListenAddress, TestServer, describe, noise};
 
 const EXPECT: &str = "Expect: 100-continue\r\n";
 
@@ -104,5 +104,36 @@ async fn a_broken_upload_is_broken_for_the_handler() {
     client.send("PUT /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n").await;
     let reply = client.reply().await;
     assert_eq!((reply.status, reply.closes()), (400, true));
+    assert_eq!(client.rest().await, b"");
+}
+
+/// How a server answers an upload in chunks and what comes with it, of which it reads nothing before all of it is there.
+async fn with_requests_ahead(ahead: &[u8]) -> (Reply, Client) {
+    const LENGTH: usize = 100_000;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    // What is written to it is there.
+    let server = TestServer::with(|config| config.listen = vec![ListenAddress::Unix(path.clone())]).await;
+    let mut client = Client::unix(&path).await;
+    let head = "PUT /late HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let chunk = [format!("{LENGTH:x}\r\n").as_bytes(), &[7; LENGTH], b"\r\n0\r\n\r\n"].concat();
+    client.send([head.as_bytes(), &chunk, ahead].concat()).await;
+    server.service.0.entered.notified().await;
+    server.service.0.release.notify_waiters();
+    let reply = client.reply().await;
+    assert_eq!((reply.status, reply.text()), (201, LENGTH.to_string().as_str()));
+    (reply, client)
+}
+
+#[tokio::test]
+async fn requests_ahead_of_their_turn_are_answered_and_not_held_without_bound() {
+    let ahead = b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
+    let (reply, mut client) = with_requests_ahead(&ahead.repeat(400)).await;
+    assert!(!reply.closes());
+    for _ in 0..400 {
+        assert_eq!(client.reply().await.text(), "/next");
+    }
+    let (reply, mut client) = with_requests_ahead(&ahead.repeat(1600)).await;
+    assert!(reply.closes(), "54 KB");
     assert_eq!(client.rest().await, b"");
 }
