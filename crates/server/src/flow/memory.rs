@@ -87,13 +87,25 @@ impl Memory {
         let mut total = self.0.total.subscribe();
         loop {
             let most = u32::try_from(*total.borrow_and_update()).unwrap_or(u32::MAX);
+            // Dropped after the wait, be it that somebody gave it up.
+            let _collecting = Collecting(self);
             let room = Arc::clone(&self.0.pages).acquire_many_owned(pages(least).min(most));
-            // The semaphore is never closed. What is waited for may be more than there is since the total changed.
+            // The semaphore is never closed. What is waited for may be more than there is since the total changed, or less than
+            // is wanted.
             tokio::select! {
                 biased;
-                held = room => return held.ok(),
                 _ = total.changed() => {}
+                held = room => return held.ok(),
             }
+        }
+    }
+
+    /// Takes what is owed out of what is free.
+    fn collect(&self) {
+        let Budget { pages, owed, .. } = &*self.0;
+        let debt = owed.swap(0, Relaxed);
+        if debt > 0 {
+            owed.fetch_add(debt - pages.forget_permits(debt), Relaxed);
         }
     }
 
@@ -124,6 +136,16 @@ impl Memory {
     /// Bytes that no flow holds.
     pub(super) fn free(&self) -> usize {
         self.0.pages.available_permits() * PAGE
+    }
+}
+
+/// Who waits has pages already, though fewer than it waits for. They come back unseen when the wait ends without the rest,
+/// and may be owed by then.
+struct Collecting<'a>(&'a Memory);
+
+impl Drop for Collecting<'_> {
+    fn drop(&mut self) {
+        self.0.collect();
     }
 }
 
@@ -372,6 +394,44 @@ mod tests {
         memory.resize(ByteSize::mib(1));
         drop(all);
         assert_eq!(waiting.await.pages() * PAGE, 1 << 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_is_let_in_by_a_budget_that_grows_and_by_none_that_shrinks() {
+        let memory = Memory::new(ByteSize::mib(16));
+        let held = memory.share(10 << 20, 10 << 20, 0).await;
+        let waiting = memory.share(12 << 20, 12 << 20, 0);
+        tokio::pin!(waiting);
+        let mut waits = async || tokio::time::timeout(Duration::from_secs(60), &mut waiting).await.is_err();
+        assert!(waits().await);
+        // What it has of what it waits for is not its own yet.
+        memory.resize(ByteSize::mib(1));
+        assert!(waits().await, "there is less than others hold");
+        memory.resize(ByteSize::mib(8));
+        assert!(waits().await);
+        memory.resize(ByteSize::mib(22));
+        let share = waiting.await;
+        assert_eq!((share.size(), memory.free()), (12 << 20, 0));
+        drop((held, share));
+        assert_eq!(memory.free(), 22 << 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_waiting_leaves_no_more_than_there_is() {
+        let memory = Memory::new(ByteSize::mib(16));
+        let held = memory.share(10 << 20, 10 << 20, 0).await;
+        let mut waiting = Box::pin(memory.share(12 << 20, 12 << 20, 0));
+        assert!(tokio::time::timeout(Duration::from_secs(60), &mut waiting).await.is_err());
+        memory.resize(ByteSize::mib(12));
+        drop(waiting);
+        assert_eq!(memory.free(), 2 << 20);
+        let last = memory.share(16 << 10, 16 << 10, 0).await;
+        drop(held);
+        memory.resize(ByteSize::kib(8));
+        assert_eq!(memory.free(), 0);
+        drop(last);
+        assert_eq!(memory.free(), 8 << 10, "whoever waits next finds it, though nothing runs");
+        assert_eq!(memory.share(16 << 10, 16 << 10, 0).await.size(), 8 << 10);
     }
 
     #[tokio::test]
