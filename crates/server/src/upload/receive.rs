@@ -27,7 +27,7 @@ const PRESSING: usize = 64 << 10;
 const LONGEST: usize = 256 << 10;
 /// What a thread that must see the bytes writes at once, where there is the memory.
 const SEEN_PIECE: usize = 1 << 20;
-/// A client that lets us wait this long for less than that is slow ...
+/// A client that lets us wait this long for less than that, or for all of a step, is slow ...
 const SLOW: Duration = Duration::from_millis(20);
 /// ... until this much has come without such a wait: where hundreds begin together, it is we who are late, and a piece or
 /// two of each waits for us.
@@ -52,6 +52,9 @@ pub(super) struct Receiver {
     /// Whether the client sends faster than it was read last, and the bytes that came so in a row.
     is_pressed: bool,
     pressing: usize,
+    /// For how many microseconds the bytes of the step that is gathered were waited for, and how many came.
+    waited: u32,
+    gathered: u32,
     is_slow: bool,
     /// Bytes that came since it was slow.
     hurried: u64,
@@ -75,6 +78,8 @@ impl Receiver {
             given: watch.elapsed(),
             is_pressed: false,
             pressing: 0,
+            waited: 0,
+            gathered: 0,
             is_slow: false,
             hurried: 0,
             is_long: announced.is_none_or(|size| size > SHORT),
@@ -232,9 +237,11 @@ impl Receiver {
         let is_first = self.received == 0;
         let (came, piece) = self.next_piece(self.is_slow || is_first).await?;
         if let Some(bytes) = &piece {
-            let (is_full, is_late) = (self.body.is_pressing(bytes.len()), came.saturating_sub(asked) >= SLOW);
+            let waited = came.saturating_sub(asked);
+            let (is_full, is_late) = (self.body.is_pressing(bytes.len()), waited >= SLOW);
             // A piece that was waited for fills no larger one: TLS gives a record at a time also of a trickle.
             let filled = is_full && !is_late;
+            let is_worth_more = !self.is_step_late(waited, bytes.len()) && filled;
             self.pressing = if filled { self.pressing + bytes.len() } else { 0 };
             self.is_pressed = is_full && self.pressing.max(bytes.len()) >= PRESSING;
             // Hundreds of uploads may begin at once: what all of them had gathered would tear holes into the heap.
@@ -242,10 +249,23 @@ impl Receiver {
             let is_slow = seems_slow || is_late;
             self.hurried = if is_slow { 0 } else { self.hurried + bytes.len() as u64 };
             self.is_slow = !self.is_pressed && (is_slow || self.is_slow && self.hurried < NO_LONGER_SLOW);
-            self.flow.moved(bytes.len() as u64, filled);
+            self.flow.moved(bytes.len() as u64, is_worth_more);
             self.note(bytes.len() as u64);
         }
         Ok(piece)
+    }
+
+    /// Whether the bytes of one step were waited for as long as a slow client's: a larger one would be held for longer, and
+    /// spare few writes. Records and frames, which are all of one length, say nothing of it one by one.
+    fn is_step_late(&mut self, waited: Duration, bytes: usize) -> bool {
+        let kept = |of: u128| u32::try_from(of).unwrap_or(u32::MAX);
+        self.waited = self.waited.saturating_add(kept(waited.as_micros()));
+        self.gathered = self.gathered.saturating_add(kept(bytes as u128));
+        let is_late = Duration::from_micros(self.waited.into()) >= SLOW;
+        if self.gathered as usize >= self.flow.plan().step {
+            (self.waited, self.gathered) = (0, 0);
+        }
+        is_late
     }
 
     /// The next piece of the body, and when it came. In turn, it is taken out of the kernel once it has begun to come and

@@ -266,6 +266,34 @@ async fn a_trickle_claims_no_more_than_it_began_with() {
     assert_eq!(most, 64 << 10);
 }
 
+/// What an upload in frames claims at most, where each comes so long after the one before.
+async fn claimed_of_frames(count: usize, each: Duration) -> usize {
+    static FRAME: [u8; 16 << 10] = [7; 16 << 10];
+    let rig = Rig::new();
+    let all = rig.app.engine().free_memory();
+    let (mut client, request) = announced((count * FRAME.len()) as u64).await;
+    let answer = rig.start(request);
+    let mut most = 0;
+    for _ in 0..count {
+        sleep(each).await;
+        client.send(&FRAME);
+        most = most.max(all - rig.app.engine().free_memory());
+    }
+    client.end();
+    assert_eq!(answer.await.unwrap().status, 201);
+    most
+}
+
+/// All are full, whatever they are waited for.
+#[tokio::test(start_paused = true)]
+async fn an_even_stream_of_frames_claims_what_is_worth_a_write() {
+    // 64 KiB each 48 ms, as much as it begins with: not worth more.
+    assert_eq!(claimed_of_frames(1000, Duration::from_millis(12)).await, 64 << 10);
+    // Each 12 ms: so 256 KiB, which come each 48.
+    assert_eq!(claimed_of_frames(1000, Duration::from_millis(3)).await, 256 << 10);
+    assert_eq!(claimed_of_frames(1000, Duration::from_millis(1)).await, 1 << 20);
+}
+
 /// A PUT whose body lies in the kernel.
 async fn on_a_socket(bytes: &'static [u8]) -> Request<Incoming> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
