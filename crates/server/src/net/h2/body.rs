@@ -101,9 +101,11 @@ impl Rest {
             // Asking for more says that the piece before is dealt with: the window opens by what was consumed, so a
             // slow disk slows the client instead of filling our memory.
             let done = std::mem::take(&mut self.unreleased);
-            // First: what the window opens by is to be counted by then.
-            self.due.dealt(done);
-            self.stream.flow_control().release_capacity(done).map_err(|_| BodyError::Closed)?;
+            if done > 0 {
+                // First: what the window opens by is to be counted when the connection hears of it, which it does at once.
+                self.due.dealt(done);
+                self.stream.flow_control().release_capacity(done).map_err(|_| BodyError::Closed)?;
+            }
             match ready!(self.stream.poll_data(cx)) {
                 None => return Poll::Ready(Ok(None)),
                 Some(Err(_)) => return Poll::Ready(Err(BodyError::Closed)),
@@ -115,5 +117,59 @@ impl Rest {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::task::{Wake, Waker};
+
+    use http::Request;
+
+    use super::super::promise::Arrivals;
+    use super::*;
+
+    /// Stands for a connection: notes how much was dealt with whenever it hears of something.
+    #[derive(Default)]
+    struct Connection {
+        arrivals: Arc<Arrivals>,
+        heard: Mutex<Vec<u64>>,
+    }
+
+    impl Wake for Connection {
+        fn wake(self: Arc<Self>) {
+            self.heard.lock().unwrap().push(self.arrivals.dealt());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_opens_the_window_is_counted_before_the_connection_hears_of_it() {
+        const LENGTH: usize = 60_000;
+        let (near, far) = tokio::io::duplex(1 << 20);
+        let (client, server) = tokio::join!(h2::client::handshake(near), h2::server::handshake(far));
+        let ((mut client, connection), mut server) = (client.unwrap(), server.unwrap());
+        tokio::spawn(connection);
+        let request = Request::put("http://localhost/").body(()).unwrap();
+        let (_answer, mut sender) = client.send_request(request, false).unwrap();
+        sender.send_data(vec![7; LENGTH].into(), false).unwrap();
+        let (request, _respond) = server.accept().await.unwrap().unwrap();
+        let listening = Arc::new(Connection::default());
+        let due = Due::new(&listening.arrivals, None);
+        let mut body = lend(request.into_body(), due, false).0;
+        let (waker, mut taken, mut hears) = (Waker::from(Arc::clone(&listening)), 0, false);
+        while taken < LENGTH as u64 {
+            // As its task would: it hears of the next thing that is to be said.
+            assert!(server.poll_accept(&mut Context::from_waker(&waker)).is_pending());
+            tokio::task::yield_now().await;
+            listening.heard.lock().unwrap().clear();
+            let piece = body.poll_next(&mut Context::from_waker(Waker::noop()));
+            let heard = std::mem::take(&mut *listening.heard.lock().unwrap());
+            assert!(heard.iter().all(|&dealt| dealt == taken), "{heard:?} of {taken}");
+            hears |= !heard.is_empty();
+            let Poll::Ready(piece) = piece else { continue };
+            taken += piece.unwrap().unwrap().len() as u64;
+        }
+        assert!(hears);
     }
 }
