@@ -144,6 +144,10 @@ impl Form {
                 }
             };
             if let Some(step) = step {
+                if step == Step::More {
+                    // What is left is less than a head, and would keep all of its piece until the next one comes.
+                    self.rest = Bytes::copy_from_slice(&self.rest);
+                }
                 return Ok(step);
             }
         }

@@ -53,6 +53,23 @@ fn what_curl_sends_is_read_however_it_is_cut() {
 }
 
 #[test]
+fn what_is_kept_of_a_piece_does_not_keep_the_piece() {
+    let field = "Content-Disposition: form-data; name=\"session_id\"";
+    let body = form(&[(&file("a.txt"), &"hello\r\n--".repeat(100)), (field, "x")]);
+    // With nothing left of what is before it, a piece is not copied.
+    let (head, rest) = body.split_at(body.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4);
+    for cut in 1..rest.len() {
+        let mut form = Form::new("multipart/form-data; boundary=b", "file").unwrap();
+        let piece = Bytes::copy_from_slice(&rest[..cut]);
+        for bytes in [Bytes::copy_from_slice(head), piece.clone()] {
+            form.feed(bytes);
+            while !matches!(form.step().unwrap(), Step::More | Step::End) {}
+        }
+        assert!(piece.is_unique(), "of {cut} bytes");
+    }
+}
+
+#[test]
 fn other_fields_are_stepped_over() {
     let field = "Content-Disposition: form-data; name=\"session_id\"";
     let (part, bytes) = read_parts(&[(field, "x"), (&file("a.txt"), "hello"), (field, "")]).unwrap();

@@ -3,7 +3,7 @@
 //! An upload gathers what its plan says, up to 1 MiB (the measured optimum of CPU per byte). The memory is the flow's: what
 //! is gathered and the piece that comes next are never more than that together.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 /// Below it a piece is copied: one of a few bytes may keep a whole receive buffer alive.
 const KEEP: usize = 16 << 10;
@@ -13,14 +13,14 @@ const MAX_PIECES: usize = 512;
 #[derive(Debug)]
 pub(super) struct Gather {
     pieces: Vec<Bytes>,
-    tail: BytesMut,
+    tail: Vec<u8>,
     held: usize,
     target: usize,
 }
 
 impl Gather {
     pub(super) fn new(target: usize) -> Self {
-        Self { pieces: Vec::new(), tail: BytesMut::new(), held: 0, target }
+        Self { pieces: Vec::new(), tail: Vec::new(), held: 0, target }
     }
 
     /// Gathers this many bytes from now on.
@@ -36,11 +36,21 @@ impl Gather {
     pub(super) fn push(&mut self, data: Bytes) {
         self.held += data.len();
         if data.len() < KEEP {
+            self.make_room(data.len());
             self.tail.extend_from_slice(&data);
             return;
         }
         self.seal();
         self.pieces.push(data);
+    }
+
+    /// Makes room for `more` of the bytes that are held, as a vector does, but for no more than may be gathered.
+    fn make_room(&mut self, more: usize) {
+        let (length, needed) = (self.tail.len(), self.tail.len() + more);
+        if needed > self.tail.capacity() {
+            let most = length + more + self.target.saturating_sub(self.held);
+            self.tail.reserve_exact((2 * length).clamp(needed, most) - length);
+        }
     }
 
     /// Whether it is time to write: what comes next may be `next` bytes.
@@ -63,7 +73,7 @@ impl Gather {
 
     fn seal(&mut self) {
         if !self.tail.is_empty() {
-            self.pieces.push(std::mem::take(&mut self.tail).freeze());
+            self.pieces.push(std::mem::take(&mut self.tail).into());
         }
     }
 }
@@ -86,6 +96,20 @@ mod tests {
         assert_eq!(pieces.len(), 3);
         assert_eq!(pieces.concat(), [&b"abc"[..], &large, b"d"].concat());
         assert_eq!(gather.len(), 0);
+    }
+
+    #[test]
+    fn what_is_copied_takes_no_more_memory_than_may_be_gathered() {
+        for target in [4 << 10, 16 << 10, 64 << 10] {
+            for piece in [1, 1000, 5000, KEEP - 1] {
+                let mut gather = Gather::new(target);
+                gather.push(vec![7; piece].into());
+                while !gather.is_due(piece) {
+                    gather.push(vec![7; piece].into());
+                }
+                assert!(gather.tail.capacity() <= target.max(piece), "{} of {target}", gather.tail.capacity());
+            }
+        }
     }
 
     #[test]
