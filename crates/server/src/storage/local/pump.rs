@@ -5,19 +5,20 @@
 //! with splice no copy. A thread is never held for a client that is slow: a socket that stays dry goes back to the
 //! runtime, and every call ends after a while. Few run at once; the others gather as usual.
 
+mod alarm;
+mod vessel;
+
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
-use rustix::net::RecvFlags;
-use rustix::net::sockopt::socket_recv_buffer_size;
-use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
+use self::alarm::Alarm;
+pub(super) use self::vessel::Pipe;
+use self::vessel::{Memory, Vessel};
 use super::call::Call;
 use super::writer::write_back;
 use super::{Inner, StoreError, failed, lock};
@@ -27,27 +28,14 @@ use crate::storage::{Hints, Pump, PumpEnd, Pumped};
 const WRITE: &str = "write";
 /// Threads that pump at once: more do not make a disk or two cores faster.
 pub(super) const WIDTH: usize = 8;
-/// How long a dry socket is waited for, once or twice, before the runtime takes over.
-const DRY: Duration = Duration::from_millis(10);
 /// The longest call. A hung disk is noticed by the lane's deadline, which must not count the network's time.
 const SLICE: Duration = Duration::from_secs(1);
 /// A write, which ends where the file has a multiple of it: only then does the page cache take memory in pieces as large
 /// as this, which is worth more than the copy that splice saves. A pipe of this size is had 64 times by an unprivileged
 /// user; then pipes are smaller.
 const PIECE: usize = 1 << 20;
-/// What must have come before the kernel wakes anybody for it, while it comes that fast. With each segment it would wake two: us, and the runtime
-/// that nobody waits in. Of the CPU of an upload from the same machine that is a fifth with splice, a seventh with a hash.
-const WORTH_WAKING: usize = 256 << 10;
 /// Pipes that are kept; an empty one holds no memory worth naming.
 const SPARE: usize = WIDTH;
-
-/// A pipe that is empty between two uses: one that might not be is closed.
-#[derive(Debug)]
-pub(super) struct Pipe {
-    read: OwnedFd,
-    write: OwnedFd,
-    size: usize,
-}
 
 /// What one call works on.
 pub(super) struct Job<'a> {
@@ -72,7 +60,7 @@ impl Job<'_> {
         match how {
             Pump::Splice => {
                 let mut pipe = self.pipe().map_err(failed("make a pipe"))?;
-                let pieces = Pieces::Whole(pipe.size);
+                let pieces = Pieces::Whole(pipe.size());
                 let pumped = self.pump(source, &mut pipe, pieces)?;
                 // Whatever went in came out.
                 let mut spare = lock(&self.inner.pipes);
@@ -116,10 +104,7 @@ impl Job<'_> {
         if let Some(pipe) = lock(&self.inner.pipes).pop() {
             return Ok(pipe);
         }
-        let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-        // More than an unprivileged user may have: then it keeps the system's size.
-        let size = fcntl_setpipe_size(&write, PIECE).or_else(|_| rustix::pipe::fcntl_getpipe_size(&write))?;
-        Ok(Pipe { read, write, size })
+        Pipe::new(PIECE)
     }
 }
 
@@ -155,15 +140,6 @@ impl Pieces {
     }
 }
 
-/// What bytes are in between the socket and the file.
-trait Vessel {
-    /// Takes up to `most` bytes in, behind the `held` that are there, without waiting. Zero: the other side has ended.
-    fn take(&mut self, source: BorrowedFd<'_>, held: usize, most: usize) -> Result<usize, Errno>;
-
-    /// Puts all `length` that it holds into the file.
-    fn pour(&mut self, file: &File, at: u64, length: usize) -> io::Result<()>;
-}
-
 /// Fills `vessel` with the next piece. Returns how much of it is there, and why no more will come for now.
 fn fill(
     alarm: &mut Alarm<'_>,
@@ -190,106 +166,17 @@ fn fill(
     (held, None)
 }
 
-impl Vessel for Pipe {
-    fn take(&mut self, source: BorrowedFd<'_>, _: usize, most: usize) -> Result<usize, Errno> {
-        splice(source, None, &self.write, None, most, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)
-    }
-
-    fn pour(&mut self, file: &File, at: u64, length: usize) -> io::Result<()> {
-        let mut position = at;
-        let end = at + length as u64;
-        while position < end {
-            let left = usize::try_from(end - position).unwrap_or(length);
-            match splice(&self.read, None, file, Some(&mut position), left, SpliceFlags::MOVE) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Where they can be seen.
-struct Memory<'a> {
-    buffer: Vec<u8>,
-    hasher: Option<&'a mut Hasher>,
-}
-
-impl<'a> Memory<'a> {
-    fn new(size: usize, hasher: Option<&'a mut Hasher>) -> Self {
-        Self { buffer: vec![0; size], hasher }
-    }
-}
-
-impl Vessel for Memory<'_> {
-    fn take(&mut self, source: BorrowedFd<'_>, held: usize, most: usize) -> Result<usize, Errno> {
-        let (_, taken) = rustix::net::recv(source, &mut self.buffer[held..held + most], RecvFlags::DONTWAIT)?;
-        Ok(taken)
-    }
-
-    fn pour(&mut self, file: &File, at: u64, length: usize) -> io::Result<()> {
-        let bytes = &self.buffer[..length];
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(bytes);
-        }
-        file.write_all_at(bytes, at)
-    }
-}
-
-/// When the kernel wakes those who wait for a socket. At the end it is for each byte again, and for those that are there.
-struct Alarm<'a> {
-    socket: BorrowedFd<'a>,
-    /// It does for so many.
-    bytes: u32,
-    /// At most this is worth waiting for.
-    most: usize,
-}
-
-impl<'a> Alarm<'a> {
-    fn new(socket: BorrowedFd<'a>) -> Self {
-        Self { socket, bytes: 1, most: WORTH_WAKING }
-    }
-
-    /// Waits for `wanted` bytes, or as many of them as are worth it, but not for long. Where they do not come in that time,
-    /// there are few to be woken for: from then on it is each, as a slow path's sender may count on.
-    fn wait(&mut self, wanted: usize) {
-        // With more than half of the kernel's room, whose half is overhead, there would be none for those that follow.
-        let room = socket_recv_buffer_size(self.socket).unwrap_or(0) / 4;
-        self.set(wanted.min(self.most).min(room).max(1));
-        let patience = Timespec::try_from(DRY).ok();
-        // Whether there is anything, the next read says.
-        if poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], patience.as_ref()) == Ok(0) {
-            self.most = 1;
-            self.set(1);
-        }
-    }
-
-    fn set(&mut self, bytes: usize) {
-        let Ok(bytes) = u32::try_from(bytes) else { return };
-        // Who cannot have this is woken for each byte.
-        if bytes != self.bytes && hfs_sock::set_receive_low(self.socket, bytes).is_ok() {
-            self.bytes = bytes;
-        }
-    }
-}
-
-impl Drop for Alarm<'_> {
-    fn drop(&mut self) {
-        self.set(1);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
     use std::net::{TcpListener, TcpStream};
-    use std::os::fd::AsFd as _;
+    use std::os::fd::OwnedFd;
     use std::sync::Arc;
 
     use bytes::Bytes;
     use hfs_core::ByteSize;
 
+    use super::alarm::DRY;
     use super::*;
     use crate::storage::conformance::{publish, read, settle};
     use crate::storage::local::testing::Root;
@@ -409,24 +296,6 @@ mod tests {
             assert!(pumped.bytes > 0 && pumped.end != PumpEnd::Closed, "{how:?}: {pumped:?}");
             trickle.join().unwrap();
         }
-    }
-
-    #[test]
-    fn few_bytes_wake_nobody_while_many_come_and_the_pump_runs() {
-        let (source, sender) = socket_with(vec![5; 2000]);
-        let _client = sender.join().unwrap();
-        let wakes =
-            || poll(&mut [PollFd::new(&source, PollFlags::IN)], Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(1);
-        let mut alarm = Alarm::new(source.as_fd());
-        alarm.wait(1000);
-        assert!(wakes());
-        assert_eq!(Memory::new(1999, None).take(source.as_fd(), 0, 1999), Ok(1999));
-        assert!(!wakes(), "for the last one");
-        drop(alarm);
-        assert!(wakes(), "but for each without a pump");
-        let (begin, mut alarm) = (Instant::now(), Alarm::new(source.as_fd()));
-        alarm.wait(1000);
-        assert!(begin.elapsed() >= DRY && wakes(), "and for each where more do not come");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Invariant: after a failed, late or cancelled write nothing more is written and nothing is ever published: what the
 //! kernel took is unknown.
 
+mod equal;
+
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -13,7 +15,6 @@ use hfs_core::{BlobId, ByteSize};
 use hfs_sock::Tap;
 use rustix::io::{Errno, pwritev};
 
-use super::blob::read_full;
 use super::call::Call;
 use super::gather::Gather;
 use super::publish::{Abandoned, Landed, Landing};
@@ -21,7 +22,7 @@ use super::pump::Job;
 use super::temporary::Temporary;
 use super::{Blob, BlobWriter, Claim, Inner, StoreError, failed};
 use crate::storage::digest::Hasher;
-use crate::storage::{Attempt, Hints, Published, Pump, Pumped, SHORT, Scratch, Vacancy};
+use crate::storage::{Attempt, Hints, Published, Pump, Pumped, SHORT, Vacancy};
 
 const WRITE: &str = "write";
 /// Writes of up to this many bytes go through the narrow lane: they come from clients that nobody waits for.
@@ -29,9 +30,6 @@ const TRICKLE: usize = 16 << 10;
 /// Write-back starts for each part of this size, and waits for the one two parts before: that hides the disk behind
 /// the network, and leaves the last fdatasync at most 24 MiB, however slow the disk.
 const PART: u64 = 8 << 20;
-/// Comparing goes in steps of up to this size: two of them are in memory.
-const STEP: usize = 256 << 10;
-const LEAST_STEP: usize = 8 << 10;
 const UNASKED: &str = "nobody was asked whether to publish";
 
 #[derive(Debug)]
@@ -149,49 +147,6 @@ impl LocalWriter {
         self.broken = false;
         self.flushed += pumped.bytes;
         Ok(Some(pumped))
-    }
-
-    /// [`LocalWriter::equal`] of what has not touched the disk: it need not, for that.
-    async fn held_equal(&mut self, blob: &dyn Blob) -> Result<bool, StoreError> {
-        let (mut theirs, mut offset) = (Scratch::default(), 0);
-        for ours in self.gather.held() {
-            blob.refill(offset, ours.len(), &mut theirs).await?;
-            if theirs.filled() != &ours[..] {
-                return Ok(false);
-            }
-            offset += ours.len() as u64;
-        }
-        Ok(true)
-    }
-
-    async fn equal(&mut self, blob: &dyn Blob) -> Result<bool, StoreError> {
-        self.check()?;
-        if self.temporary.is_none() {
-            return Ok(blob.size() == self.written() && self.held_equal(blob).await?);
-        }
-        self.flush().await?;
-        if blob.size().as_u64() != self.flushed {
-            return Ok(false);
-        }
-        let (mut ours, mut theirs) = (Scratch::default(), Scratch::default());
-        let (mut offset, step) = (0, (self.hints.room / 2).clamp(LEAST_STEP, STEP));
-        while offset < self.flushed {
-            let length = step.min(usize::try_from(self.flushed - offset).unwrap_or(step));
-            let temporary = self.temporary();
-            let mut lent = std::mem::take(&mut ours);
-            let read = move || {
-                let temporary = temporary()?;
-                lent.refill(length, |room| read_full(temporary.file(), room, offset)).map_err(failed("read back"))?;
-                Ok(lent)
-            };
-            ours = self.inner.writes.run("read back", read).await?;
-            blob.refill(offset, length, &mut theirs).await?;
-            if ours.filled().len() != length || ours.filled() != theirs.filled() {
-                return Ok(false);
-            }
-            offset += length as u64;
-        }
-        Ok(true)
     }
 
     /// Publishes what was written. `None`: `vacancy` was asked, and did not say that the slot has no row.
@@ -338,7 +293,7 @@ mod tests {
 
     use super::*;
     use crate::storage::BlobStore as _;
-    use crate::storage::conformance::{publish, put, read, settle, slot};
+    use crate::storage::conformance::{publish, read, settle, slot};
     use crate::storage::local::call::Call::{Create, Link, Sync, SyncDirectory, Write};
     use crate::storage::local::testing::{Root, files_below};
 
@@ -369,24 +324,6 @@ mod tests {
             assert_eq!(files_below(root.path()), [".hfs/claims"], "{call:?}");
             store.0.seam.arm(None);
         }
-    }
-
-    #[tokio::test]
-    async fn a_short_upload_is_compared_without_the_disk() {
-        let root = Root::new();
-        let store = root.open();
-        let place = settle(put(&store, "a", b"short").await).await;
-        let there = store.open(&place).await.unwrap();
-        store.0.seam.arm(None);
-        for (bytes, is_equal) in [(&b"short"[..], true), (b"shore", false), (b"shor", false), (b"shorts", false)] {
-            let size = ByteSize::bytes(bytes.len() as u64);
-            let mut writer = store.create(Some(size), Hints::default()).await.unwrap();
-            for piece in bytes.chunks(2) {
-                writer.write(Bytes::from_static(piece)).await.unwrap();
-            }
-            assert_eq!(writer.equals(&*there).await.unwrap(), is_equal, "{bytes:?}");
-        }
-        assert!(store.0.seam.seen().is_empty());
     }
 
     #[tokio::test]
