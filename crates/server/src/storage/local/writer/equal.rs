@@ -57,7 +57,12 @@ impl LocalWriter {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
     use bytes::Bytes;
+    use futures_core::future::BoxFuture;
     use hfs_core::ByteSize;
 
     use super::*;
@@ -81,5 +86,53 @@ mod tests {
             assert_eq!(writer.equals(&*there).await.unwrap(), is_equal, "{bytes:?}");
         }
         assert!(store.0.seam.seen().is_empty());
+    }
+
+    /// A blob, and the longest piece of it that was read.
+    #[derive(Debug)]
+    struct Watched(Arc<dyn Blob>, AtomicUsize);
+
+    impl Blob for Watched {
+        fn size(&self) -> ByteSize {
+            self.0.size()
+        }
+
+        fn refill<'a>(
+            &'a self,
+            offset: u64,
+            length: usize,
+            scratch: &'a mut Scratch,
+        ) -> BoxFuture<'a, Result<(), StoreError>> {
+            self.1.fetch_max(length, Relaxed);
+            self.0.refill(offset, length, scratch)
+        }
+
+        fn file(&self) -> Option<&File> {
+            None
+        }
+
+        fn is_at_hand(&self, _offset: u64, _length: u64) -> bool {
+            false
+        }
+
+        fn is_untouched(&self) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test]
+    async fn both_sides_of_a_comparison_lie_in_the_room_of_the_upload() {
+        let root = Root::new();
+        let store = root.open();
+        let bytes: Vec<u8> = (0..600_000_u32).map(|n| n.to_le_bytes()[1]).collect();
+        let there = store.open(&settle(put(&store, "a", &bytes).await).await).await.unwrap();
+        for (room, longest) in [(64 << 10, 32 << 10), (1, LEAST_STEP), (1 << 20, STEP)] {
+            let hints = Hints { room, ..Hints::default() };
+            let mut writer = store.create(Some(there.size()), hints).await.unwrap();
+            writer.write(Bytes::copy_from_slice(&bytes)).await.unwrap();
+            let watched = Watched(Arc::clone(&there), AtomicUsize::new(0));
+            assert!(writer.equals(&watched).await.unwrap());
+            assert_eq!(watched.1.into_inner(), longest, "of {room}");
+        }
     }
 }
