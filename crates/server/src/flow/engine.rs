@@ -388,7 +388,6 @@ impl Engine {
     }
 
     /// Bytes that no flow holds.
-    #[cfg(test)]
     pub(crate) fn free_memory(&self) -> usize {
         self.memory.free()
     }

@@ -107,6 +107,7 @@ async fn route(
             if let Some(free) = app.store().free().await {
                 app.metrics().set_store_free(free);
             }
+            app.metrics().set_memory_free(app.engine().free_memory());
             respond::metrics(&method, app.metrics().encode())
         }
         (&Method::GET | &Method::HEAD, Target::Slot(Ok(slot))) => {

@@ -99,6 +99,8 @@ pub struct Metrics {
     pub sent_bytes: Counter,
     /// Free bytes on the store; not a number until first measured, since zero would raise alarms.
     pub store_free: Gauge<f64, AtomicU64>,
+    /// Bytes of `max_memory_usage` that no transfer holds.
+    pub memory_free: Gauge,
     /// Configuration reloads.
     pub config_reloads: Family<ReloadLabels, Counter>,
     /// 1 while the clock is not believed, and nothing that expires is removed.
@@ -226,6 +228,7 @@ impl Metrics {
             received_bytes: add(&mut r, "hfs_received_bytes", "Body bytes received"),
             sent_bytes: add(&mut r, "hfs_sent_bytes", "Body bytes sent"),
             store_free: register(&mut r, "hfs_store_free_bytes", "Free bytes on the store", unknown()),
+            memory_free: add(&mut r, "hfs_memory_free_bytes", "Bytes of max_memory_usage that no transfer holds"),
             config_reloads: family(
                 &mut r,
                 "hfs_config_reloads",
@@ -363,6 +366,11 @@ impl Metrics {
     /// Free bytes were measured.
     pub fn set_store_free(&self, free: ByteSize) {
         self.store_free.set(free.as_u64() as f64);
+    }
+
+    /// What transfers leave of their memory was looked at.
+    pub fn set_memory_free(&self, free: usize) {
+        self.memory_free.set(i64::try_from(free).unwrap_or(i64::MAX));
     }
 
     /// A request is being handled until the guard is dropped.

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use crate::rig::command::curl_text;
 use crate::rig::crowd::{Crowd, Way};
 use crate::rig::server::{SECRET, TestServer};
-use crate::rig::sign;
 use crate::rig::tls::{self, Certificate};
+use crate::rig::{sign, wait_until};
 
 /// More than the budget has room for at once: some wait.
 const COUNT: usize = 300;
@@ -71,6 +71,16 @@ impl Rig {
         format!("/{slot}")
     }
 
+    /// Waits until everything has come back, since nobody is there any more: what was claimed, connections, temporaries.
+    fn is_as_before(&self, descriptors: usize) {
+        // Files that are kept at hand, pipes of pumps.
+        const KEPT: usize = 32;
+        let server = &self.server;
+        wait_until("memory of all that left", LIMIT, || server.metric("hfs_memory_free_bytes") == BUDGET);
+        wait_until("end of their connections", LIMIT, || server.descriptors() <= descriptors + KEPT);
+        wait_until("end of their temporaries", LIMIT, || server.temporaries().is_empty());
+    }
+
     /// Bytes that the server holds at most when they hold what they will, beyond `before`.
     fn grown(&self, before: u64) -> u64 {
         let (begin, mut most, mut since) = (Instant::now(), before, Instant::now());
@@ -96,6 +106,7 @@ fn readers_stay_within_the_budget(way: Way, each: u64) {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let rig = Rig::new(way);
     let path = rig.store(way, "many/readers.bin", LENGTH);
+    let descriptors = rig.server.descriptors();
     let mut crowd = rig.crowd(way);
     let before = rig.server.own_memory();
     crowd.ask(&path);
@@ -104,6 +115,7 @@ fn readers_stay_within_the_budget(way: Way, each: u64) {
     assert!(grown < BUDGET + COUNT as u64 * each, "+{} KiB", grown >> 10);
     // Those that waited for memory are among them.
     assert_eq!(crowd.take(4), [LENGTH as u64; 4]);
+    rig.is_as_before(descriptors);
 }
 
 #[test]
@@ -128,6 +140,7 @@ fn uploads_stay_within_the_budget(way: Way, each: u64) {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let rig = Rig::new(way);
     rig.store(way, "many/first.bin", 3_000_000);
+    let descriptors = rig.server.descriptors();
     let mut crowd = rig.crowd(way);
     let before = rig.server.own_memory();
     crowd.upload(LENGTH, PART, |number| target(&format!("many/{number}.bin"), LENGTH));
@@ -136,6 +149,7 @@ fn uploads_stay_within_the_budget(way: Way, each: u64) {
     assert!(grown < BUDGET + THREADS + COUNT as u64 * each, "+{} KiB", grown >> 10);
     drop(crowd);
     rig.store(way, "many/last.bin", 3_000_000);
+    rig.is_as_before(descriptors);
 }
 
 #[test]

@@ -36,6 +36,7 @@ fn the_names_stay_as_operators_know_them() {
     hfs_received_bytes Body bytes received.
     hfs_sent_bytes Body bytes sent.
     hfs_store_free_bytes Free bytes on the store.
+    hfs_memory_free_bytes Bytes of max_memory_usage that no transfer holds.
     hfs_config_reloads Configuration reloads.
     hfs_janitor_paused 1 while the clock is not believed and nothing is removed.
     hfs_janitor_removed Expired files removed.
