@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::LEAST_MEMORY;
 use super::record::Record;
 use crate::pace::Direction;
 use crate::profile::Quality;
@@ -55,7 +56,7 @@ impl Baseline {
         let reward = rate.ln();
         if reward.is_finite() {
             let record = self.0.entry(sort).or_default();
-            record.fade(1.0 - 1.0 / f64::from(memory.max(2)));
+            record.fade(1.0 - 1.0 / f64::from(memory.max(LEAST_MEMORY)));
             record.add(reward);
         }
     }

@@ -8,6 +8,7 @@
 //! Every reward is taken relative to what the option in force gave just before: what changes for all of them, a busy
 //! evening, makes none look better.
 
+use super::LEAST_MEMORY;
 use super::record::Record;
 
 /// Weight of the latest reward in what the option in force gives now.
@@ -92,7 +93,7 @@ impl Contest {
             self.level = Some(level + RECENT * (reward - level));
         }
         let others = self.options.len().saturating_sub(1).max(1) as f64;
-        let keep = 1.0 - EXPLORED / (f64::from(memory.max(1)) * others);
+        let keep = 1.0 - EXPLORED / (f64::from(memory.max(LEAST_MEMORY)) * others);
         self.options.iter_mut().for_each(|record| record.fade(keep));
         self.options[option].add(reward - level);
     }

@@ -48,6 +48,9 @@ pub const CEILING: &str = "largest step";
 pub const CONGESTION: &str = "congestion control";
 /// A transfer that moved less shows nothing of steps or congestion control.
 pub const TELLING_BYTES: u64 = 1 << 20;
+/// Measurements of each option that count at least, whatever the configuration says: of fewer, those that were tried would
+/// fade before there are enough to judge by.
+pub const LEAST_MEMORY: u32 = 40;
 /// `max_buffer_size`, a quarter and a sixteenth of it.
 const CEILINGS: usize = 3;
 /// What the rules of the controller say, and BBR from the first byte.

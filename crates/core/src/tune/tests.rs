@@ -82,6 +82,82 @@ fn what_changes_for_all_makes_none_look_better() {
 }
 
 #[test]
+fn what_is_clearly_better_comes_into_force_however_few_measurements_are_to_count() {
+    for (memory, options) in [(0, 2), (10, 2), (10, 3), (100, 3)] {
+        let (mut contest, mut chance) = (Contest::new(options), Chance(11));
+        let adopts = |_: &u32| {
+            let option = contest.pick(chance.next());
+            contest.learn(option, if option == 1 { 1.0 } else { 0.0 } + chance.next() - 0.5, memory);
+            contest.settle().is_some()
+        };
+        let after = (0..10_000u32).find(adopts);
+        assert!(after.is_some() && contest.in_force() == 1, "{memory} of {options}: {after:?}");
+    }
+}
+
+#[test]
+fn a_small_gain_is_worth_no_change_however_sure_it_is() {
+    for (gain, is_worth_it) in [(0.08, false), (0.12, true)] {
+        let (mut contest, mut chance) = (Contest::new(2), Chance(11));
+        let adopts = |_: &u32| {
+            let option = contest.pick(chance.next());
+            contest.learn(option, if option == 1 { gain } else { 0.0 }, 1000);
+            contest.settle().is_some()
+        };
+        assert_eq!((0..20_000).find(adopts).is_some(), is_worth_it, "{gain}");
+    }
+}
+
+#[test]
+fn an_option_is_compared_with_what_the_one_in_force_gives_at_the_time() {
+    let mut contest = Contest::new(2);
+    for of_day in [0.0, -1.4] {
+        (0..200).for_each(|_| contest.learn(0, of_day, 100));
+    }
+    (0..30).for_each(|_| contest.learn(1, -1.4, 100));
+    let means = [0, 1].map(|option| contest.options()[option].mean());
+    assert!(means[0].abs() < 0.2 && means[1].abs() < 0.01, "{means:?}");
+}
+
+#[test]
+fn what_was_hardly_tried_is_tried_again_whatever_it_gave() {
+    let mut contest = Contest::new(3);
+    for (option, reward, count) in [(0, 0.0, 100), (1, -1.0, 3), (2, -0.3, 200)] {
+        (0..count).for_each(|_| contest.learn(option, reward, 1000));
+    }
+    assert_eq!(contest.pick(0.0), 1);
+    (0..200).for_each(|_| contest.learn(1, -1.0, 1000));
+    assert_eq!(contest.pick(0.0), 2, "now it is known to be worse");
+}
+
+#[test]
+fn what_comes_into_force_begins_the_other_question_anew() {
+    let mut tuner = Tuner::default();
+    for _ in 0..100 {
+        for (chances, ratio) in [([0.9, 0.9], 1.0), ([0.0, 0.9], 3.0)] {
+            tuner.learn(KIND, tuner.choose(&KIND, chances), ratio, 100);
+        }
+    }
+    let known = |tuner: &Tuner| tuner.contests[&KIND].congestion.options()[0].weight();
+    assert!(known(&tuner) > 70.0);
+    let adopted = tuner.settle(Duration::from_secs(30), Duration::from_secs(30));
+    assert!(adopted.len() == 1 && adopted[0].question == CEILING, "{adopted:?}");
+    assert_eq!(known(&tuner), 0.0, "it was asked with other steps");
+}
+
+#[test]
+fn as_many_measurements_of_an_option_count_as_are_to_be_remembered() {
+    for memory in [40, 400] {
+        let (mut contest, mut chance) = (Contest::new(2), Chance(11));
+        for _ in 0..60_000 {
+            contest.learn(contest.pick(chance.next()), 0.0, memory);
+        }
+        let share = contest.options()[1].weight() / f64::from(memory);
+        assert!((0.6..1.4).contains(&share), "{share} of {memory}");
+    }
+}
+
+#[test]
 fn a_path_that_changes_is_found_out_again() {
     let (mut tuner, mut chance) = (Tuner::default(), Chance(3));
     let lossy = Path { loss: SUBTLE, ..Path::default() };

@@ -6,6 +6,7 @@ use hfs_core::ByteSize;
 use hfs_core::pace::{Levers, Settings};
 use hfs_core::profile::{Quality, Threshold, Thresholds};
 use hfs_core::progress::StallLimits;
+use hfs_core::tune::LEAST_MEMORY;
 
 use super::kind::{self, Mismatch, Node, Value};
 use super::resolve::Resolver;
@@ -67,6 +68,9 @@ impl Resolver<'_, '_> {
     fn history(&mut self, default: u32) -> u32 {
         const PATH: &str = "performance.performance_history_samples";
         let samples = self.or(PATH, kind::int, u64::from(default));
+        if (10..u64::from(LEAST_MEMORY)).contains(&samples) {
+            self.notes.notice(&self.place(PATH), format!("so few decide nothing: {LEAST_MEMORY} count"));
+        }
         u32::try_from(samples).ok().filter(|samples| (10..=100_000).contains(samples)).unwrap_or_else(|| {
             self.notes.error(&self.place(PATH), format!("{samples} is not between 10 and 100000"));
             default

@@ -62,7 +62,7 @@ pub(super) const KEYS: &[Key] = &[
         "performance.performance_history_samples",
         Int,
         "100",
-        "How many transfers count where values are compared: those that try something else, and those of the standard path for `adaptive_performance_gains`. Older ones fade.",
+        "How many transfers count where values are compared: those that try something else, and those of the standard path for `adaptive_performance_gains`. Older ones fade. At least 40, since fewer decide nothing.",
     ),
     Key::active(
         "performance.max_memory_usage",

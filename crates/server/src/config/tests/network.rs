@@ -126,6 +126,9 @@ fn bounds_that_others_do_not_let_be_are_pointed_out() {
     let longest = |limit: &str| told(&format!("[timeouts]\nmax_timeout = \"{limit}\""));
     assert!(longest("60s").contains("not longer than the usual limit of silence, 60s"), "{}", longest("60s"));
     assert_eq!(longest("61s"), "");
+    let history = |samples: u32| told(&format!("performance.performance_history_samples = {samples}"));
+    assert!(history(39).contains("so few decide nothing: 40 count"), "{}", history(39));
+    assert_eq!(history(40), "");
 }
 
 #[test]
