@@ -114,7 +114,8 @@ impl Adaptive {
                 Pieces::Steps => self.settings.first_step,
                 Pieces::Records | Pieces::Frames => FIRST_WRITE,
             };
-            self.decide(self.pieces.as_str(), usual, self.pieces.size(&plan), || match known.step {
+            let step = known.step.filter(|_| self.settings.follows);
+            self.decide(self.pieces.as_str(), usual, self.pieces.size(&plan), || match step {
                 Some(step) => format!("earlier transfers: the last upload ended with {step}"),
                 None => "within the smallest and the largest step for such clients".to_owned(),
             });
@@ -136,7 +137,8 @@ impl Adaptive {
         let mut plan = self.plan;
         if levers.lane {
             plan.lane = settings.lane(start);
-            plan.step = self.within(start.expected.step.unwrap_or(settings.first_step));
+            let known = start.expected.step.filter(|_| settings.follows);
+            plan.step = self.within(known.unwrap_or(settings.first_step));
         }
         if !settings.zero_copy && plan.lane == Lane::ZeroCopy {
             plan.lane = Lane::Buffered;

@@ -380,6 +380,9 @@ fn each_part_can_be_switched_off() {
     let mut adaptive = controller(Arm::Adaptive, &fixed, &upload(1 << 30));
     Link::default().run(&mut *adaptive, ms(30_000));
     assert_eq!(adaptive.plan().step, fixed.first_step);
+    let known = Start { expected: Expected { step: Some(256 << 10), ..Expected::default() }, ..upload(1 << 30) };
+    let first = |settings| controller(Arm::Adaptive, settings, &known).plan().step;
+    assert_eq!((first(&fixed), first(&settings())), (fixed.first_step, 256 << 10), "nor do they begin elsewhere");
     let expected = Expected { loss: Some(0.02), ..Expected::default() };
     let waiting = Settings { foresees: false, ..settings() };
     let adaptive = controller(Arm::Adaptive, &waiting, &Start { expected, ..download(1 << 30) });

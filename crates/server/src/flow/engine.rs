@@ -207,6 +207,8 @@ impl Engine {
         if let Some(explainer) = explainer.filter(|_| config.settings.may_size(&start)) {
             explain_ceiling(&config, &explainer, &start.expected, bounds, profile.class);
         }
+        let (min_step, max_step) = (config.settings.min_step, config.settings.max_step);
+        let most = start.expected.ceiling.unwrap_or(max_step).min(max_step).max(min_step);
         let controller = pace::controller(arm, &config.shared, &start);
         let plan = controller.plan();
         let pieces = Pieces::of(direction, start.carrier);
@@ -214,8 +216,7 @@ impl Engine {
         let least = match arm {
             Arm::Standard => pieces.memory(&plan),
             Arm::Adaptive => {
-                let least = config.settings.min_step;
-                pieces.memory(&Plan { step: least.min(plan.step), write: least.min(plan.write), ..plan })
+                pieces.memory(&Plan { step: min_step.min(plan.step), write: min_step.min(plan.write), ..plan })
             }
         };
         Flow {
@@ -239,6 +240,7 @@ impl Engine {
             held: Duration::ZERO,
             asked: None,
             share: None,
+            most,
             least,
             priority: config.strategies.priority(profile.class),
             withheld: 0,

@@ -78,6 +78,8 @@ pub struct Flow {
     asked: Option<Asked>,
     /// Gone when somebody else has what is left of its bytes.
     share: Option<Share>,
+    /// The largest step that the configuration grants it.
+    most: usize,
     /// What its plan may shrink to when memory is short, and by how much it has.
     least: usize,
     /// Its place among those who wait for memory: lower goes first.
@@ -188,8 +190,9 @@ impl Flow {
     }
 
     /// Asks for memory that the plan does not need, in its place and until it is next looked at; returns how much of these
-    /// `bytes` there is.
+    /// `bytes` there is, and may be.
     pub fn room_for(&mut self, bytes: usize) -> usize {
+        let bytes = bytes.min(self.most);
         self.share.as_mut().map_or(1, |share| share.resize(bytes))
     }
 

@@ -30,9 +30,9 @@ pub(super) const KEYS: &[Key] = &[
         "false",
         "Split clients evenly between the two paths, each for good, to compare them.",
     ),
-    Key::active("performance.min_buffer_size", Size, "\"16KB\"", "Smallest step of a transfer."),
-    Key::active("performance.max_buffer_size", Size, "\"1MB\"", "Largest step of a transfer: what an upload gathers before it is written, what is handed to TLS or HTTP/2 at once, what is read from a disk that memory does not hold. Sendfile and splice have pieces of their own, of up to 1 MiB."),
-    Key::active("performance.initial_buffer_size", Size, "\"64KB\"", "First step of a transfer."),
+    Key::active("performance.min_buffer_size", Size, "\"16KB\"", "Smallest step of a transfer. What is handed to TLS or HTTP/2 at once shrinks to 64 KB, or where that is less to `max_buffer_size`, whatever this says."),
+    Key::active("performance.max_buffer_size", Size, "\"1MB\"", "Largest step of a transfer: what an upload gathers before it is written, or before it is hashed, what is handed to TLS or HTTP/2 at once, what is read from a disk that memory does not hold. Sendfile and splice have pieces of their own, of up to 1 MiB."),
+    Key::active("performance.initial_buffer_size", Size, "\"64KB\"", "First step of a transfer. What is handed to TLS or HTTP/2 at once begins with 64 KB, or where that is less with `max_buffer_size`, whatever this says."),
     Key::active(
         "performance.levers",
         List,
@@ -92,7 +92,7 @@ pub(super) const KEYS: &[Key] = &[
         "streaming.adaptive_streaming",
         Bool,
         "true",
-        "Steps and writes that grow and shrink with the transfer; `false` leaves them at `initial_buffer_size`.",
+        "Steps and writes that grow and shrink with the transfer; `false` leaves steps at `initial_buffer_size`, and what is handed to TLS or HTTP/2 at once at 64 KB.",
     ),
     Key::active(
         "streaming.network_condition_monitoring",

@@ -89,6 +89,23 @@ async fn a_known_client_is_granted_what_the_configuration_says_of_such_clients()
     }
 }
 
+#[tokio::test]
+async fn what_must_be_seen_takes_no_larger_pieces_than_steps_may_be() {
+    let room = async |engine: &Arc<Engine>| engine.begin(of_client(Direction::Upload, SMALL)).await.room_for(1 << 20);
+    let usual = engine(|_| {});
+    teach(&usual, Guess::default());
+    assert_eq!(room(&usual).await, 1 << 20);
+    let small = engine(|config| config.settings.max_step = 128 << 10);
+    assert_eq!(room(&small).await, 128 << 10, "`max_buffer_size`");
+    let granted = engine(|config| {
+        let desktop = Bounds { ceiling: Some(256 << 10), ..Bounds::default() };
+        config.strategies = Strategies { desktop, by_quality: true, ..Strategies::default() };
+    });
+    assert_eq!(room(&granted).await, 1 << 20, "a stranger");
+    teach(&granted, Guess::default());
+    assert_eq!(room(&granted).await, 256 << 10, "`buffer_size` of its strategy");
+}
+
 #[tokio::test(start_paused = true)]
 async fn where_transfers_wait_for_memory_those_on_links_of_a_lower_number_go_first() {
     let engine = engine(|config| {
