@@ -30,6 +30,7 @@ impl Resolver<'_, '_> {
             fully: self.or("performance.fully_adaptive", kind::bool, default.fully),
             testing: self.or("performance.testing_mode", kind::bool, default.testing),
             profiling: self.profiling(),
+            learning: self.or("client_optimization.learning_enabled", kind::bool, default.learning),
             remember: self.or("performance.profile_persistence_duration", kind::duration, default.remember),
             history: self.history(default.history),
             memory: self.memory(default.memory),
@@ -45,12 +46,10 @@ impl Resolver<'_, '_> {
         }
     }
 
-    /// Each of the three switches it off.
+    /// Each of the two switches it off.
     fn profiling(&mut self) -> bool {
         let mut all = true;
-        for path in
-            ["performance.client_profiling", "client_optimization.enabled", "client_optimization.learning_enabled"]
-        {
+        for path in ["performance.client_profiling", "client_optimization.enabled"] {
             all &= self.or(path, kind::bool, true);
         }
         all

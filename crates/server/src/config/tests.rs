@@ -339,7 +339,7 @@ fn the_data_paths_are_read_as_the_mission_writes_them() {
         ]
     "#;
     let pace = good(text).unwrap_or_else(|report| panic!("{report}")).config.pace;
-    assert!(pace.enabled && pace.testing && !pace.fully && !pace.profiling);
+    assert!(pace.enabled && pace.testing && !pace.fully && pace.profiling && !pace.learning);
     let settings = pace.settings;
     assert_eq!((settings.min_step, settings.first_step, settings.max_step), (32 << 10, 64 << 10, 256 << 10));
     assert_eq!((settings.gain, settings.longest_stall), (0.5, None));

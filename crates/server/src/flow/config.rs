@@ -19,8 +19,10 @@ pub struct PaceConfig {
     pub fully: bool,
     /// `testing_mode`: an even split, sticky per client.
     pub testing: bool,
-    /// `client_profiling` and `learning_enabled`: whether anything is remembered about clients.
+    /// `client_profiling` and `[client_optimization] enabled`: whether anything is remembered about clients.
     pub profiling: bool,
+    /// `learning_enabled`: whether transfers teach anything. If not, what is known is used as it is.
+    pub learning: bool,
     /// `profile_persistence_duration`.
     pub remember: Duration,
     /// `performance_history_samples`: how many transfers count where options are compared.
@@ -57,6 +59,7 @@ impl Default for PaceConfig {
             fully: false,
             testing: false,
             profiling: true,
+            learning: true,
             remember: Duration::from_secs(24 * 3600),
             history: 100,
             memory: ByteSize::mib(512),

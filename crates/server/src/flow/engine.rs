@@ -201,7 +201,7 @@ impl Engine {
             inherited: inherited(arm, direction, wire.as_ref()),
             expected: profile.expected(direction),
         };
-        let trial = self.tuning.choose(&config.settings, &config.thresholds, profile.class, &mut start);
+        let trial = self.tuning.choose(&config, profile.class, &mut start);
         let explainer = explainer(&config, request, arm, &key);
         let bounds = grant(&config, profile.class, &mut start.expected);
         if let Some(explainer) = explainer.filter(|_| config.settings.may_size(&start)) {
@@ -310,7 +310,7 @@ impl Engine {
         if lesson.vantage == Vantage::Client {
             self.compare(&config, flow, lesson);
         }
-        if flow.arm == Arm::Standard || !config.profiling {
+        if flow.arm == Arm::Standard || !config.profiling || !config.learning {
             return;
         }
         self.profiles().learn(&flow.key, lesson, config.settings.gain, clock::now());
@@ -327,12 +327,14 @@ impl Engine {
         if flow.arm == Arm::Standard {
             return self.tuning.note_standard(quality, lesson, config.history);
         }
-        let every = config.settings.reconsider_every;
-        let (adopted, gain) = self.tuning.learn(flow.trial, quality, lesson, config.history, every);
-        if let Some(gain) = gain {
+        if let Some(gain) = self.tuning.gain(quality, lesson) {
             self.metrics.adaptive_gains.observe(gain);
         }
-        for adoption in adopted {
+        if !config.learning {
+            return;
+        }
+        let every = config.settings.reconsider_every;
+        for adoption in self.tuning.learn(flow.trial, lesson, config.history, every) {
             self.note_optimization();
             if config.settings.explain {
                 let ([from, to], kind) = (told(&adoption, &config.settings), adoption.kind);

@@ -4,9 +4,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hfs_core::pace::{Expected, Settings, Start};
-use hfs_core::profile::{Guess, Lesson, Quality, Thresholds};
+use hfs_core::profile::{Guess, Lesson, Quality};
 use hfs_core::tune::{self, Adoption, Baseline, Choice, Kind, SizeClass, Sort, Tuner};
 
+use super::PaceConfig;
 use crate::clock::Stopwatch;
 use crate::random::random;
 
@@ -39,50 +40,45 @@ impl Tuning {
 
     /// Completes what a transfer may expect by what is best on such paths; nothing for a stranger, whose rate cannot
     /// be compared with anything, nor for a transfer that is too small to show a difference.
-    pub(super) fn choose(
-        &self,
-        settings: &Settings,
-        thresholds: &Thresholds,
-        class: Guess,
-        start: &mut Start,
-    ) -> Option<Trial> {
+    pub(super) fn choose(&self, config: &PaceConfig, class: Guess, start: &mut Start) -> Option<Trial> {
+        let settings = &config.settings;
         let is_small = start.size.is_some_and(|size| size < tune::TELLING_BYTES);
-        // What takes nothing for granted would not take what is chosen here either. What a proxy takes shows nothing.
-        if is_small || start.is_shared || !settings.foresees {
+        // What a proxy takes shows nothing.
+        if is_small || start.is_shared {
             return None;
         }
         let known = start.expected.rate.filter(|&rate| rate > 0)?;
         let kind = Kind {
             direction: start.direction,
-            quality: thresholds.quality(None, start.expected.min_rtt),
+            quality: config.thresholds.quality(None, start.expected.min_rtt),
             link: class.sure(),
         };
-        let choice = self.learnt().tuner.choose(&kind, chances());
-        // What is known of a client is better than what is known of its kind: it takes no part in that contest.
-        let is_open = settings.may_bbr(start) && start.expected.is_bbr_better.is_none();
+        // Nothing else is tried where nobody learns how it went.
+        let chances = if config.learning { chances() } else { [1.0; 2] };
+        let choice = self.learnt().tuner.choose(&kind, chances);
+        // What is known of a client is better than what is known of its kind: it takes no part in that contest. Nor does who
+        // would not take what is chosen.
+        let is_open = settings.foresees && settings.may_bbr(start) && start.expected.is_bbr_better.is_none();
         let choice = if is_open { choice } else { choice.without_congestion() };
         let choice = if settings.may_size(start) { choice } else { choice.without_ceiling() };
         apply(choice, settings, &mut start.expected);
         choice.is_any().then_some(Trial { kind, choice, known })
     }
 
-    /// Learns from a transfer of the adaptive path; returns what came into force, and the transfer's rate over that
-    /// of the standard path's transfers like it, where enough of those are known.
-    pub(super) fn learn(
-        &self,
-        trial: Option<Trial>,
-        quality: Quality,
-        lesson: &Lesson,
-        memory: u32,
-        every: Duration,
-    ) -> (Vec<Adoption>, Option<f64>) {
-        let Some(rate) = lesson.rate() else { return Default::default() };
+    /// Learns from a transfer of the adaptive path; returns what came into force.
+    pub(super) fn learn(&self, trial: Option<Trial>, lesson: &Lesson, memory: u32, every: Duration) -> Vec<Adoption> {
+        let Some(rate) = lesson.rate() else { return Vec::new() };
         let mut learnt = self.learnt();
         if let Some(trial) = trial.filter(|_| lesson.bytes >= tune::TELLING_BYTES) {
             learnt.tuner.learn(trial.kind, trial.choice, rate / trial.known as f64, memory);
         }
-        let adopted = learnt.tuner.settle(self.started.elapsed(), every);
-        (adopted, learnt.baseline.gain(&sort(lesson, quality), rate))
+        learnt.tuner.settle(self.started.elapsed(), every)
+    }
+
+    /// The rate of a transfer of the adaptive path over that of the standard path's transfers like it, where enough of those
+    /// are known.
+    pub(super) fn gain(&self, quality: Quality, lesson: &Lesson) -> Option<f64> {
+        self.learnt().baseline.gain(&sort(lesson, quality), lesson.rate()?)
     }
 
     /// Learns from a transfer of the standard path, for the comparison only.
@@ -151,10 +147,16 @@ mod tests {
         }
     }
 
+    /// What a transfer takes part in, where nothing is known but its client's rate.
+    fn choose(tuning: &Tuning, settings: &Settings, start: &mut Start) -> Option<Trial> {
+        let config = PaceConfig { settings: *settings, ..PaceConfig::default() };
+        tuning.choose(&config, Guess::default(), start)
+    }
+
     #[test]
     fn a_stranger_takes_no_part_and_a_known_client_does() {
         let (tuning, settings) = (Tuning::new(), Settings::default());
-        let choose = |start: &mut Start| tuning.choose(&settings, &Thresholds::default(), Guess::default(), start);
+        let choose = |start: &mut Start| choose(&tuning, &settings, start);
         let mut stranger = Start { expected: Expected::default(), ..known(0) };
         assert!(choose(&mut stranger).is_none() && stranger.expected == Expected::default());
         let mut client = Start { carrier: Carrier::Tls, ..known(1_000_000) };
@@ -176,7 +178,7 @@ mod tests {
             (0..2000).any(|_| {
                 let mut start = Start { inherited: Some(Congestion::Cubic), ..known(1_000_000) };
                 start.expected.is_bbr_better = is_bbr_better;
-                let trial = tuning.choose(settings, &Thresholds::default(), Guess::default(), &mut start);
+                let trial = choose(&tuning, settings, &mut start);
                 trial.is_some_and(|trial| trial.choice.congestion().is_some())
             })
         };
@@ -190,7 +192,7 @@ mod tests {
         let tuning = Tuning::new();
         let tries = |settings: &Settings, start: Start| {
             let mut start = start;
-            let trial = tuning.choose(settings, &Thresholds::default(), Guess::default(), &mut start);
+            let trial = choose(&tuning, settings, &mut start);
             assert_eq!(trial.is_some(), start.expected.ceiling.is_some(), "there is nothing else to try");
             trial.is_some()
         };
@@ -204,12 +206,30 @@ mod tests {
         let through_memory = Settings { zero_copy: false, ..settings };
         assert!(tries(&through_memory, known(1_000_000)) && tries(&through_memory, large));
         assert!(!tries(&Settings { levers: Levers::NONE, ..settings }, over_tls));
+        assert!(tries(&Settings { foresees: false, ..settings }, over_tls), "that is about congestion control");
+    }
+
+    #[test]
+    fn four_per_cent_try_something_else_of_each_question_and_nobody_where_nothing_is_learnt() {
+        let tuning = Tuning::new();
+        let settings = Settings { bbr: true, ..Settings::default() };
+        for (learning, expected) in [(true, 300..500), (false, 0..1)] {
+            let config = PaceConfig { settings, learning, ..PaceConfig::default() };
+            let mut tried = [0; 2];
+            for _ in 0..10_000 {
+                let mut start = Start { carrier: Carrier::Tls, ..known(1_000_000) };
+                let choice = tuning.choose(&config, Guess::default(), &mut start).unwrap().choice;
+                tried[0] += u32::from(choice.ceiling(settings.max_step) != Some(settings.max_step));
+                tried[1] += u32::from(choice.congestion().is_some());
+            }
+            assert!(tried.iter().all(|count| expected.contains(count)), "{tried:?} of 10,000");
+        }
     }
 
     #[test]
     fn a_gain_is_said_once_the_standard_path_is_known() {
         let tuning = Tuning::new();
-        let gain = |rate| tuning.learn(None, Quality::Good, &lesson(rate), 100, Duration::ZERO).1;
+        let gain = |rate| tuning.gain(Quality::Good, &lesson(rate));
         assert_eq!(gain(3_000_000), None);
         for _ in 0..20 {
             tuning.note_standard(Quality::Good, &lesson(1_500_000), 100);

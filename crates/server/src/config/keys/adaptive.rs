@@ -43,7 +43,7 @@ pub(super) const KEYS: &[Key] = &[
         "performance.buffer_optimization_interval",
         Duration,
         "\"30s\"",
-        "How often it is reconsidered what transfers begin with: how large steps may grow, and BBR from the first byte or not. Four per cent of the transfers of known clients try something else; another value comes into force on a clear gain (10 %, and beyond chance), by quality and link.",
+        "How often it is reconsidered what transfers begin with: how large steps may grow, and BBR from the first byte or not. Four per cent of the transfers of known clients try something else, for each of these two questions; another value comes into force on a clear gain (10 %, and beyond chance), by quality and link.",
     ),
     Key::active(
         "performance.client_profiling",
@@ -126,8 +126,18 @@ pub(super) const KEYS: &[Key] = &[
     Key::void("streaming.exponential_backoff", CLIENTS_RETRY),
     Key::void("streaming.max_retry_attempts", "Clients decide how often they try again."),
     Key::void("streaming.retry_backoff_multiplier", CLIENTS_RETRY),
-    Key::active("client_optimization.enabled", Bool, "true", "Use what was learnt about a client."),
-    Key::active("client_optimization.learning_enabled", Bool, "true", "Learn about clients."),
+    Key::active(
+        "client_optimization.enabled",
+        Bool,
+        "true",
+        "Learn about clients, and use it: the same as `[performance] client_profiling`.",
+    ),
+    Key::active(
+        "client_optimization.learning_enabled",
+        Bool,
+        "true",
+        "Learn from each transfer. `false` uses what is known of clients, and of what is best to begin with, as it is: nothing is added, nothing else is tried, and clients are forgotten after `profile_persistence_duration`.",
+    ),
     Key::active(
         "client_optimization.adaptation_speed",
         Choice(&["slow", "medium", "fast"]),

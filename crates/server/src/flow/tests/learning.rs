@@ -1,7 +1,7 @@
 //! What flows teach when they end, what is said of it, and what counts it.
 
 use hfs_core::pace::PathSample;
-use hfs_core::profile::Link;
+use hfs_core::profile::{Link, Threshold, Thresholds};
 
 use super::*;
 use crate::clock;
@@ -46,6 +46,97 @@ async fn without_profiling_nothing_is_learnt_about_clients() {
     assert_eq!((engine.changed(9).len(), log.lines_with(LEARNT).len()), (1, 1));
     upload(&engine, Some(Arm::Standard), 1).await;
     assert_eq!(engine.changed(9), [], "the standard path knows nobody");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nothing_is_learnt_what_is_known_is_used_as_it_is() {
+    // Fifty transfers with each of two ceilings: the second gave e times as much, and would come into force.
+    const KNOWN: &str = "upload good unknown ceiling 0 0 50 0 0 50 50 50 0 0 0\n";
+    let (engine, _) = counting(|config| (config.learning, config.settings.reconsider_every) = (false, Duration::ZERO));
+    testing::learnt(&engine, "192.0.2.7", 50_000_000);
+    engine.recall_tuning(KNOWN);
+    let (kept, tuning) = (engine.changed(9), engine.tuning());
+    let download = Begin { direction: Direction::Download, ..anonymous() };
+    let whose = Whose { address: Some("192.0.2.7".parse().unwrap()), ..Whose::default() };
+    let mut flow = engine.begin(Begin { whose, ..download }).await;
+    assert_eq!(flow.plan().unsent, Some(4_000_000), "twice what is under way over 40 ms");
+    tokio::time::advance(Duration::from_secs(2)).await;
+    flow.carried(2_000_000);
+    flow.complete();
+    drop(flow);
+    upload(&engine, None, 1).await;
+    assert_eq!((kept.len(), engine.changed(9), engine.tuning()), (1, Vec::new(), tuning));
+    assert_eq!(engine.expected_of("192.0.2.7").rate, Some(50_000_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_measurement_weighs_what_the_speed_of_adapting_says() {
+    for (gain, expected) in [(0.05, 975_000), (0.2, 900_000), (0.5, 750_000)] {
+        let (engine, _) = counting(|config| config.settings.gain = gain);
+        for seconds in [1, 2] {
+            upload(&engine, None, seconds).await;
+        }
+        let profile = engine.changed(9)[0].1;
+        assert_eq!(profile.rate_up.map(f64::round), Some(f64::from(expected)), "{gain}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_transfers_count_as_the_history_holds() {
+    for history in [40, 1000] {
+        let (engine, metrics) = counting(|config| config.history = history);
+        testing::learnt(&engine, "192.0.2.7", 1_000_000);
+        engine.recall_tuning("download excellent unknown ceiling 0 0 50 0 0 0 0 0 0 0 0\n");
+        let whose = Whose { address: Some("192.0.2.7".parse().unwrap()), ..Whose::default() };
+        let (ours, _theirs) = pair();
+        let wire = Wire::new(OwnedFd::from(ours), Carrier::Tls);
+        let begin = Begin { direction: Direction::Download, wire: Some(wire), whose, ..anonymous() };
+        let mut flow = engine.begin(begin).await;
+        tokio::time::advance(Duration::from_secs(2)).await;
+        flow.moved(2_000_000, false);
+        flow.complete();
+        drop(flow);
+        let tuning = engine.tuning();
+        let line = tuning.lines().find(|line| line.contains("ceiling")).unwrap();
+        let numbers: Vec<f64> = line.split(' ').skip(6).map(|number| number.parse().unwrap()).collect();
+        // One of 25 tries one of two others.
+        let faded = 50.0 * 0.04 / 2.0 / f64::from(history);
+        let weight = numbers[0] + numbers[3] + numbers[6];
+        assert!((weight - (51.0 - faded)).abs() < 1e-9, "{weight} after {line}");
+
+        for seconds in [[2; 30].as_slice(), &[1; 10]].concat() {
+            upload(&engine, Some(Arm::Standard), seconds).await;
+        }
+        upload(&engine, None, 1).await;
+        let keep = 1.0 - 1.0 / f64::from(history);
+        let weight = |ago: std::ops::Range<i32>| ago.map(|n| keep.powi(n)).sum::<f64>();
+        let expected = 2f64.powf(weight(10..40) / weight(0..40));
+        let gain = value(&metrics, "adaptive_performance_gains_sum");
+        assert!((gain - expected).abs() < 1e-6, "{gain} instead of {expected}");
+    }
+}
+
+#[test]
+fn a_guess_uses_what_it_may() {
+    let ms = Duration::from_millis;
+    let last = PathSample { rtt: ms(20), rtt_var: ms(1), mss: 1368, ..PathSample::default() };
+    let (min_rtt, rate) = (Some(ms(20)), Some(4_000_000));
+    let tunnel = Snapshot { min_rtt, rate, loss: Some(0.0), samples: 9, last: Some(last), ..Snapshot::default() };
+    let link = |change: fn(&mut PaceConfig)| engine(change).guess(&tunnel, None).link;
+    assert_eq!(link(|_| {}), Link::Vpn);
+    assert_ne!(link(|config| config.fingerprints = false), Link::Vpn, "segments were not to be looked at");
+    assert_eq!(link(|config| config.guessing = false), Link::Unknown);
+}
+
+#[test]
+fn a_quality_is_what_the_thresholds_of_the_configuration_say() {
+    let seen = Snapshot { rate: Some(3_000_000), rtt: Some(Duration::from_millis(20)), ..Snapshot::default() };
+    let least = |rates: [u64; 4]| rates.map(|min_rate| Threshold { min_rate, max_rtt: Duration::from_secs(1) });
+    let all = [(least([2, 1, 1, 1]), Quality::Excellent), (least([9_000_000, 8_000_000, 7_000_000, 1]), Quality::Poor)];
+    for (thresholds, expected) in all {
+        let engine = engine(|config| config.thresholds = Thresholds::new(thresholds).unwrap());
+        assert_eq!(engine.quality(&seen, true), expected);
+    }
 }
 
 /// An upload of a megabyte by a phone over a path of 5 ms.
