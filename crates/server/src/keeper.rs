@@ -155,6 +155,26 @@ mod tests {
         rig.meta.set_note("another", "note").await.unwrap_err();
     }
 
+    /// What is learnt of a client is written within [`PERIOD`], what transfers begin with within [`TUNING_PERIOD`]: a crash
+    /// forgets no more.
+    #[tokio::test(start_paused = true)]
+    async fn what_was_learnt_is_written_behind_before_long() {
+        let rig = Rig::new();
+        let keeper = Arc::new(Keeper::new(Arc::clone(&rig.app)));
+        let running = tokio::spawn({
+            let keeper = Arc::clone(&keeper);
+            async move { keeper.run().await }
+        });
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        learnt(rig.app.engine(), "192.0.2.1", 200_000);
+        rig.app.engine().recall_tuning("download good lte congestion 1 - 1 0 0 2 0 0\n");
+        tokio::time::sleep(PERIOD).await;
+        assert_eq!(rig.meta.profiles(9).await.unwrap().len(), 1);
+        tokio::time::sleep(TUNING_PERIOD).await;
+        assert!(rig.meta.note(TUNING).await.unwrap().is_some_and(|text| text.contains("good lte congestion 1")));
+        running.abort();
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_could_not_be_written_now_is_written_later() {
         let rig = Rig::new();

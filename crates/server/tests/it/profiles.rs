@@ -18,9 +18,23 @@ fn transfer(server: &TestServer, slot: &str) {
 
 /// The two lines of the log that contain `what`, once they are there: it is written behind.
 fn lines(server: &TestServer, what: &str) -> Vec<String> {
+    some_lines(server, what, 2)
+}
+
+fn some_lines(server: &TestServer, what: &str, count: usize) -> Vec<String> {
     let found = || server.log().lines().filter(|line| line.contains(what)).map(str::to_owned).collect::<Vec<_>>();
-    wait_until("two lines of the log", MOMENT, || found().len() == 2);
+    wait_until(&format!("{count} lines of the log"), MOMENT, || found().len() == count);
     found()
+}
+
+/// What sqlite3 says to `statement` about the server's database.
+#[track_caller]
+fn sql(server: &TestServer, statement: &str) -> String {
+    let database = server.storage().join(".hfs/meta.sqlite");
+    let output = Command::new("sqlite3").args(["-cmd", ".timeout 5000"]).arg(&database).arg(statement).output();
+    let output = output.expect("sqlite3");
+    assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 #[test]
@@ -37,13 +51,29 @@ fn what_was_learnt_about_a_client_is_known_after_a_restart() {
 }
 
 #[test]
+fn what_was_learnt_outlives_a_kill_and_is_forgotten_when_its_time_is_over() {
+    let mut server = TestServer::builder().set("performance.profile_persistence_duration", "\"2h\"").start();
+    transfer(&server, "a/1.bin");
+    wait_until("a row of the client", MOMENT, || sql(&server, "SELECT count(*) FROM profile") == "1");
+    server.kill();
+    server.restart();
+    assert!(some_lines(&server, KNOWN, 2)[1].contains("clients=1"));
+    server.terminate();
+    for (age, clients, starts) in [("-7100", 1, 3), ("-200", 0, 4)] {
+        sql(&server, &format!("UPDATE profile SET learnt_at = learnt_at {age}"));
+        server.restart();
+        let known = some_lines(&server, KNOWN, starts);
+        assert!(known[starts - 1].contains(&format!("clients={clients}")), "{age}: {known:?}");
+        server.terminate();
+    }
+}
+
+#[test]
 fn a_server_whose_table_of_profiles_is_gone_serves_as_before() {
     let mut server = TestServer::start();
     transfer(&server, "a/1.bin");
     server.terminate();
-    let database = server.storage().join(".hfs/meta.sqlite");
-    let dropped = Command::new("sqlite3").arg(&database).arg("DROP TABLE profile").status().expect("sqlite3");
-    assert!(dropped.success());
+    sql(&server, "DROP TABLE profile");
     server.restart();
     transfer(&server, "a/2.bin");
     wait_until("the word that nothing is kept", MOMENT, || server.log().contains("is not kept"));

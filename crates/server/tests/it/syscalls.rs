@@ -1,5 +1,5 @@
 //! Every system call of one upload fails once: never a 2xx for a step that failed, and the next upload works. And what a
-//! look at a client's path costs.
+//! look at a client's path costs, and which levers move.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -106,6 +106,31 @@ fn a_look_at_the_path_is_one_system_call() {
     let asked = seen.iter().filter(|line| line.contains("getsockopt("));
     let others: Vec<_> = asked.filter(|line| !line.contains("TCP_INFO")).collect();
     assert!(others.len() <= 2, "asked more than once: {others:?}");
+}
+
+/// What the kernel is asked for during a fast upload and a download, by lever.
+const ASKED: [(&str, &str); 4] = [
+    ("write_back", "fallocate("),
+    ("write_back", "sync_file_range("),
+    ("lane", "splice("),
+    ("unsent", "TCP_NOTSENT_LOWAT"),
+];
+
+#[test]
+fn a_lever_is_moved_where_it_is_named_and_no_other_is() {
+    let body: Vec<u8> = (0..24_u32 << 20).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
+    for names in ["", "write_back", "lane", "unsent", "write_back lane unsent"] {
+        let named: Vec<&str> = names.split_whitespace().collect();
+        let builder = TestServer::builder().set("performance.adaptive_buffers", "true");
+        let server = builder.set("performance.levers", &format!("{named:?}")).start();
+        let strace = Strace::attach(&server, "trace=fallocate,sync_file_range,splice,setsockopt", &[]);
+        assert_eq!(server.put("a/file.bin", &body).status, 201);
+        assert!(server.get("a/file.bin").body == body, "{named:?}: other bytes");
+        let seen = strace.detach(&server).concat();
+        for (lever, call) in ASKED {
+            assert_eq!(seen.contains(call), named.contains(&lever), "{call} with {named:?}");
+        }
+    }
 }
 
 /// Lets the nth such call of each thread fail during one upload. False when there was no nth call any more.

@@ -1,6 +1,6 @@
 //! Keys of the adaptive path: each of them changes its setting, and no other.
 
-use hfs_core::pace::Settings;
+use hfs_core::pace::{Levers, Settings};
 
 use super::*;
 use crate::flow::PaceConfig;
@@ -45,6 +45,34 @@ fn each_key_changes_its_setting_and_no_other() {
         assert_ne!(expected, usual, "{key}");
         assert_eq!(config(&format!("{key} = {value}")).pace, expected, "{key}");
     }
+}
+
+#[test]
+fn each_lever_is_switched_by_its_name_and_no_other() {
+    type Lever = (&'static str, fn(&mut Levers) -> &mut bool);
+    const LEVERS: [Lever; 7] = [
+        ("lane", |all| &mut all.lane),
+        ("write_back", |all| &mut all.write_back),
+        ("write", |all| &mut all.write),
+        ("congestion", |all| &mut all.congestion),
+        ("unsent", |all| &mut all.unsent),
+        ("window", |all| &mut all.window),
+        ("stall", |all| &mut all.stall),
+    ];
+    let of = |names: &str| config(&format!("performance.levers = [{names}]")).pace.settings.levers;
+    for (name, switch) in LEVERS {
+        let mut expected = Levers::NONE;
+        *switch(&mut expected) = true;
+        assert_eq!(of(&format!("{name:?}")), expected, "{name}");
+    }
+    let all = LEVERS.map(|(name, _)| format!("{name:?}")).join(", ");
+    assert_eq!((of(""), of(&all)), (Levers::NONE, Levers::ALL));
+}
+
+#[test]
+fn the_speeds_of_adapting_differ() {
+    let gain = |speed: &str| config(&format!("client_optimization.adaptation_speed = {speed:?}")).pace.settings.gain;
+    assert_eq!(["slow", "medium", "fast"].map(gain), [0.05, 0.2, 0.5]);
 }
 
 #[test]
