@@ -278,6 +278,27 @@ mod tests {
     }
 
     #[test]
+    fn what_had_arrived_and_was_sent_again_all_the_same_is_no_loss() {
+        let sample = |n: u64, spurious: u64| PathSample {
+            rtt: RTT,
+            segments_out: Some(1000 * n),
+            retransmits: 20 * n,
+            spurious: Some((spurious * n) as u32),
+            ..PathSample::default()
+        };
+        let share = |spurious| {
+            let mut seen = Losses::default();
+            for n in 1..20u64 {
+                let [before, path] = [n - 1, n].map(|n| sample(n, spurious));
+                seen.observe(Duration::from_millis(250) * n as u32, &before, &path, false);
+            }
+            seen.share().unwrap()
+        };
+        assert_eq!(share(20), 0.0);
+        assert!((0.009..0.011).contains(&share(10)), "{}", share(10));
+    }
+
+    #[test]
     fn what_a_queue_loses_is_counted_apart() {
         let seen = run_queued(&[0, 20, 0, 20, 0, 20, 0, 20], |n| n % 2 == 0);
         assert!(!seen.is_steady() && seen.is_suspicious());

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use self::link::{Course, Link, ms};
 use super::{
-    Carrier, Congestion, Controller, Decision, Direction, Expected, Lane, Levers, Observation, Plan, Settings, Start,
+    Carrier, Congestion, Controller, Decision, Direction, Expected, Lane, Levers, Observation, PathSample, Plan,
+    Settings, Start,
 };
 use crate::pace::Arm;
 use crate::progress::StallLimits;
@@ -332,6 +333,71 @@ fn steps_do_not_swing_with_a_reader_that_hesitates() {
         before = adaptive.plan().step;
     }
     assert!(changes <= 12, "{changes} changes in ten minutes");
+}
+
+#[test]
+fn a_step_shrinks_after_a_second_and_with_each_swing_takes_longer_to() {
+    let begin = || controller(Arm::Adaptive, &settings(), &Start { size: Some(64 << 10), ..upload(0) });
+    let observe = |adaptive: &mut dyn Controller, now, filled| {
+        let filled = Some(filled);
+        adaptive.observe(&Observation { now: ms(now), moved: 4096, filled, is_app_limited: false, path: None });
+        adaptive.plan().step
+    };
+    let mut adaptive = begin();
+    let first = adaptive.plan().step;
+    assert!((0..100).all(|n| observe(&mut *adaptive, n * 10, false) == first), "a hundred times within a second");
+    assert_eq!(observe(&mut *adaptive, 1_000, false), first / 2);
+
+    // One that takes six pieces at once, and then none for as long, would make it swing for ever.
+    let (mut adaptive, mut changes, mut before) = (begin(), 0, 0);
+    for n in 0..2400 {
+        let step = observe(&mut *adaptive, n * 250, n / 6 % 2 == 0);
+        changes += u32::from(step != before);
+        before = step;
+    }
+    assert!((4..=20).contains(&changes), "{changes} changes in ten minutes");
+}
+
+#[test]
+fn a_proxys_connection_tells_nothing_of_the_client() {
+    let shared = |is_shared| {
+        let mut adaptive = controller(Arm::Adaptive, &settings(), &Start { is_shared, ..download(1 << 30) });
+        let path = Some(PathSample { rtt: ms(40), min_rtt: Some(ms(40)), mss: 1448, ..PathSample::default() });
+        let now = ms(250);
+        adaptive.observe(&Observation { now, moved: 1 << 20, filled: None, is_app_limited: false, path });
+        let seen = adaptive.snapshot();
+        (seen.samples, seen.min_rtt)
+    };
+    assert_eq!((shared(false), shared(true)), ((1, Some(ms(40))), (0, None)));
+}
+
+#[test]
+fn what_is_lost_under_bbr_is_not_taken_for_what_the_host_would_lose() {
+    let expected = Expected { loss: Some(0.02), ..Expected::default() };
+    let mut adaptive = controller(Arm::Adaptive, &settings(), &Start { expected, ..download(1 << 30) });
+    Link { loss: 0.02, ..Link::default() }.run(&mut *adaptive, ms(30_000));
+    let seen = adaptive.snapshot();
+    assert!(seen.unqueued_loss.is_some_and(|loss| loss > 0.01) && seen.hosts_loss.is_none(), "{seen:?}");
+    let mut adaptive = controller(Arm::Adaptive, &settings(), &download(1 << 30));
+    Link { loss: 0.02, overrun: 0.06, ..Link::default() }.run(&mut *adaptive, ms(30_000));
+    let seen = adaptive.snapshot();
+    assert_eq!(adaptive.plan().congestion, Some(Congestion::Bbr));
+    assert!(seen.hosts_loss.is_some_and(|loss| loss < 0.03) && seen.unqueued_loss > Some(0.05), "{seen:?}");
+}
+
+#[test]
+fn what_a_socket_takes_follows_what_is_under_way_but_not_each_swing() {
+    let mut adaptive = controller(Arm::Adaptive, &settings(), &download(1 << 40));
+    let mut course = Course::default();
+    let mut after = |rate| {
+        Link { rate, ..Link::default() }.run_on(&mut *adaptive, &mut course, ms(60_000));
+        adaptive.plan().unsent.unwrap()
+    };
+    let first = after(12_500_000);
+    assert_eq!(after(11_000_000), first);
+    assert_eq!(after(14_000_000), first);
+    let half = after(6_250_000);
+    assert!((first / 2..first * 5 / 8).contains(&half), "{first}, then {half}");
 }
 
 #[test]

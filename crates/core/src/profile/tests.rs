@@ -128,6 +128,8 @@ fn evidence_is_what_the_figures_show() {
     let mut tunnelled = seen(ms(20), 1 << 20);
     tunnelled.last = Some(PathSample { mss: 1368, rtt_var: ms(10), ..tunnelled.last.unwrap() });
     assert_eq!(Evidence::of(&tunnelled).names().collect::<Vec<_>>(), ["jittery", "tunnelled"]);
+    tunnelled.samples = 7;
+    assert_eq!(Evidence::of(&tunnelled).names().collect::<Vec<_>>(), ["tunnelled"], "it begins with half a round trip");
     assert_eq!(Evidence::of(&Snapshot::default()), Evidence::default());
     let mut multipath = seen(ms(20), 1 << 20);
     multipath.last = Some(PathSample { subflows: 2, ..multipath.last.unwrap() });
@@ -268,6 +270,28 @@ fn a_rate_is_that_of_the_congestion_control_that_moved_the_bytes() {
 }
 
 #[test]
+fn what_bbr_loses_can_only_show_that_less_is_lost() {
+    let after = |hosts_loss, unqueued_loss| {
+        let seen = Snapshot { hosts_loss, unqueued_loss: Some(unqueued_loss), ..seen(ms(40), 0) };
+        let mut profile = Profile { loss: Some(0.01), ..Profile::default() };
+        profile.learn(&lesson(seen, 1_000_000, Some(Congestion::Bbr)), 0.5, Timestamp::from_unix(1));
+        profile.loss.unwrap()
+    };
+    assert_eq!(after(None, 0.05), 0.01);
+    assert!((after(None, 0.002) - 0.006).abs() < 1e-9);
+    assert!((after(Some(0.05), 0.0) - 0.03).abs() < 1e-9, "what the host's loses counts");
+}
+
+#[test]
+fn a_shorter_round_trip_is_believed_at_once_and_a_longer_one_slowly() {
+    let mut profile = Profile::default();
+    for (rtt, expected) in [(40, 40), (80, 48), (30, 30)] {
+        profile.learn(&lesson(seen(ms(rtt), 0), 1_000_000, None), 0.2, Timestamp::from_unix(1));
+        assert_eq!(profile.expected(Direction::Download).min_rtt, Some(ms(expected)), "{rtt} ms");
+    }
+}
+
+#[test]
 fn what_goes_up_says_nothing_of_what_comes_down() {
     let mut profile = Profile::default();
     let up = Lesson { direction: Direction::Upload, ..lesson(seen(ms(40), 0), 100_000, None) };
@@ -284,6 +308,11 @@ fn a_short_transfer_teaches_a_round_trip_and_no_rate() {
     profile.learn(&lesson(seen(ms(40), 0), 10_000, None), 0.3, Timestamp::from_unix(1));
     let expected = profile.expected(Direction::Download);
     assert_eq!((expected.rate, expected.step, expected.min_rtt), (None, None, Some(ms(40))));
+    for (bytes, is_known) in [(10_000, false), (100_000, true)] {
+        let upload = Lesson { direction: Direction::Upload, ..lesson(seen(ms(40), 0), bytes, None) };
+        profile.learn(&upload, 0.3, Timestamp::from_unix(1));
+        assert_eq!(profile.expected(Direction::Upload).step.is_some(), is_known, "{bytes}: what it ended with");
+    }
 }
 
 #[test]

@@ -123,6 +123,7 @@ fn holds(plan: &Plan, settings: &Settings, start: &Start) {
     assert!(plan.sample_after.is_none_or(|after| after <= slowest), "{plan:?}");
     if start.is_shared {
         assert_eq!((plan.congestion, plan.unsent, plan.sample_after), (None, None, None));
+        assert_eq!(plan.window, standard.window, "the window is of all clients");
     }
     assert!(plan.congestion.is_none() || plan.congestion != start.inherited, "what is there already: {plan:?}");
     if start.direction == Direction::Upload {
