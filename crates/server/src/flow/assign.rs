@@ -60,6 +60,8 @@ mod tests {
         let adaptive = (0..1000).filter(|&n| arm(n) == Arm::Adaptive).count();
         assert!((400..600).contains(&adaptive), "{adaptive} of 1000");
         assert!((0..1000).all(|n| arm(n) == arm(n)));
+        let fully = PaceConfig { fully: true, ..testing.clone() };
+        assert!((0..100).all(|n| assign(&fully, Direction::Upload, &key(n), None) == Arm::Adaptive));
         let owner = |prefix| ProfileKey { owner: Some("a@example".to_owned()), ..key(prefix) };
         assert_eq!(half(&owner(1)), half(&owner(2)), "who is known keeps the arm across networks");
     }

@@ -250,6 +250,90 @@ async fn when_memory_is_short_plans_shrink_then_transfers_wait_and_all_of_them_e
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_standard_transfer_waits_for_all_that_it_holds_and_an_adaptive_one_for_its_least() {
+    let engine = engine(|config| config.memory = ByteSize::mib(1));
+    let _others = engine.memory().share(992 << 10, 992 << 10, 0).await;
+    let begins = async |arm| {
+        let begin = engine.begin(Begin { forced: Some(arm), ..anonymous() });
+        tokio::time::timeout(Duration::from_secs(60), begin).await.is_ok()
+    };
+    assert!(!begins(Arm::Standard).await, "two steps of 32 KiB are more than is left");
+    assert!(begins(Arm::Adaptive).await);
+}
+
+#[tokio::test]
+async fn the_window_of_a_proxys_connection_is_not_let_grow_for_one_client() {
+    let engine = engine(|_| {});
+    for is_proxied in [false, true] {
+        let (ours, _theirs) = pair();
+        let wire = Wire::new(OwnedFd::from(ours), Carrier::H2);
+        let whose = Whose { is_proxied, ..Whose::default() };
+        let _flow = engine.begin(Begin { wire: Some(wire.clone()), whose, ..anonymous() }).await;
+        assert_eq!(wire.window().unwrap().is_allowed(), !is_proxied);
+    }
+}
+
+#[tokio::test]
+async fn a_download_is_not_the_networks_while_the_kernel_waits_for_us() {
+    let engine = engine(|_| {});
+    let idle = PathSample { is_rate_app_limited: true, ..PathSample::default() };
+    let second = Duration::from_secs(1);
+    let download = engine.begin(Begin { direction: Direction::Download, ..anonymous() }).await;
+    assert!(download.is_app_limited(second, Some(&idle)) && !download.is_app_limited(second, None));
+    let upload = engine.begin(anonymous()).await;
+    assert!(!upload.is_app_limited(second, Some(&idle)), "what we send there are answers");
+}
+
+/// Asks for another congestion control once something was observed.
+#[derive(Debug)]
+struct Changes {
+    plan: Plan,
+    to: Congestion,
+}
+
+impl Controller for Changes {
+    fn plan(&self) -> Plan {
+        self.plan
+    }
+
+    fn observe(&mut self, _: &Observation) {
+        self.plan.congestion = Some(self.to);
+    }
+
+    fn conclude(&mut self, _: &Observation) {}
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot { delivered_rate: Some(5_000_000), ..Snapshot::default() }
+    }
+
+    fn decisions(&mut self) -> Vec<Decision> {
+        Vec::new()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_looks_at_a_connection_hears_of_the_rate_before_a_change_until_that_must_have_been_judged() {
+    let engine = engine(|_| {});
+    let (ours, _theirs) = testing::pair_on_reno();
+    let asked = begin(&ours, false);
+    let wire = asked.wire.clone().unwrap();
+    let mut flow = engine.begin(asked).await;
+    let to = testing::settable();
+    flow.controller = Box::new(Changes { plan: *flow.plan(), to });
+    tokio::time::advance(RECONSIDER).await;
+    flow.carried(1 << 20);
+    let told = || {
+        let seen = wire.sample().unwrap();
+        (seen.congestion, seen.rate_before)
+    };
+    assert_eq!(told(), (Some(to), Some(5_000_000)));
+    tokio::time::advance(Duration::from_secs(15)).await;
+    assert_eq!(told(), (Some(to), Some(5_000_000)));
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!(told(), (Some(to), None));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_has_ended_makes_no_plans() {
     let engine = engine(|_| {});
     let mut flow = engine.begin(anonymous()).await;

@@ -116,6 +116,40 @@ async fn as_many_transfers_count_as_the_history_holds() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_proxy_takes_is_no_measure_of_the_standard_path() {
+    for is_proxied in [true, false] {
+        let (engine, metrics) = counting(|_| {});
+        for _ in 0..20 {
+            let whose = Whose { address: Some("192.0.2.7".parse().unwrap()), is_proxied, ..Whose::default() };
+            let mut flow = engine.begin(Begin { forced: Some(Arm::Standard), whose, ..anonymous() }).await;
+            tokio::time::advance(Duration::from_secs(3)).await;
+            flow.moved(1_000_000, false);
+            flow.complete();
+        }
+        upload(&engine, None, 1).await;
+        assert_eq!(value(&metrics, "adaptive_performance_gains_count") > 0.0, !is_proxied);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_moves_less_than_a_megabyte_shows_nothing_of_steps() {
+    for (bytes, teaches) in [(900_000, false), (1_100_000, true)] {
+        let engine = engine(|_| {});
+        testing::learnt(&engine, "192.0.2.7", 1_000_000);
+        let whose = Whose { address: Some("192.0.2.7".parse().unwrap()), ..Whose::default() };
+        let (ours, _theirs) = pair();
+        let wire = Wire::new(OwnedFd::from(ours), Carrier::Tls);
+        let begin = Begin { direction: Direction::Download, wire: Some(wire), whose, ..anonymous() };
+        let mut flow = engine.begin(begin).await;
+        tokio::time::advance(Duration::from_secs(2)).await;
+        flow.moved(bytes, false);
+        flow.complete();
+        drop(flow);
+        assert_eq!(!engine.tuning().is_empty(), teaches, "{bytes} bytes: {}", engine.tuning());
+    }
+}
+
 #[test]
 fn a_guess_uses_what_it_may() {
     let ms = Duration::from_millis;

@@ -236,6 +236,20 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn where_as_many_threads_pump_as_may_another_upload_goes_on_without() {
+        let root = Root::new();
+        let store = root.open();
+        let mut writer = store.create(None, Hints::default()).await.unwrap();
+        let (source, sender) = socket_with(vec![6; 1000]);
+        let _client = sender.join().unwrap();
+        let all = Arc::clone(&store.0.pumps).try_acquire_many_owned(WIDTH as u32).unwrap();
+        assert_eq!(writer.pump(Arc::clone(&source) as _, 1000, Pump::Splice).await.unwrap(), None);
+        drop(all);
+        let pumped = writer.pump(Arc::clone(&source) as _, 1000, Pump::Splice).await.unwrap().unwrap();
+        assert_eq!(pumped.bytes, 1000);
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn large_writes_end_at_whole_pieces() {
         let root = Root::new();

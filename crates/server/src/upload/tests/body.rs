@@ -54,6 +54,30 @@ async fn a_silent_body_is_cut_after_the_idle_limit() {
     is_tried_again(&rig).await;
 }
 
+/// What the configuration says of its arm decides, and no more than it allows.
+#[tokio::test(start_paused = true)]
+async fn who_came_back_from_a_long_silence_is_granted_a_longer_one() {
+    const PIECE: &[u8] = &[7; 20_000];
+    for (is_adaptive, longest, status) in [(true, 300, 201), (true, 64, 408), (false, 300, 408)] {
+        let rig = Rig::with(|config| {
+            config.pace.enabled = is_adaptive;
+            config.pace.settings.longest_stall = Some(Duration::from_secs(longest));
+        });
+        let (mut client, request) = announced(3 * PIECE.len() as u64).await;
+        let answer = rig.start(request);
+        for silence in [58, 66] {
+            client.send(PIECE);
+            sleep(Duration::from_secs(silence)).await;
+        }
+        assert_eq!(answer.is_finished(), status == 408, "{is_adaptive}, {longest} s");
+        if status == 201 {
+            client.send(PIECE);
+            client.end();
+        }
+        assert_eq!(answer.await.unwrap().status, status, "{is_adaptive}, {longest} s");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_dripping_body_is_cut_after_the_window() {
     let rig = Rig::new();
