@@ -229,12 +229,11 @@ pub(super) fn not_found(context: &Context, method: &Method) -> Response<Outgoing
     without_body(method, finish_as(context, &told(StatusCode::NOT_FOUND, "not-found", "No such file")))
 }
 
-/// 405 in JSON, where only `takes` is allowed.
-pub(super) fn other_method(method: &Method, takes: &Method) -> Response<Outgoing> {
+/// 405 in JSON, where `takes` is meant; `allowed` has what there is besides.
+pub(super) fn other_method(method: &Method, takes: &Method, allowed: &str) -> Response<Outgoing> {
     let told = told(StatusCode::METHOD_NOT_ALLOWED, "method", format!("This takes {takes}, not {method}"));
     let mut response = as_json(&told);
-    let allowed = if takes == Method::GET { "OPTIONS, HEAD, GET".to_owned() } else { format!("OPTIONS, {takes}") };
-    set(response.headers_mut(), header::ALLOW, &allowed);
+    set(response.headers_mut(), header::ALLOW, allowed);
     without_body(method, response)
 }
 

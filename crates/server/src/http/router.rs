@@ -130,12 +130,17 @@ async fn route(
             let posted = Box::pin(upload::post(app, context, *request)).await;
             respond::post(app, context, &config.http, &base, &path, posted)
         }
-        (_, Target::OtherMethod { takes, is_page, .. }) => {
+        (_, Target::OtherMethod { takes, is_page, may_be_slot, .. }) => {
             if is_page {
                 admin::note_other_method(app, request.headers());
             }
             context.log_unserved(request.uri().path(), 405, "method", &Takes(takes.clone()));
-            respond::other_method(&method, &takes)
+            let allowed = match takes {
+                Method::GET if may_be_slot => OF_SLOTS,
+                Method::GET => OF_OTHERS,
+                _ => "OPTIONS, POST",
+            };
+            respond::other_method(&method, &takes, allowed)
         }
         (_, Target::Page { page, .. }) => {
             let answer = Box::pin(admin::answer(app, context, page, *request)).await;
@@ -207,6 +212,8 @@ enum Target {
     OtherMethod {
         takes: Method,
         is_page: bool,
+        /// Whether a slot that is called so would have its own methods here.
+        may_be_slot: bool,
         is_too: Option<SlotPath>,
     },
     /// Outside the base path.
@@ -261,7 +268,12 @@ fn target(request: &Request<Incoming>, config: &Config, surface: Surface, contex
     match (surface, page) {
         (Surface::Metrics, _) => return Target::Nothing,
         (Surface::Admin, None) => {
-            return other.map_or(Target::Nothing, |takes| Target::OtherMethod { takes, is_page: true, is_too: None });
+            return other.map_or(Target::Nothing, |takes| Target::OtherMethod {
+                takes,
+                is_page: true,
+                may_be_slot: false,
+                is_too: None,
+            });
         }
         (Surface::Admin, Some(page)) => return Target::Page { page, is_too: None },
         (Surface::Public, _) => {}
@@ -283,20 +295,23 @@ fn target(request: &Request<Incoming>, config: &Config, surface: Surface, contex
     let is_reading = matches!(*method, Method::GET | Method::HEAD);
     let is_page =
         |_: &Method| is_reading || *method == Method::POST || admin::is_administrator(&config.admin, request.headers());
-    let is_post = || below.and_then(direct::upload).or_else(|| direct::upload(path)).map(|_| Method::POST);
+    let post = below.and_then(direct::upload).or_else(|| direct::upload(path)).map(|_| Method::POST);
     let download = below.and_then(direct::download).or_else(|| direct::download(path));
     if is_reading
         && other.is_none()
+        && post.is_none()
         && let Some((way, named)) = download
     {
         return Target::Download { way, slot: SlotPath::from_url(named), is_too: slot.and_then(Result::ok) };
     }
     let is_of_slots = matches!(*method, Method::PUT | Method::DELETE);
-    let of_route = || is_post().or_else(|| download.map(|_| Method::GET)).filter(|_| !is_of_slots);
     let page = other.filter(is_page);
+    let is_download = page.is_none() && post.is_none() && download.is_some();
+    let of_route = || post.or_else(|| download.map(|_| Method::GET)).filter(|_| !is_of_slots);
     if let (is_page, Some(takes)) = (page.is_some(), page.or_else(of_route)) {
+        let may_be_slot = is_download && matches!(slot, Some(Ok(_)));
         let is_too = slot.and_then(Result::ok).filter(|_| is_reading);
-        return Target::OtherMethod { takes, is_page, is_too };
+        return Target::OtherMethod { takes, is_page, may_be_slot, is_too };
     }
     slot.map_or(Target::Nothing, Target::Slot)
 }

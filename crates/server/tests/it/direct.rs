@@ -240,13 +240,17 @@ fn whatever_a_direct_route_refuses_it_says_in_json() {
 #[test]
 fn another_method_than_a_downloads_own_is_told_so_and_logged() {
     let server = with_tokens().base_path("/files").start();
-    for (method, target) in
-        [("POST", "/download/a/b.txt"), ("PATCH", "/files/download/adaptive/a/b.txt"), ("POST", "/files/download/")]
-    {
+    let of_slots = "OPTIONS, HEAD, GET, PUT, DELETE";
+    for (method, target, allowed) in [
+        // Outside of the base path there are no slots; inside, one may be called so.
+        ("POST", "/download/a/b.txt", "OPTIONS, HEAD, GET"),
+        ("PATCH", "/files/download/adaptive/a/b.txt", of_slots),
+        ("POST", "/files/download/", "OPTIONS, HEAD, GET"),
+    ] {
         let answer = server.request(method, target, &[], None);
         assert_eq!((answer.status, &said(&answer)["error"]), (405, &json!("method")), "{}", answer.text());
         assert_eq!(said(&answer)["message"], json!(format!("This takes GET, not {method}")), "{target}");
-        assert_eq!(answer.header("allow"), Some("OPTIONS, HEAD, GET"), "{target}");
+        assert_eq!(answer.header("allow"), Some(allowed), "{target}");
     }
     // Not a route of those.
     assert_eq!(server.request("POST", "/files/a/b.txt", &[], None).status, 405);
@@ -254,7 +258,7 @@ fn another_method_than_a_downloads_own_is_told_so_and_logged() {
         ("/download/a/b.txt", "GET"),
         ("/files/download/adaptive/a/b.txt", "GET"),
         ("/files/download/", "GET"),
-        ("/files/a/b.txt", "OPTIONS, HEAD, GET, PUT, DELETE"),
+        ("/files/a/b.txt", of_slots),
     ] {
         let is_it = |line: &str| {
             line.contains("Not served") && line.contains("status=405") && line.contains(&format!("it takes {takes}"))
@@ -263,7 +267,10 @@ fn another_method_than_a_downloads_own_is_told_so_and_logged() {
             server.log().lines().any(|line| is_it(line) && line.contains(&format!("slot=\"{target}\"")))
         });
     }
-    assert_eq!(server.put("download/a/b.txt", b"hello").status, 201, "a slot may be called so");
+    assert_eq!(server.put("download/adaptive/a/b.txt", b"hello").status, 201);
+    let below = with_tokens().base_path("/download").start();
+    let post = below.request("GET", "/download/upload", &[], None);
+    assert_eq!((post.status, post.header("allow")), (405, Some("OPTIONS, POST")), "that one is POSTed to");
 }
 
 #[test]
