@@ -165,6 +165,8 @@ pub(super) enum Spare {
     FiveEighths,
     /// All but a quarter: for them, and for what others begin with.
     AllButQuarter,
+    /// All but an eighth: for that, and for what grows further.
+    AllButEighth,
 }
 
 impl Spare {
@@ -174,6 +176,7 @@ impl Spare {
             Self::Half => total / 2,
             Self::FiveEighths => total - total / 8 * 3,
             Self::AllButQuarter => total - total / 4,
+            Self::AllButEighth => total - total / 8,
         }
     }
 }

@@ -73,9 +73,9 @@ impl WindowClaim {
         self.share().as_ref().is_some_and(Share::is_short)
     }
 
-    /// Whether less is left than what large windows leave to first ones.
+    /// Whether so little is left that connections which rest may be in the way of windows that grow.
     pub(crate) fn is_scarce(&self) -> bool {
-        self.share().as_ref().is_some_and(|share| !share.leaves(Spare::AllButQuarter))
+        self.share().as_ref().is_some_and(|share| !share.leaves(Spare::AllButEighth))
     }
 
     /// Says that a window has another size, where that is to be said.

@@ -6,10 +6,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use h2::server::Connection;
 use hfs_core::pace::Window;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
 use super::queue::Queued;
 use crate::flow::{WindowClaim, Wire};
@@ -23,6 +25,11 @@ const STEP: u32 = 16 << 10;
 const KEPT: u32 = 256 << 10;
 /// The most that the next ones begin with together, where several at a time would each wait that round trip.
 const KEPT_FOR_MANY: u32 = Window::of_connection(Window::FIRST);
+/// So many times what waits is under way: where uploads begin evenly over a round trip, twice left those of 64 KiB, eight at
+/// a time, a fifth below what the path allows, and this a tenth.
+const PART: u64 = 4;
+/// Once in this time it is a quarter less: where they still come many at a time, that shows within a round trip.
+const DECAY: Duration = Duration::from_secs(5);
 /// What may be left besides when all has come: padding, and bytes of streams that broke off, come without a word.
 const LEFT_OVER: u32 = 2 * KEPT;
 
@@ -35,6 +42,8 @@ pub(super) struct Arrivals {
     due: AtomicU64,
     /// Those of them that may be sent before anybody has seen what announces them: the first [`KEPT`] of each body.
     unforeseen: AtomicU64,
+    /// Bodies that have such bytes.
+    waiting: AtomicU64,
     /// Bodies that were announced so far.
     begun: AtomicU64,
     /// What all of them may have under way.
@@ -69,7 +78,9 @@ impl Due {
         let unforeseen = left.min(KEPT.into());
         arrivals.due.fetch_add(left, Relaxed);
         arrivals.unforeseen.fetch_add(unforeseen, Relaxed);
-        arrivals.begun.fetch_add(u64::from(left > 0), Relaxed);
+        for bodies in [&arrivals.waiting, &arrivals.begun] {
+            bodies.fetch_add(u64::from(left > 0), Relaxed);
+        }
         Self { arrivals: Arc::clone(arrivals), left, unforeseen }
     }
 
@@ -85,6 +96,7 @@ impl Due {
         self.unforeseen -= unforeseen;
         self.arrivals.due.fetch_sub(bytes, Relaxed);
         self.arrivals.unforeseen.fetch_sub(unforeseen, Relaxed);
+        self.arrivals.waiting.fetch_sub(u64::from(unforeseen > 0 && self.unforeseen == 0), Relaxed);
     }
 }
 
@@ -105,6 +117,8 @@ pub(super) struct Promise {
     /// What the next ones begin with, and what that was before the connection rested.
     kept: u32,
     kept_before: u32,
+    /// When it was last made more or less.
+    judged: Instant,
     /// Bodies that were announced when that was last looked at.
     begun: u64,
     /// What they are to have, and what they may have yet because they were let have it.
@@ -127,6 +141,7 @@ impl Promise {
             most: Window::of_connection(Window::FIRST),
             kept: KEPT,
             kept_before: 0,
+            judged: Instant::now(),
             begun: 0,
             target: Window::IDLE,
             promised: Window::IDLE,
@@ -158,8 +173,9 @@ impl Promise {
 
     /// Says that the connection rests: the next upload will be one again.
     pub(super) fn rest(&mut self) {
-        (self.kept_before, self.kept) = (self.kept_before.max(self.kept), KEPT);
-        self.is_stale = true;
+        // What was left of it when it rested before: more is not what was kept.
+        self.kept_before = self.kept_before.min(self.promised).max(self.kept);
+        (self.kept, self.is_stale) = (KEPT, true);
     }
 
     /// Whether that is more than was kept for the next uploads, or more than there is memory for: an upload broke off, or had
@@ -197,21 +213,31 @@ impl Promise {
         claim.keep(self.promised);
     }
 
-    /// What the next ones are to begin with, now that others have begun: as much as these could have been sent with at
-    /// once, and half as much again, since a client hears only then that it may send more. Not where they are the first,
-    /// which may well be all.
-    fn keep_for_many(&mut self) {
+    /// What the next ones are to begin with, as others begin: where these come several at a time, what of them waits for a
+    /// window is a part only of what is under way within a round trip, so it is several times as much. Not where they are the
+    /// first, which may well be all; and no more than one needs, slowly, where they come one at a time.
+    fn keep_for_many(&mut self, claim: &WindowClaim) {
         let begun = self.arrivals.begun.load(Relaxed);
-        if begun > self.begun && self.seen.0 >= KEPT.into() {
-            let unforeseen = self.arrivals.unforeseen.load(Relaxed).min(KEPT_FOR_MANY.into()) as u32;
-            self.kept = self.kept.max((unforeseen + unforeseen / 2).min(KEPT_FOR_MANY));
-        }
+        let is_many = begun > self.begun && self.seen.0 >= KEPT.into() && self.arrivals.waiting.load(Relaxed) > 1;
+        let wanted = if is_many { self.arrivals.unforeseen.load(Relaxed).saturating_mul(PART) } else { 0 };
         self.begun = begun;
+        if self.kept > KEPT && self.judged.elapsed() >= DECAY {
+            (self.kept, self.judged) = (self.kept - self.kept / 4, Instant::now());
+        }
+        // Who has that and rests is ended where memory is scarce.
+        let is_scarce = (is_many || self.kept > KEPT) && claim.is_scarce();
+        let wanted = wanted.min(KEPT_FOR_MANY.into()) as u32;
+        if is_scarce {
+            self.kept = KEPT;
+        } else if wanted > self.kept {
+            (self.kept, self.judged) = (wanted, Instant::now());
+        }
+        self.kept = self.kept.max(KEPT);
     }
 
     /// What they are to have from now on.
     fn next(&mut self, claim: &WindowClaim, due: u64) -> u32 {
-        self.keep_for_many();
+        self.keep_for_many(claim);
         let for_many = if self.kept > KEPT { self.kept.into() } else { 0 };
         let (target, wanted) = (self.target, wanted(due.max(for_many), self.most));
         if target > Window::IDLE && claim.is_short() {
