@@ -112,12 +112,17 @@ fn on_bbr(shape: &str) -> (Lab, TestServer, SocketAddr, Vec<u8>) {
     (lab, server, at, body)
 }
 
+/// Waits for a line of the log that has both of these.
+#[track_caller]
+fn await_line(server: &TestServer, what: &str, because: &str) {
+    let is_it = |line: &str| line.contains(what) && line.contains(because);
+    wait_until(because, Duration::from_secs(100), || server.log().lines().any(is_it));
+}
+
 /// Waits for the line of a change to another congestion control for this reason, and for the kernel to have made it.
 #[track_caller]
 fn await_change(server: &TestServer, to: &str, because: &str, changes: u64) {
-    // Losses are told together with the queue that stands.
-    let is_it = |line: &str| line.contains(to) && line.contains(because) && !line.contains("lost while");
-    wait_until(because, Duration::from_secs(100), || server.log().lines().any(is_it));
+    await_line(server, to, because);
     let are_made = || server.metric("hfs_congestion_switches_total") >= changes;
     wait_until("change of the socket", Duration::from_secs(10), are_made);
 }
@@ -153,7 +158,7 @@ fn a_queue_that_cubic_would_fill_is_the_hosts_bbrs_again() {
     std::thread::scope(|scope| {
         let download = scope.spawn(|| get(&lab, at, "s/file.bin"));
         await_change(&server, "to=\"cubic\"", "clean and short", 1);
-        await_change(&server, "to=\"the host's\"", "ms of queue stand", 2);
+        await_change(&server, "to=\"the host's\"", "ms of queue stand\"", 2);
         wait_until("bbr", Duration::from_secs(10), || are_on_bbr(at));
         lab.link.set(Shape { rate: None, ..lab.link.shape() });
         assert!(download.join().expect("the download").body == body, "other bytes arrived");
@@ -170,6 +175,25 @@ fn a_path_that_becomes_another_one_is_the_hosts_bbrs_again() {
         lab.link.set(Shape { loss: 0.08, ..lab.link.shape() });
         await_change(&server, "to=\"the host's\"", "another path", 2);
         wait_until("bbr", Duration::from_secs(10), || are_on_bbr(at));
+        lab.link.set(Shape { rate: None, loss: 0.0, ..lab.link.shape() });
+        assert!(download.join().expect("the download").body == body, "other bytes arrived");
+    });
+}
+
+#[test]
+fn losses_that_hold_cubic_back_bring_the_hosts_bbr_back() {
+    let (lab, server, at, body) = on_bbr("rate=20mbit delay=12ms queue=25ms");
+    std::thread::scope(|scope| {
+        let download = scope.spawn(|| get(&lab, at, "s/file.bin"));
+        await_change(&server, "to=\"cubic\"", "clean and short", 1);
+        // What slows it down from here on is no part of its trial.
+        await_line(&server, "lever=\"trial\" from=\"cubic\" to=\"passed\"", "as fast: ");
+        let since = Instant::now();
+        // Three times what holds back the window of 40 segments that fills the path; a third of the rate is left.
+        lab.link.set(Shape { loss: 0.008, ..lab.link.shape() });
+        await_change(&server, "to=\"the host's\"", "lost while only", 2);
+        wait_until("bbr", Duration::from_secs(10), || are_on_bbr(at));
+        println!("BBR is back after {:?}", since.elapsed());
         lab.link.set(Shape { rate: None, loss: 0.0, ..lab.link.shape() });
         assert!(download.join().expect("the download").body == body, "other bytes arrived");
     });
