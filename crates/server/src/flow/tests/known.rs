@@ -1,6 +1,6 @@
 //! What is known of a client, what is best on paths like its, what the configuration grants it: all of it in a plan.
 
-use hfs_core::profile::{Bounds, Guess, Link, Strategies};
+use hfs_core::profile::{Bounds, Guess, Lesson, Link, Strategies};
 
 use super::*;
 use crate::clock;

@@ -1,0 +1,158 @@
+//! What plans make of a connection that several downloads may share, and what of it goes when they end.
+
+use std::io;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use hfs_core::pace::{Congestion, Plan};
+use tracing::warn;
+
+use super::Wire;
+use crate::clock::Stopwatch;
+
+/// How long a change of the congestion control may wait for its judgement: twice what a trial takes.
+const UNJUDGED: Duration = Duration::from_secs(16);
+
+/// What plans have changed on this connection.
+#[derive(Default)]
+pub(super) struct Set {
+    congestion: Option<Congestion>,
+    /// When that was changed, and bytes per second before it, until a download that saw it has found it good.
+    changed: Option<(Stopwatch, u64)>,
+    /// Downloads that run, and those of them that want a congestion control: on HTTP/2 there are several at once.
+    running: u32,
+    wanting: u32,
+    unsent: Option<u32>,
+    /// An option that the socket refused is not tried again.
+    is_congestion_refused: bool,
+    is_unsent_refused: bool,
+}
+
+impl Set {
+    /// What plans have made of the connection, and the rate before that, while it may be unjudged.
+    pub(super) fn in_force(&self) -> (Option<Congestion>, Option<u64>) {
+        let recent = self.changed.as_ref().filter(|(at, _)| at.elapsed() < UNJUDGED);
+        (self.congestion, recent.map(|(_, rate)| *rate))
+    }
+
+    fn enter(&mut self, asked: Asked) {
+        self.running += 1;
+        self.wanting += u32::from(asked.congestion.is_some());
+    }
+
+    fn leave(&mut self, asked: Asked) {
+        self.running = self.running.saturating_sub(1);
+        self.wanting = self.wanting.saturating_sub(u32::from(asked.congestion.is_some()));
+    }
+}
+
+/// What a running download wants of its connection, beside others.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::flow) struct Asked {
+    congestion: Option<Congestion>,
+    is_on_trial: bool,
+}
+
+impl Asked {
+    pub(in crate::flow) fn of(plan: &Plan) -> Self {
+        Self { congestion: plan.congestion, is_on_trial: plan.is_on_trial }
+    }
+
+    /// Whether its trial has ended well by now.
+    fn has_passed(self, now: Self) -> bool {
+        self.is_on_trial && !now.is_on_trial && self.congestion == now.congestion
+    }
+}
+
+impl Wire {
+    /// Makes the connection follow `plan` of a download that begins; returns whether the congestion control changed. What
+    /// no plan wants any more goes back to what the connection had: this one may be of the other arm.
+    pub(in crate::flow) fn begin(&self, plan: &Plan) -> bool {
+        let (mut set, asked) = (self.set(), Asked::of(plan));
+        set.enter(asked);
+        self.bound_unsent(&mut set, plan);
+        let is_anothers = asked.congestion.is_none() && set.wanting > 0;
+        !is_anothers && self.change(&mut set, asked.congestion)
+    }
+
+    /// The same for a download that asked for something else `before`. Of several the one that changes its mind last
+    /// decides: it knows the path best, and the others see what became of it.
+    pub(in crate::flow) fn follow(&self, before: Asked, plan: &Plan) -> bool {
+        let (mut set, asked) = (self.set(), Asked::of(plan));
+        set.leave(before);
+        set.enter(asked);
+        self.bound_unsent(&mut set, plan);
+        if before.has_passed(asked) {
+            set.changed = None;
+        }
+        before.congestion != asked.congestion && self.change(&mut set, asked.congestion)
+    }
+
+    /// Says that a download which asked for this has ended; returns whether the congestion control changed. What none of
+    /// those that go on wants goes back to what the connection had: nobody would see what becomes of it. Where none goes
+    /// on, the next one decides.
+    pub(in crate::flow) fn release(&self, asked: Asked) -> bool {
+        let mut set = self.set();
+        set.leave(asked);
+        set.running > 0 && set.wanting == 0 && self.change(&mut set, None)
+    }
+
+    fn bound_unsent(&self, set: &mut Set, plan: &Plan) {
+        if set.unsent == plan.unsent || set.is_unsent_refused {
+            return;
+        }
+        let wanted = plan.unsent.unwrap_or(0);
+        let done = self.look(|fd| hfs_sock::set_notsent_lowat(fd, wanted));
+        if let Some(Err(error)) = &done {
+            complain_of_unsent(error);
+        }
+        set.is_unsent_refused = !matches!(done, Some(Ok(())));
+        set.unsent = plan.unsent;
+    }
+
+    /// Puts the connection on this, or on what it began with; returns whether that is another one.
+    fn change(&self, set: &mut Set, congestion: Option<Congestion>) -> bool {
+        if set.congestion == congestion || set.is_congestion_refused {
+            return false;
+        }
+        // Asked before the first change, so that there is a way back.
+        let origin = self.origin().unwrap_or_default();
+        let wanted = match congestion {
+            Some(congestion) => congestion.as_str(),
+            None => origin,
+        };
+        match self.look(|fd| hfs_sock::set_congestion(fd, wanted)) {
+            Some(Ok(())) => {
+                (set.congestion, set.changed) = (congestion, None);
+                return true;
+            }
+            Some(Err(error)) => complain(wanted, &error),
+            None => {}
+        }
+        set.is_congestion_refused = true;
+        false
+    }
+
+    /// Notes the rate of the connection, bytes per second, before the change that a plan has just made: others may have to
+    /// judge it.
+    pub(in crate::flow) fn note_rate_before(&self, rate: Option<u64>) {
+        self.set().changed = rate.map(|rate| (Stopwatch::start(), rate));
+    }
+}
+
+/// Once: it would be the same for each connection.
+fn complain(wanted: &str, error: &io::Error) {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    if !SAID.swap(true, Relaxed) {
+        warn!(congestion = wanted, %error, "The system does not let connections have this congestion control");
+    }
+}
+
+/// Likewise. A Unix socket has no such option, and needs none.
+fn complain_of_unsent(error: &io::Error) {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    if !SAID.swap(true, Relaxed) {
+        warn!(%error, "A connection refused TCP_NOTSENT_LOWAT: what slow readers hold in the kernel is not bounded");
+    }
+}
