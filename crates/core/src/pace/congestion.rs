@@ -140,9 +140,7 @@ impl Chooser {
         if self.is_lost(estimate.congestion()) {
             return Some(self.take_back(now, "another download of the connection took it back".to_owned()));
         }
-        if self.chosen == Some(Congestion::Cubic)
-            && let Some(because) = why_too_full(estimate).or_else(|| self.why_another(estimate))
-        {
+        if let Some(because) = self.why_at_once(estimate) {
             return Some(self.take_back(now, because));
         }
         if let Some(before) = self.trial {
@@ -159,7 +157,7 @@ impl Chooser {
             });
         }
         // Where the reader is slower than the path, the window is not what fills the path, and nothing is to be gained.
-        if now < self.rests_until || estimate.is_held() {
+        if now < self.rests_until || estimate.is_held() || estimate.is_silent() {
             return None;
         }
         let because = match self.other {
@@ -207,11 +205,18 @@ impl Chooser {
         Some(self.take_back(estimate.now(), because(bad)))
     }
 
-    /// Whether the path is another one than that which cubic was tried on.
-    fn why_another(&self, estimate: &Estimate) -> Option<String> {
-        if estimate.has_moved() != self.had_moved {
+    /// What speaks at once against what is chosen: a trial compares nothing with what another path was like, and cubic
+    /// suits only the path that it was tried on, while no queue stands there.
+    fn why_at_once(&self, estimate: &Estimate) -> Option<String> {
+        let is_cubic = self.chosen == Some(Congestion::Cubic);
+        if (is_cubic || self.trial.is_some()) && estimate.has_moved() != self.had_moved {
             return Some("another path: the client has left the one that it began on".to_owned());
         }
+        if is_cubic { why_too_full(estimate).or_else(|| self.why_slow(estimate)) } else { None }
+    }
+
+    /// Whether so little is left of the rate that the path is another one than that which cubic was tried on.
+    fn why_slow(&self, estimate: &Estimate) -> Option<String> {
         let (rate, before) = (estimate.delivered()?, self.trial.unwrap_or(self.reached));
         let is_another = (rate as f64) < ANOTHER * before as f64;
         is_another.then(|| format!("another path: {before} B/s before, {rate} B/s now"))

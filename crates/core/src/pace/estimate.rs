@@ -93,7 +93,8 @@ impl Estimate {
         self.samples = self.samples.saturating_add(1);
         if path.has_moved && path.rtt.is_zero() {
             // What was known of the path before is better than nothing; a first look knows nothing.
-            let known = self.last().map(|last| PathSample { subflows: path.subflows, has_moved: true, ..last });
+            let (subflows, congestion) = (path.subflows, path.congestion);
+            let known = self.last().map(|last| PathSample { subflows, congestion, has_moved: true, ..last });
             self.last = known.as_ref().map(KeptSample::of);
             self.is_without_base = true;
             return;
@@ -108,10 +109,7 @@ impl Estimate {
                 self.losses.get_or_insert_default().observe(self.now, &before, &path, is_queued);
             }
             let elapsed = self.now.saturating_sub(self.sampled);
-            // A reader that pauses says nothing about the path.
-            let reader_held = before.receiver_limited.zip(path.receiver_limited);
-            let reader_held = reader_held.is_some_and(|(before, now)| now.saturating_sub(before) > elapsed / 2);
-            self.is_held = is_app_limited || reader_held;
+            self.is_held = is_app_limited || is_held(&before, &path, elapsed);
             self.free = self.free.saturating_add(if self.is_held { Duration::ZERO } else { elapsed });
             if let Some((before, now)) = before.bytes_in.zip(path.bytes_in) {
                 self.received.observe(now.saturating_sub(before), elapsed, is_app_limited);
@@ -149,6 +147,11 @@ impl Estimate {
     /// Whether the path that the connection began with has ended.
     pub(super) fn has_moved(&self) -> bool {
         self.last.as_ref().is_some_and(KeptSample::has_moved)
+    }
+
+    /// Whether the kernel tells nothing of the path in use: figures are of the one before.
+    pub(super) fn is_silent(&self) -> bool {
+        self.is_without_base
     }
 
     /// Whether the other side's reading, or we, held the bytes up before the last look.
@@ -274,6 +277,16 @@ impl Estimate {
     }
 }
 
+/// Whether a reader that paused held the bytes up for most of the time: by TCP's window, or, over HTTP/2, by its own, so that
+/// there was nothing to send. That says nothing about the path.
+fn is_held(before: &PathSample, path: &PathSample, elapsed: Duration) -> bool {
+    let spent = |before: Option<Duration>, now: Option<Duration>| Some(now?.saturating_sub(before?));
+    let waited = spent(before.receiver_limited, path.receiver_limited).unwrap_or_default();
+    // Of a multipath connection, the first path may have nothing to send while others have.
+    let sent = spent(before.busy, path.busy).filter(|_| path.subflows == 1 && !path.has_moved).unwrap_or(elapsed);
+    waited > elapsed / 2 || sent < elapsed / 2
+}
+
 /// Bytes over time, both fading: what moved in a burst counts for as long as it took and no longer.
 #[derive(Clone, Debug)]
 struct Rate {
@@ -343,6 +356,19 @@ mod tests {
         }
         let seen = estimate.snapshot();
         assert_eq!((seen.rate, seen.received_rate), (Some(100_000), Some(400_000)));
+    }
+
+    #[test]
+    fn what_is_set_on_a_path_of_which_the_kernel_tells_nothing_is_known() {
+        let mut estimate = Estimate::new(0.2);
+        for (n, congestion) in (1..).zip([Congestion::Cubic, Congestion::Bbr]) {
+            let rtt = if n == 1 { Duration::from_millis(20) } else { Duration::ZERO };
+            let path = PathSample { rtt, has_moved: n > 1, congestion: Some(congestion), ..PathSample::default() };
+            let now = Duration::from_millis(250 * n);
+            estimate.observe(&Observation { now, moved: 1, filled: None, is_app_limited: false, path: Some(path) });
+            assert_eq!(estimate.congestion(), Some(congestion));
+        }
+        assert!(estimate.is_silent());
     }
 
     #[test]

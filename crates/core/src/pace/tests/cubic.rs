@@ -198,6 +198,38 @@ fn a_client_that_leaves_the_path_that_cubic_was_tried_on_has_the_hosts_again() {
 }
 
 #[test]
+fn on_a_path_of_which_the_kernel_tells_nothing_nothing_is_tried() {
+    let silent = Link { is_silent: true, ..short() };
+    let (mut adaptive, mut course) = (adaptive(), Course::default());
+    short().run_on(&mut *adaptive, &mut course, ms(40_000));
+    silent.run_on(&mut *adaptive, &mut course, ms(200_000));
+    assert_eq!(changes(&mut *adaptive), ["cubic", "the host's"]);
+    // What was lost before it was taken back says nothing any more.
+    let lossy = Link { loss: 0.002, is_full: true, ..Link::default() };
+    let (mut adaptive, mut course) = (controller(Arm::Adaptive, &settings(), &download(1 << 40)), Course::default());
+    lossy.run_on(&mut *adaptive, &mut course, ms(20_000));
+    assert_eq!(changes(&mut *adaptive), ["bbr", "the host's"]);
+    Link { is_silent: true, ..lossy }.run_on(&mut *adaptive, &mut course, ms(200_000));
+    assert!(changes(&mut *adaptive).is_empty());
+}
+
+#[test]
+fn a_trial_ends_with_the_path_that_it_began_on() {
+    for is_silent in [false, true] {
+        let lossy = Link { loss: 0.002, ..Link::default() };
+        let (mut adaptive, mut course) =
+            (controller(Arm::Adaptive, &settings(), &download(1 << 40)), Course::default());
+        while !adaptive.plan().is_on_trial && course.at < ms(20_000) {
+            lossy.run_on(&mut *adaptive, &mut course, ms(50));
+        }
+        let elsewhere = Link { rate: 700_000, has_moved: true, is_silent, ..lossy };
+        elsewhere.run_on(&mut *adaptive, &mut course, ms(20_000));
+        let changes = congestion_changes(&mut *adaptive);
+        assert!(changes.len() == 2 && changes[1].because.starts_with("another path: "), "{is_silent}: {changes:?}");
+    }
+}
+
+#[test]
 fn a_path_that_flaps_ends_where_the_host_has_it() {
     let mut adaptive = adaptive();
     let mut course = Course::default();

@@ -28,10 +28,14 @@ pub(crate) struct Link {
     pub(crate) overshoot: u64,
     /// Bytes per second that the reader takes, if fewer.
     pub(crate) reader: u64,
+    /// Whether it reads nothing, as a client of HTTP/2 does that gives no window.
+    pub(crate) is_paused: bool,
     /// Bytes that the socket takes at once: it wants none before as many have left, and nobody looks meanwhile.
     pub(crate) gulp: u64,
     /// Whether it is another one than the connection began with.
     pub(crate) has_moved: bool,
+    /// Whether the kernel tells nothing of that.
+    pub(crate) is_silent: bool,
     /// What a connection is on while no plan asks for another.
     pub(crate) host: Congestion,
 }
@@ -51,8 +55,10 @@ impl Default for Link {
             is_full: false,
             overshoot: 0,
             reader: u64::MAX,
+            is_paused: false,
             gulp: 0,
             has_moved: false,
+            is_silent: false,
             host: Congestion::Cubic,
         }
     }
@@ -64,8 +70,9 @@ pub(crate) struct Course {
     pub(crate) at: Duration,
     segments: f64,
     acked: u64,
-    /// Time in which the reader was what limits.
+    /// Time in which the reader was what limits, and in which there was something to send.
     held: Duration,
+    busy: Duration,
     lost: f64,
     /// Segments that the next burst takes.
     doomed: f64,
@@ -129,6 +136,10 @@ impl Link {
     fn carry(&self, course: &mut Course, congestion: Congestion) -> u64 {
         let before = course.at;
         course.at += TICK;
+        if self.is_paused {
+            return 0;
+        }
+        course.busy += TICK;
         let moved = (self.goodput(congestion) * TICK.as_secs_f64()) as u64;
         course.acked += moved;
         course.held += if self.reader < self.rate { TICK } else { Duration::ZERO };
@@ -148,6 +159,10 @@ impl Link {
 
     fn sample(&self, course: &mut Course, congestion: Congestion) -> PathSample {
         course.sampled = course.at;
+        if self.is_silent {
+            let congestion = Some(congestion);
+            return PathSample { congestion, subflows: 1, has_moved: true, ..PathSample::default() };
+        }
         let shortest = match course.shortest {
             Some((rtt, since)) if rtt < self.rtt && course.at < since + KERNEL_FORGETS => (rtt, since),
             _ => (self.rtt, course.at),
@@ -165,6 +180,7 @@ impl Link {
             retransmits: course.lost as u64,
             bytes_acked: Some(course.acked),
             receiver_limited: Some(course.held),
+            busy: Some(course.busy),
             congestion: Some(congestion),
             subflows: 1,
             has_moved: self.has_moved,

@@ -24,14 +24,17 @@ fn bbr_after(link: &Link) -> Option<Duration> {
 #[test]
 fn a_reader_that_pauses_does_not_make_a_trial_fail() {
     let lossy = Link { loss: 0.002, ..Link::default() };
-    let (mut adaptive, mut course) = (controller(Arm::Adaptive, &settings(), &download(1 << 40)), Course::default());
-    while adaptive.plan().congestion.is_none() && course.at < ms(20_000) {
-        lossy.run_on(&mut *adaptive, &mut course, ms(50));
+    for pause in [Link { reader: 500_000, ..lossy }, Link { is_paused: true, ..lossy }] {
+        let (mut adaptive, mut course) =
+            (controller(Arm::Adaptive, &settings(), &download(1 << 40)), Course::default());
+        while adaptive.plan().congestion.is_none() && course.at < ms(20_000) {
+            lossy.run_on(&mut *adaptive, &mut course, ms(50));
+        }
+        pause.run_on(&mut *adaptive, &mut course, ms(10_000));
+        assert!(adaptive.plan().is_on_trial, "nobody knows what BBR would reach");
+        lossy.run_on(&mut *adaptive, &mut course, ms(9_000));
+        assert_eq!((adaptive.plan().congestion, adaptive.plan().is_on_trial), (Some(Congestion::Bbr), false));
     }
-    Link { reader: 500_000, ..lossy }.run_on(&mut *adaptive, &mut course, ms(10_000));
-    assert!(adaptive.plan().is_on_trial, "nobody knows what BBR would reach");
-    lossy.run_on(&mut *adaptive, &mut course, ms(9_000));
-    assert_eq!((adaptive.plan().congestion, adaptive.plan().is_on_trial), (Some(Congestion::Bbr), false));
 }
 
 #[test]
@@ -78,6 +81,14 @@ fn each_of(count: u32, link: &Link, profile: &mut Profile) -> Vec<[Option<Conges
         [first, plan.congestion]
     };
     (0..count).map(|_| download()).collect()
+}
+
+#[test]
+fn a_path_on_which_bbr_is_no_faster_is_known_after_a_few_downloads() {
+    // Policed. Each download that tries BBR and gives it up has had it for a third of its time.
+    let policed = Link { loss: 0.002, is_full: true, ..Link::default() };
+    let downloads = each_of(10, &policed, &mut Profile::default());
+    assert!(downloads[1][0].is_some() && downloads[3..].iter().all(|[first, _]| first.is_none()), "{downloads:?}");
 }
 
 #[test]

@@ -119,8 +119,11 @@ fn a_reader_that_pauses_is_no_other_path() {
     let short = Link { rtt: ms(10), ..Link::default() };
     shared.run(&short, ms(30_000));
     assert_eq!(shared.congestion(), Congestion::Cubic);
-    shared.run(&Link { reader: 100_000, ..short }, ms(10_000));
-    assert_eq!(shared.congestion(), Congestion::Cubic);
+    for pause in [Link { reader: 100_000, ..short }, Link { is_paused: true, ..short }] {
+        shared.run(&pause, ms(10_000));
+        assert_eq!(shared.congestion(), Congestion::Cubic);
+        shared.run(&short, ms(5_000));
+    }
     // Two neighbours leave a third.
     shared.run(&Link { rate: short.rate / 3, ..short }, ms(10_000));
     assert_eq!(shared.congestion(), Congestion::Cubic);
