@@ -252,14 +252,21 @@ pub(super) fn rate(node: &Node) -> Result<ByteSize, Mismatch> {
 
 /// Seconds, or numbers with units.
 pub(super) fn duration(node: &Node) -> Result<Duration, Mismatch> {
-    const WANTED: &str = "a duration such as \"30s\", \"1h30m\" or \"7d\"";
-    match &node.value {
-        Value::Int(n) => u64::try_from(*n).map(Duration::from_secs).map_err(|_| node.wants(WANTED)),
-        Value::Float(n) => Duration::try_from_secs_f64(*n).map_err(|_| node.wants(WANTED)),
-        Value::Text(text) => parse_duration(text).ok_or_else(|| node.wants(WANTED)),
-        _ => Err(node.wants(WANTED)),
+    let span = match &node.value {
+        Value::Int(n) => u64::try_from(*n).ok().map(Duration::from_secs),
+        Value::Float(n) => Duration::try_from_secs_f64(*n).ok(),
+        Value::Text(text) => parse_duration(text),
+        _ => None,
+    };
+    match span.ok_or("a duration such as \"30s\", \"1h30m\" or \"7d\"") {
+        Ok(span) if span > LONGEST => Err(node.wants("a duration of at most 290 years")),
+        Ok(span) => Ok(span),
+        Err(wanted) => Err(node.wants(wanted)),
     }
 }
+
+/// Go's durations end at 292 years. Beyond, sums with the time of day would overflow somewhere.
+const LONGEST: Duration = Duration::from_secs(290 * 365 * 24 * 60 * 60);
 
 /// Strings with the place of each; one string is split at its commas.
 pub(super) fn list(node: &Node) -> Result<Vec<(String, Place)>, Mismatch> {
@@ -339,6 +346,16 @@ mod tests {
         }
         for text in ["", "h", "1x", "-5s", "1h-3m", "5 s", "1e400h"] {
             assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn no_duration_is_longer_than_a_clock_can_count() {
+        let years = |years: &str| duration(&written(years));
+        assert_eq!(years("290y").unwrap(), LONGEST);
+        for value in [Value::Text("291y".into()), Value::Int(i64::MAX), Value::Float(1e18)] {
+            let refused = duration(&Node { value, at: Place::Nowhere }).unwrap_err();
+            assert!(refused.message.contains("at most 290 years"), "{}", refused.message);
         }
     }
 
