@@ -70,12 +70,17 @@ impl TestServer {
     }
 
     fn on(listeners: Listeners, config: NetConfig) -> Self {
+        Self::patient(listeners, config, Duration::ZERO)
+    }
+
+    /// Whose plans grant a silence of this length at least.
+    fn patient(listeners: Listeners, config: NetConfig, shortest_stall: Duration) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let tls = config.tls.as_ref().map(|tls| Arc::new(TlsAcceptor::load(tls).unwrap()));
         let address = listeners.addresses().remove(0);
         let shutdown = Shutdown::new();
         let seen = Arc::new(Seen::default());
-        let settings = Settings { stall: config.stall, ..Settings::default() };
+        let settings = Settings { stall: config.stall, shortest_stall, ..Settings::default() };
         let engine = engine(PaceConfig { settings, ..PaceConfig::default() });
         let service = Echo(Arc::new(State { engine, ..State::in_directory(directory.path()) }));
         let server = Server {

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::gate::{Drip, Gated};
+use super::gate::{Drip, Gate, Gated, Valve};
 use super::http2::{body, put, send};
 use super::peers::connect_tls;
 use super::{Client, TestServer, gate, noise, test_config, test_tls};
@@ -58,10 +58,15 @@ impl Way {
 
     /// A server with a file, and that.
     fn serve(self, limits: StallLimits) -> (TestServer, Vec<u8>) {
+        self.serve_patiently(limits, Duration::ZERO)
+    }
+
+    /// One whose plans grant a silence of at least `patience`.
+    fn serve_patiently(self, limits: StallLimits, patience: Duration) -> (TestServer, Vec<u8>) {
         let keys = tempfile::tempdir().unwrap();
         let tls = self.is_tls.then(|| test_tls(keys.path(), ""));
         let config = NetConfig { stall: limits, idle_timeout: limits.idle, tls, ..test_config() };
-        let server = TestServer::on(gate::listen(self.send_buffer), config);
+        let server = TestServer::patient(gate::listen(self.send_buffer), config, patience);
         let content = noise(self.length);
         server.store(&content);
         (server, content)
@@ -72,7 +77,7 @@ impl Way {
         Drip::of(gate::connect(server.tcp(), 4 << 10).await, self.rate, hurries)
     }
 
-    async fn files(self, drip: Gated<TcpStream, Drip>) -> Vec<Option<Vec<u8>>> {
+    async fn files(self, drip: Gated<TcpStream, impl Gate + Send + 'static>) -> Vec<Option<Vec<u8>>> {
         if !self.is_h2 {
             let client = match self.is_tls {
                 true => Client::over(connect_tls(drip, "", &["http/1.1"], b"").await),
@@ -142,6 +147,34 @@ async fn who_takes_little_but_goes_on_gets_everything() {
     assert!(cut.is_empty(), "cut: {cut:#?}");
 }
 
+/// Takes 64 KiB, then nothing until it is cut or three of its limits of silence are over, then the rest; whether all came.
+async fn outlasts_its_limit(way: Way, patience: Duration) -> bool {
+    let idle = Duration::from_secs(1);
+    let (server, content) = way.serve_patiently(StallLimits { idle, min_rate: 1, window: 60 * idle }, patience);
+    let (stream, valve) = Valve::after(64 << 10, gate::connect(server.tcp(), 4 << 10).await);
+    let reading = tokio::spawn(way.files(stream));
+    // Who is to be cut may have to wait for a busy machine.
+    let longest = if patience.is_zero() { 60 * idle } else { 3 * idle };
+    let was_cut = timeout(longest, server.seen.stalled.reaches(1)).await.is_ok();
+    valve.open();
+    let read = reading.await.unwrap();
+    assert_eq!(read == [Some(content)], !was_cut, "{way:?}");
+    !was_cut
+}
+
+#[tokio::test]
+async fn a_silent_reader_is_granted_what_its_plan_says() {
+    let mut all = JoinSet::new();
+    for (is_tls, is_h2) in [(false, false), (true, false), (false, true), (true, true)] {
+        for patience in [0, 20] {
+            let way = Way { is_tls, is_h2, streams: 1, send_buffer: SMALL, length: 1 << 20, rate: 0 };
+            let outlasts = outlasts_its_limit(way, Duration::from_secs(patience));
+            all.spawn(async move { assert_eq!(outlasts.await, patience > 0, "{way:?}, {patience} s") });
+        }
+    }
+    all.join_all().await;
+}
+
 /// At 20 KB/s one window of a file takes a minute, in which the kernel may give up what it had in memory.
 #[tokio::test]
 async fn a_slow_reader_is_not_sent_what_was_in_memory_long_ago() {
@@ -194,7 +227,7 @@ async fn what_tls_has_of_an_answer_keeps_its_memory_until_it_has_left() {
     let (server, content) = way.serve(StallLimits::default());
     let free = || server.service.0.engine.free_memory();
     let all = free();
-    let (stream, valve) = gate::Valve::after(8 << 10, gate::connect(server.tcp(), 2 << 10).await);
+    let (stream, valve) = Valve::after(8 << 10, gate::connect(server.tcp(), 2 << 10).await);
     let client = handshake(connect_tls(stream, "", &["h2"], b"").await, 16 << 20).await;
     let reading = tokio::spawn(file_of(client));
     assert_eq!(server.ending(0).await, Ending { bytes: length as u64, complete: true });
