@@ -1,6 +1,7 @@
 //! HTTP/2, cleartext by prior knowledge and over TLS, with the client of the `h2` crate.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -9,16 +10,17 @@ use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use hfs_core::progress::StallLimits;
 use http::{Request, Response};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, duplex};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::peers::connect_tls;
-use super::{TestServer, describe, noise, test_tls};
+use super::windows::link;
+use super::{State, TestServer, describe, noise, test_tls};
 use crate::flow::Ending;
-use crate::net::TlsAcceptor;
-use crate::net::h2::Batch;
+use crate::net::h2::{Batch, serve as h2_server};
+use crate::net::{Shutdown, TlsAcceptor};
 
 pub(super) type Driver = JoinHandle<Result<(), h2::Error>>;
 
@@ -183,6 +185,35 @@ async fn a_refused_body_without_an_end_is_stopped_without_an_error() {
     assert_eq!(response.await.unwrap().status(), 403);
     assert_eq!(send_up_to(&mut stream, 80 << 20).await, Some(Reason::NO_ERROR));
     assert_eq!(get(&client, "http://a.example/x").await.status(), 200);
+}
+
+/// Whole seconds until the server stops a refused body of which `piece` bytes come each `pause`.
+async fn taken_for(pause: Duration, piece: usize) -> u64 {
+    let link = link(Arc::new(State::in_directory("".as_ref())), &Shutdown::new(), Arc::new(()));
+    let (near, far) = duplex(64 << 10);
+    tokio::spawn(h2_server(far, None, link));
+    let (client, _driver) = handshake(near).await;
+    let mut ready = client.ready().await.unwrap();
+    let (response, mut stream) = ready.send_request(put("http://a.example/refused"), false).unwrap();
+    assert_eq!(response.await.unwrap().status(), 403);
+    let begin = Instant::now();
+    loop {
+        if let Ok(reset) = timeout(pause, poll_fn(|cx| stream.poll_reset(cx))).await {
+            assert_eq!(reset.unwrap(), Reason::NO_ERROR);
+            return begin.elapsed().as_secs();
+        }
+        assert!(begin.elapsed() < Duration::from_secs(3600), "it is taken for ever");
+        stream.send_data(vec![0; piece].into(), false).unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_body_is_taken_for_as_long_as_it_comes() {
+    const SECOND: Duration = Duration::from_secs(1);
+    assert_eq!(taken_for(3600 * SECOND, 0).await, 5, "nothing comes");
+    assert_eq!(taken_for(SECOND, 0).await, 5, "frames without bytes");
+    assert!((30..35).contains(&taken_for(SECOND, 1000).await), "too few to wait for");
+    assert!(taken_for(SECOND, 20_000).await > 3000, "its 64 MiB");
 }
 
 /// Sends this many bytes, or until the server resets the stream: with that reason.
