@@ -16,7 +16,7 @@ use super::blank::Blank;
 use super::{AdminError, Report};
 use crate::app::App;
 use crate::clock;
-use crate::flow::{Ending, Flow};
+use crate::flow::{Ending, Flow, Left};
 use crate::http::context::Context;
 use crate::http::exchange::Incoming;
 use crate::random::random;
@@ -126,6 +126,7 @@ pub(super) async fn download(
     let cpu = clock::cpu();
     let blob = Arc::new(Blank::new(size)?);
     let flow = context.begin_flow(app.engine(), Direction::Download, Some(size.as_u64())).await;
+    let flow = flow.map_err(|Left| AdminError::Crowded)?;
     let first = *flow.plan();
     let measure = Measure { app: Arc::clone(app), context: context.clone(), cpu, first, _place: place };
     Ok(Download { blob, size, flow, measure })

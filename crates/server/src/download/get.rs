@@ -63,7 +63,7 @@ pub async fn get(
         Delivery::NotModified | Delivery::PreconditionFailed | Delivery::Unsatisfiable => None,
     };
     let flow = match length {
-        Some(length) => Some(context.begin_flow(app.engine(), Direction::Download, Some(length)).await),
+        Some(length) => Some(context.begin_flow(app.engine(), Direction::Download, Some(length)).await?),
         None => None,
     };
     Ok(Found { known, blob, delivery, flow })

@@ -18,6 +18,7 @@ pub use shelf::{Shelf, TURN};
 
 use hfs_core::auth::Denied;
 
+use crate::flow::Left;
 use crate::meta::MetaError;
 use crate::storage::StoreError;
 
@@ -39,6 +40,9 @@ pub enum GetError {
     /// The row's file is gone or has another length: the store was changed behind our back.
     #[error("the stored file does not match its record")]
     Damaged,
+    /// Nobody waits for it any more.
+    #[error(transparent)]
+    Left(#[from] Left),
     /// The bytes could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -1,6 +1,9 @@
 //! [`Context`]: what is known of one request besides its head, and its one line in the log.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use hfs_core::auth::{Owner, Proof};
@@ -15,7 +18,7 @@ use super::client::{self, Client};
 use super::exchange::{Incoming, Peer};
 use crate::clock::Stopwatch;
 use crate::config::{Config, HttpConfig};
-use crate::flow::{Begin, Ending, Engine, Flow, Whose, Wire};
+use crate::flow::{self, Begin, Ending, Engine, Flow, Left, Whose, Wire};
 use crate::telemetry::RequestId;
 
 /// One request, from its head to its last byte.
@@ -136,7 +139,15 @@ impl Context {
     }
 
     /// Begins the flow of this request's body.
-    pub async fn begin_flow(&mut self, engine: &Arc<Engine>, direction: Direction, size: Option<u64>) -> Flow {
+    ///
+    /// # Errors
+    /// The client left while it waited.
+    pub async fn begin_flow(
+        &mut self,
+        engine: &Arc<Engine>,
+        direction: Direction,
+        size: Option<u64>,
+    ) -> Result<Flow, Left> {
         let begin = Begin {
             request: self.id,
             direction,
@@ -146,9 +157,19 @@ impl Context {
             forced: self.forced,
             is_benchmark: self.is_benchmark,
         };
-        let flow = engine.begin(begin).await;
+        let (mut beginning, mut leaving) = (pin!(engine.begin(begin)), None);
+        let flow = poll_fn(|cx| {
+            if let Poll::Ready(flow) = beginning.as_mut().poll(cx) {
+                return Poll::Ready(Ok(flow));
+            }
+            let Some(wire) = &self.wire else { return Poll::Pending };
+            // Boxed: who need not wait should hold no room for it.
+            let leaving = leaving.get_or_insert_with(|| Box::pin(flow::left(wire.clone())));
+            leaving.as_mut().poll(cx).map(|()| Err(Left))
+        });
+        let flow = flow.await?;
         self.arm = Some(flow.arm());
-        flow
+        Ok(flow)
     }
 
     /// How many times the usual wait its client is asked to wait before it tries again.

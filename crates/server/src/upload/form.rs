@@ -54,7 +54,7 @@ pub async fn post(app: &Arc<App>, context: &mut Context, request: Request<Incomi
     };
 
     let announced = content_length(&parts.headers);
-    let flow = context.begin_flow(app.engine(), Direction::Upload, announced.map(ByteSize::as_u64)).await;
+    let flow = context.begin_flow(app.engine(), Direction::Upload, announced.map(ByteSize::as_u64)).await?;
     let mut body = Receiver::new(body, flow, announced, app.turns());
     let outcome = store(app, &config, pass, &parts, &mut body).await;
     body.end(outcome.as_ref().err());

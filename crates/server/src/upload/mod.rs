@@ -26,6 +26,7 @@ use hfs_core::auth::Denied;
 use hfs_core::form::InvalidForm;
 use hfs_core::{ByteSize, InvalidSlotPath};
 
+use crate::flow::Left;
 use crate::http::exchange::BodyError;
 use crate::meta::MetaError;
 use crate::storage::StoreError;
@@ -89,4 +90,11 @@ pub enum PutError {
     /// The task that stores the file died; nothing is known to be stored.
     #[error("the storing task ended early")]
     Aborted,
+}
+
+impl From<Left> for PutError {
+    /// As when it leaves later.
+    fn from(_: Left) -> Self {
+        BodyError::Closed.into()
+    }
 }

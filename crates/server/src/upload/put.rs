@@ -36,7 +36,7 @@ pub async fn put(
 ) -> Result<Stored, PutError> {
     let config = app.config();
     let Proven { grant, announced, is_prompt, body } = prove(app, &config, context, slot, request)?;
-    let flow = context.begin_flow(app.engine(), Direction::Upload, announced.map(ByteSize::as_u64)).await;
+    let flow = context.begin_flow(app.engine(), Direction::Upload, announced.map(ByteSize::as_u64)).await?;
     let mut body = Receiver::new(body, flow, announced, app.turns());
     let wanted = Wanted { slot, announced, is_prompt };
     let outcome = store(app, &config, grant, &wanted, &mut body).await;

@@ -22,7 +22,7 @@ use crate::storage::{BlobWriter, Hints, Pump, PumpEnd, Pumped, SHORT};
 /// What is left of a body must be worth a change of threads.
 const WORTH_A_THREAD: u64 = 1 << 20;
 /// A read this long that was filled, or several that were not waited for, show a client that is faster than we are.
-const PRESSING: usize = 64 << 10;
+const PRESSING: u32 = 64 << 10;
 /// Larger reads save no CPU that can be measured before the 1 MiB gather behind them.
 const LONGEST: usize = 256 << 10;
 /// What a thread that must see the bytes writes at once, where there is the memory.
@@ -31,7 +31,7 @@ const SEEN_PIECE: usize = 1 << 20;
 const SLOW: Duration = Duration::from_millis(20);
 /// ... until this much has come without such a wait: where hundreds begin together, it is we who are late, and a piece or
 /// two of each waits for us.
-const NO_LONGER_SLOW: u64 = 64 << 10;
+const NO_LONGER_SLOW: u32 = 64 << 10;
 /// A first piece shorter than this shows a client that sends as it can.
 const PROMPT: usize = 16 << 10;
 /// What is held of a slow upload at most: there may be thousands, and a write costs little beside their time.
@@ -51,13 +51,13 @@ pub(super) struct Receiver {
     given: Duration,
     /// Whether the client sends faster than it was read last, and the bytes that came so in a row.
     is_pressed: bool,
-    pressing: usize,
+    pressing: u32,
     /// For how many microseconds the bytes of the step that is gathered were waited for, and how many came.
     waited: u32,
     gathered: u32,
     is_slow: bool,
     /// Bytes that came since it was slow.
-    hurried: u64,
+    hurried: u32,
     /// Whether it is worth writing what has come before the rest has.
     is_long: bool,
     turns: Turns,
@@ -242,12 +242,13 @@ impl Receiver {
             // A piece that was waited for fills no larger one: TLS gives a record at a time also of a trickle.
             let filled = is_full && !is_late;
             let is_worth_more = !self.is_step_late(waited, bytes.len()) && filled;
-            self.pressing = if filled { self.pressing + bytes.len() } else { 0 };
-            self.is_pressed = is_full && self.pressing.max(bytes.len()) >= PRESSING;
+            let length = kept(bytes.len() as u128);
+            self.pressing = if filled { self.pressing.saturating_add(length) } else { 0 };
+            self.is_pressed = is_full && self.pressing.max(length) >= PRESSING;
             // Hundreds of uploads may begin at once: what all of them had gathered would tear holes into the heap.
             let seems_slow = is_first && self.is_long && bytes.len() < PROMPT;
             let is_slow = seems_slow || is_late;
-            self.hurried = if is_slow { 0 } else { self.hurried + bytes.len() as u64 };
+            self.hurried = if is_slow { 0 } else { self.hurried.saturating_add(length) };
             self.is_slow = !self.is_pressed && (is_slow || self.is_slow && self.hurried < NO_LONGER_SLOW);
             self.flow.moved(bytes.len() as u64, is_worth_more);
             self.note(bytes.len() as u64);
@@ -258,7 +259,6 @@ impl Receiver {
     /// Whether the bytes of one step were waited for as long as a slow client's: a larger one would be held for longer, and
     /// spare few writes. Records and frames, which are all of one length, say nothing of it one by one.
     fn is_step_late(&mut self, waited: Duration, bytes: usize) -> bool {
-        let kept = |of: u128| u32::try_from(of).unwrap_or(u32::MAX);
         self.waited = self.waited.saturating_add(kept(waited.as_micros()));
         self.gathered = self.gathered.saturating_add(kept(bytes as u128));
         let is_late = Duration::from_micros(self.waited.into()) >= SLOW;
@@ -288,6 +288,11 @@ impl Receiver {
     fn stalled(&self) -> PutError {
         PutError::Stalled { received: self.received() }
     }
+}
+
+/// A figure as it is kept: thousands of uploads wait, each with some.
+fn kept(figure: u128) -> u32 {
+    u32::try_from(figure).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -341,7 +346,7 @@ mod tests {
         client.write_all(&vec![7; 128 << 10]).await.unwrap();
         for nth in 0..12 {
             receiver.next().await.unwrap().unwrap();
-            assert!(!receiver.is_pressed || receiver.received > PRESSING as u64 / 2, "read {nth}");
+            assert!(!receiver.is_pressed || receiver.received > u64::from(PRESSING) / 2, "read {nth}");
         }
         assert!(receiver.is_pressed, "but many that were not waited for do");
     }

@@ -53,7 +53,7 @@ pub async fn rehearse(
     let limits = Limits { max_size: Some(most), extensions: Vec::new(), min_free: app.config().limits.min_free };
     let usage = Usage { free: app.store().free().await, announced };
     let admission = admit::decide(Box::new(grant), usage, &limits)?;
-    let flow = context.begin_flow(app.engine(), Direction::Upload, announced.map(ByteSize::as_u64)).await;
+    let flow = context.begin_flow(app.engine(), Direction::Upload, announced.map(ByteSize::as_u64)).await?;
     let first = *flow.plan();
     let mut body = Receiver::new(body, flow, announced, app.turns());
     ingest::rehearse(app, admission, &mut body).await?;

@@ -9,6 +9,7 @@ use http::StatusCode;
 use crate::admin::AdminError;
 use crate::app::BuryError;
 use crate::download::GetError;
+use crate::flow::Left;
 use crate::http::exchange::BodyError;
 use crate::meta::MetaError;
 use crate::storage::StoreError;
@@ -135,6 +136,7 @@ pub(super) fn of_get(failure: &GetError) -> Told {
             told(StatusCode::FORBIDDEN, "extension", "This file extension is not served here")
         }
         GetError::Damaged => told(StatusCode::INTERNAL_SERVER_ERROR, "damaged", "The stored file is damaged"),
+        GetError::Left(Left) => told(StatusCode::BAD_REQUEST, "cut", "The client left before its turn"),
         GetError::Store(failure) => of_store(failure),
         GetError::Meta(failure) => of_meta(failure),
     }
