@@ -235,6 +235,7 @@ impl Engine {
             zero_copied: 0,
             moved: 0,
             filled: None,
+            is_enough: false,
             reconsidered: Duration::ZERO,
             sampled: Duration::ZERO,
             is_blind: false,

@@ -70,6 +70,8 @@ pub struct Flow {
     zero_copied: u64,
     moved: u64,
     filled: Option<bool>,
+    /// Whether some of them were, though larger ones are not worth it.
+    is_enough: bool,
     reconsidered: Duration,
     sampled: Duration,
     /// Whether the connection says nothing of its path: a Unix socket does not.
@@ -157,6 +159,11 @@ impl Flow {
         self.carried(bytes);
     }
 
+    /// Says of what moved since the last observation that its pieces are large enough, be they full.
+    pub(crate) fn suffice(&mut self) {
+        self.is_enough = true;
+    }
+
     /// Notes that `bytes` moved in pieces of their own size, as zero copy has them.
     pub fn carried(&mut self, bytes: u64) {
         self.total += bytes;
@@ -231,7 +238,7 @@ impl Flow {
 
     /// Whether larger pieces would have moved more, for long enough to say so.
     fn is_pressed(&self) -> bool {
-        self.filled == Some(true) && self.moved >= STEPS * self.pieces.size(&self.plan) as u64
+        self.filled == Some(true) && !self.is_enough && self.moved >= STEPS * self.pieces.size(&self.plan) as u64
     }
 
     fn is_sample_due(&self, now: Duration) -> bool {
@@ -253,7 +260,9 @@ impl Flow {
     /// What happened since the last one.
     fn observation(&mut self, now: Duration, path: Option<PathSample>) -> Observation {
         let is_app_limited = self.is_app_limited(now, path.as_ref());
-        let seen = Observation { now, moved: self.moved, filled: self.filled, is_app_limited, path };
+        let is_enough = std::mem::take(&mut self.is_enough);
+        let filled = self.filled.filter(|&filled| !(filled && is_enough));
+        let seen = Observation { now, moved: self.moved, filled, is_app_limited, path };
         (self.reconsidered, self.moved, self.filled, self.held) = (now, 0, None, Duration::ZERO);
         seen
     }

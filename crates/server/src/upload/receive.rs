@@ -55,6 +55,7 @@ pub(super) struct Receiver {
     /// For how many microseconds the bytes of the step that is gathered were waited for, and how many came.
     waited: u32,
     gathered: u32,
+    haste: Haste,
     is_slow: bool,
     /// Bytes that came since it was slow.
     hurried: u32,
@@ -80,6 +81,7 @@ impl Receiver {
             pressing: 0,
             waited: 0,
             gathered: 0,
+            haste: Haste::More,
             is_slow: false,
             hurried: 0,
             is_long: announced.is_none_or(|size| size > SHORT),
@@ -241,7 +243,10 @@ impl Receiver {
             let (is_full, is_late) = (self.body.is_pressing(bytes.len()), waited >= SLOW);
             // A piece that was waited for fills no larger one: TLS gives a record at a time also of a trickle.
             let filled = is_full && !is_late;
-            let is_worth_more = !self.is_step_late(waited, bytes.len()) && filled;
+            let haste = self.haste(waited, bytes.len());
+            if haste == Haste::Enough {
+                self.flow.suffice();
+            }
             let length = kept(bytes.len() as u128);
             self.pressing = if filled { self.pressing.saturating_add(length) } else { 0 };
             self.is_pressed = is_full && self.pressing.max(length) >= PRESSING;
@@ -250,22 +255,23 @@ impl Receiver {
             let is_slow = seems_slow || is_late;
             self.hurried = if is_slow { 0 } else { self.hurried.saturating_add(length) };
             self.is_slow = !self.is_pressed && (is_slow || self.is_slow && self.hurried < NO_LONGER_SLOW);
-            self.flow.moved(bytes.len() as u64, is_worth_more);
+            self.flow.moved(bytes.len() as u64, filled && haste != Haste::Less);
             self.note(bytes.len() as u64);
         }
         Ok(piece)
     }
 
-    /// Whether the bytes of one step were waited for as long as a slow client's: a larger one would be held for longer, and
-    /// spare few writes. Records and frames, which are all of one length, say nothing of it one by one.
-    fn is_step_late(&mut self, waited: Duration, bytes: usize) -> bool {
+    /// What the waits for the bytes of the last step, or of this one, are worth. Records and frames, which are all of one
+    /// length, say nothing of it one by one.
+    fn haste(&mut self, waited: Duration, bytes: usize) -> Haste {
         self.waited = self.waited.saturating_add(kept(waited.as_micros()));
         self.gathered = self.gathered.saturating_add(kept(bytes as u128));
-        let is_late = Duration::from_micros(self.waited.into()) >= SLOW;
-        if self.gathered as usize >= self.flow.plan().step {
-            (self.waited, self.gathered) = (0, 0);
+        let haste = Haste::of(Duration::from_micros(self.waited.into()));
+        if (self.gathered as usize) < self.flow.plan().step {
+            return haste.max(self.haste);
         }
-        is_late
+        (self.waited, self.gathered, self.haste) = (0, 0, haste);
+        haste
     }
 
     /// The next piece of the body, and when it came. In turn, it is taken out of the kernel once it has begun to come and
@@ -287,6 +293,29 @@ impl Receiver {
 
     fn stalled(&self) -> PutError {
         PutError::Stalled { received: self.received() }
+    }
+}
+
+/// What the bytes of one step say of its size. A larger one spares writes, which matters where there are many of them.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Haste {
+    /// They come so fast that a larger step is worth it.
+    More,
+    /// They do not, but did before the step grew to this.
+    Enough,
+    /// A smaller one would do.
+    Less,
+}
+
+impl Haste {
+    /// Of so long a wait for all of them.
+    fn of(waited: Duration) -> Self {
+        match () {
+            () if waited < SLOW => Self::More,
+            // A step grows fourfold.
+            () if waited < 4 * SLOW => Self::Enough,
+            () => Self::Less,
+        }
     }
 }
 
