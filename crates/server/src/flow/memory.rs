@@ -103,8 +103,9 @@ impl Memory {
     /// Takes what is owed out of what is free.
     fn collect(&self) {
         let Budget { pages, owed, .. } = &*self.0;
-        let debt = owed.swap(0, Relaxed);
-        if debt > 0 {
+        // Who gives pages back meanwhile sees nothing owed.
+        while owed.load(Relaxed) > 0 && pages.available_permits() > 0 {
+            let debt = owed.swap(0, Relaxed);
             owed.fetch_add(debt - pages.forget_permits(debt), Relaxed);
         }
     }

@@ -186,10 +186,9 @@ impl<S: HttpService> Connection<S> {
         let response = self.answer(answering, loan.as_mut().and_then(|loan| loan.asked.take())).await;
 
         let unread = self.settle(loan);
-        let goes_on = keep_alive
-            && !self.link.phases.draining()
-            && unread.as_ref().is_none_or(Unread::is_cheap)
-            && self.buffer.len() <= AHEAD;
+        let is_ahead = self.buffer.len() > AHEAD;
+        let goes_on =
+            keep_alive && !self.link.phases.draining() && unread.as_ref().is_none_or(Unread::is_cheap) && !is_ahead;
         if !goes_on {
             self.buffer = BytesMut::new();
         }
@@ -204,6 +203,8 @@ impl<S: HttpService> Connection<S> {
         }
         match unread {
             None if goes_on => After::Next,
+            // It may still be writing, and must read that what it has sent before is stored.
+            None if is_ahead => After::Close(Bound::generous()),
             None => After::Close(Bound::short()),
             // Boxed for the same reason.
             Some(unread) => Box::pin(self.finish(unread, goes_on)).await,
