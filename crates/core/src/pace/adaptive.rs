@@ -137,8 +137,7 @@ impl Adaptive {
         let mut plan = self.plan;
         if levers.lane {
             plan.lane = settings.lane(start);
-            let known = start.expected.step.filter(|_| settings.follows);
-            plan.step = self.within(known.unwrap_or(settings.first_step));
+            plan.step = self.first_step(start);
         }
         if !settings.zero_copy && plan.lane == Lane::ZeroCopy {
             plan.lane = Lane::Buffered;
@@ -179,6 +178,14 @@ impl Adaptive {
             self.hosts_loss = self.estimate.unqueued_loss();
         }
         true
+    }
+
+    /// What fits into a stranger's first step is one piece, however slow its client was: it touches the disk once.
+    fn first_step(&self, start: &Start) -> usize {
+        let first = self.settings.first_step;
+        let known = start.expected.step.filter(|_| self.settings.follows).unwrap_or(first);
+        let is_short = start.size.is_some_and(|size| size <= first as u64);
+        self.within(if is_short { known.max(first) } else { known })
     }
 
     fn within(&self, step: usize) -> usize {

@@ -282,6 +282,17 @@ fn waiting_for_us_says_nothing_about_the_path() {
 }
 
 #[test]
+fn a_short_upload_of_a_slow_client_is_one_piece() {
+    let settings = settings();
+    let first = |size| {
+        let expected = Expected { step: Some(settings.min_step), ..Expected::default() };
+        controller(Arm::Adaptive, &settings, &Start { expected, ..upload(size) }).plan().step
+    };
+    let short = settings.first_step as u64;
+    assert_eq!((first(short), first(short + 1)), (settings.first_step, settings.min_step));
+}
+
+#[test]
 fn steps_grow_while_they_are_full_and_shrink_when_they_are_not() {
     let settings = settings();
     let mut adaptive = controller(Arm::Adaptive, &settings, &Start { size: Some(64 << 10), ..upload(0) });
