@@ -363,6 +363,35 @@ mod tests {
         assert_eq!(short.step, 64 << 10, "and a short upload at once");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn what_passes_while_a_piece_is_stored_is_not_the_networks() {
+        const EVERY: Duration = Duration::from_millis(250);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let body = Incoming::H1(h1::Body::of(listener.accept().await.unwrap().0, 64 << 20));
+        let mut config = PaceConfig::default();
+        config.settings.max_step = config.settings.first_step;
+        let mut receiver = receiver(config, body, 64 << 20).await;
+        // 400 KB/s for ten seconds.
+        for n in 1..=40 {
+            tokio::time::sleep(EVERY).await;
+            client.write_all(&[7; 100_000]).await.unwrap();
+            while receiver.received < n * 100_000 {
+                receiver.next().await.unwrap().unwrap();
+            }
+        }
+        let rate = |receiver: &Receiver| receiver.flow.snapshot().rate.unwrap();
+        let before = rate(&receiver);
+        // Then more than is asked for, by a store that takes 32 KiB in the time of 100 KB.
+        let sending = tokio::spawn(async move { client.write_all(&vec![7; 2_000_000]).await.map(|()| client) });
+        for _ in 0..40 {
+            assert!(receiver.next().await.unwrap().unwrap().len() <= 32 << 10);
+            tokio::time::advance(EVERY).await;
+        }
+        assert!(rate(&receiver) >= before * 9 / 10, "{before} B/s, then {}", rate(&receiver));
+        sending.abort();
+    }
+
     /// Whatever one step of a small plan is.
     #[tokio::test]
     async fn one_short_read_shows_no_client_that_is_faster_than_we_are() {
