@@ -114,7 +114,7 @@ pub(super) struct Promise {
     arrivals: Arc<Arrivals>,
     /// What they may be let have under way, by the windows of streams.
     most: u32,
-    /// What the next ones begin with, and what that was before the connection rested.
+    /// What the next ones begin with, and how much the client may have yet of what they were to begin with before.
     kept: u32,
     kept_before: u32,
     /// When it was last made more or less.
@@ -173,9 +173,14 @@ impl Promise {
 
     /// Says that the connection rests: the next upload will be one again.
     pub(super) fn rest(&mut self) {
-        // What was left of it when it rested before: more is not what was kept.
-        self.kept_before = self.kept_before.min(self.promised).max(self.kept);
-        (self.kept, self.is_stale) = (KEPT, true);
+        self.keep_less(KEPT);
+        self.is_stale = true;
+    }
+
+    /// Keeps no more from now on. What the client has heard of was kept, until it has used it.
+    fn keep_less(&mut self, kept: u32) {
+        self.kept_before = self.kept_before.max(self.kept.min(self.promised));
+        self.kept = kept;
     }
 
     /// Whether that is more than was kept for the next uploads, or more than there is memory for: an upload broke off, or had
@@ -203,6 +208,7 @@ impl Promise {
         (self.seen, self.is_stale) = (seen, false);
         // A client hears that it may send more only when the connection is polled, which follows this.
         self.promised = self.promised.saturating_sub(dealt);
+        self.kept_before = self.kept_before.min(self.promised);
         let target = self.next(claim, seen.1);
         if target != self.target {
             connection.set_target_window_size(target);
@@ -222,17 +228,17 @@ impl Promise {
         let wanted = if is_many { self.arrivals.unforeseen.load(Relaxed).saturating_mul(PART) } else { 0 };
         self.begun = begun;
         if self.kept > KEPT && self.judged.elapsed() >= DECAY {
-            (self.kept, self.judged) = (self.kept - self.kept / 4, Instant::now());
+            self.keep_less((self.kept - self.kept / 4).max(KEPT));
+            self.judged = Instant::now();
         }
         // Who has that and rests is ended where memory is scarce.
         let is_scarce = (is_many || self.kept > KEPT) && claim.is_scarce();
         let wanted = wanted.min(KEPT_FOR_MANY.into()) as u32;
         if is_scarce {
-            self.kept = KEPT;
+            self.keep_less(KEPT);
         } else if wanted > self.kept {
             (self.kept, self.judged) = (wanted, Instant::now());
         }
-        self.kept = self.kept.max(KEPT);
     }
 
     /// What they are to have from now on.
@@ -241,7 +247,7 @@ impl Promise {
         let for_many = if self.kept > KEPT { self.kept.into() } else { 0 };
         let (target, wanted) = (self.target, wanted(due.max(for_many), self.most));
         if target > Window::IDLE && claim.is_short() {
-            self.kept = KEPT;
+            self.keep_less(KEPT);
             // No faster than the client uses up what it was told.
             let half = if self.promised <= target { target / 2 } else { target };
             let less = wanted.min(half).max(Window::IDLE);
@@ -265,7 +271,8 @@ impl Promise {
         }
         let less = wanted.max(target.min(self.kept));
         if less < target && less <= self.kept {
-            self.tell(claim, less, format_args!("{due} bytes are left of what was announced"));
+            let kept = self.kept;
+            self.tell(claim, less, format_args!("{due} bytes are left of what was announced, {kept} are kept"));
             return less;
         }
         if target - less >= STEP { less } else { target }

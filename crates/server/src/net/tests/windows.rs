@@ -205,6 +205,20 @@ async fn uploads_that_come_one_at_a_time_leave_what_one_does() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_many_began_with_is_no_sign_of_one_that_broke_off_once_less_is_kept() {
+    let (client, mut driver) = handshake(serve(engine(PaceConfig::default()))).await;
+    short_ones(&client, 16, true).await;
+    // One that waits for its body: the connection does not rest, and by the next one less is kept.
+    let (answer, mut body) = client.clone().send_request(announced(1), false).unwrap();
+    sleep(Duration::from_secs(10)).await;
+    let next = send(&client, announced(64 << 10), Some(Bytes::from(vec![7; 64 << 10]))).await;
+    assert_eq!(next.await.unwrap().status(), 201);
+    body.send_data(Bytes::from_static(b"7"), true).unwrap();
+    assert_eq!(answer.await.unwrap().status(), 201);
+    assert!(timeout(Duration::from_secs(20), &mut driver).await.is_err(), "all has come");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_upload_that_breaks_off_after_many_ends_the_connection() {
     let (client, driver) = handshake(serve(engine(PaceConfig::default()))).await;
     short_ones(&client, 16, true).await;
