@@ -209,7 +209,9 @@ impl Chooser {
     /// suits only the path that it was tried on, while no queue stands there.
     fn why_at_once(&self, estimate: &Estimate) -> Option<String> {
         let is_cubic = self.chosen == Some(Congestion::Cubic);
-        if (is_cubic || self.trial.is_some()) && estimate.has_moved() != self.had_moved {
+        // Silence began after what is chosen: the client has left a path once more, or has none for the moment.
+        let is_another = estimate.is_silent() || estimate.has_moved() != self.had_moved;
+        if is_another && (is_cubic || self.trial.is_some()) {
             return Some("another path: the client has left the one that it began on".to_owned());
         }
         if is_cubic { why_too_full(estimate).or_else(|| self.why_slow(estimate)) } else { None }

@@ -91,7 +91,7 @@ impl Estimate {
 
     fn note_path(&mut self, path: PathSample, is_app_limited: bool) {
         self.samples = self.samples.saturating_add(1);
-        if path.has_moved && path.rtt.is_zero() {
+        if path.rtt.is_zero() && (path.has_moved || path.subflows == 0) {
             // What was known of the path before is better than nothing; a first look knows nothing.
             let (subflows, congestion) = (path.subflows, path.congestion);
             let known = self.last().map(|last| PathSample { subflows, congestion, has_moved: true, ..last });
@@ -103,7 +103,13 @@ impl Estimate {
         // Counters run from the start of the connection; what another transfer did on it is not ours to judge, so the
         // first sample is only a base; so is the first one of another path.
         let is_without_base = std::mem::take(&mut self.is_without_base);
-        if let Some(before) = self.last().filter(|before| before.has_moved == path.has_moved && !is_without_base) {
+        let before = self.last();
+        let is_first = |before: &PathSample| before.has_moved != path.has_moved || is_without_base;
+        if before.as_ref().is_some_and(is_first) {
+            // Of the path before, the rate would be another's; and at this look nothing is known that it was compared with.
+            self.delivered.forget();
+            self.is_held = true;
+        } else if let Some(before) = before {
             let is_queued = self.is_queued(&before) || self.is_queued(&path);
             if self.losses.is_some() || Losses::are_possible(&before, &path) {
                 self.losses.get_or_insert_default().observe(self.now, &before, &path, is_queued);
@@ -321,6 +327,10 @@ impl Rate {
         self.seconds += seconds;
     }
 
+    fn forget(&mut self) {
+        (self.bytes, self.seconds) = (0.0, 0.0);
+    }
+
     fn value(&self) -> Option<u64> {
         (self.seconds > 0.0).then(|| (self.bytes / self.seconds) as u64)
     }
@@ -345,7 +355,7 @@ mod tests {
     fn what_a_connection_receives_is_more_than_one_transfer_of_it() {
         let mut estimate = Estimate::new(0.2);
         for n in 1..=20u64 {
-            let path = PathSample { bytes_in: Some(n * 100_000), ..PathSample::default() };
+            let path = PathSample { bytes_in: Some(n * 100_000), subflows: 1, ..PathSample::default() };
             estimate.observe(&Observation {
                 now: Duration::from_millis(250 * n),
                 moved: 25_000,

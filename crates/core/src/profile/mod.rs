@@ -189,8 +189,8 @@ pub struct Profile {
     pub loss: Option<f64>,
     /// Share of the transfers that broke off.
     pub breaks: f64,
-    /// Rate of its downloads on connections that were not on BBR, and of those on such that were, be it by a plan or by the
-    /// host.
+    /// Rate of its downloads on connections that were not on BBR, or gave it up half-way, and of those on such that were, be it
+    /// by a plan or by the host.
     pub rate_default: Option<f64>,
     /// See above.
     pub rate_bbr: Option<f64>,

@@ -230,6 +230,35 @@ fn a_trial_ends_with_the_path_that_it_began_on() {
 }
 
 #[test]
+fn a_trial_ends_where_the_client_has_no_path_or_leaves_another_one() {
+    for (has_moved, subflows) in [(false, 0), (true, 1)] {
+        let lossy = Link { loss: 0.002, has_moved, ..Link::default() };
+        let (mut adaptive, mut course) =
+            (controller(Arm::Adaptive, &settings(), &download(1 << 40)), Course::default());
+        while !adaptive.plan().is_on_trial && course.at < ms(20_000) {
+            lossy.run_on(&mut *adaptive, &mut course, ms(50));
+        }
+        let nowhere = Link { rate: 0, is_silent: true, subflows, ..lossy };
+        nowhere.run_on(&mut *adaptive, &mut course, ms(2_000));
+        let changes = congestion_changes(&mut *adaptive);
+        assert!(changes.len() == 2 && changes[1].because.starts_with("another path: "), "{subflows}: {changes:?}");
+    }
+}
+
+#[test]
+fn what_the_path_before_lost_speaks_for_nothing_on_the_next() {
+    // Lossy, and left before anybody could do anything about it.
+    let (mut adaptive, mut course) = (controller(Arm::Adaptive, &settings(), &download(1 << 40)), Course::default());
+    let lossy = Link { loss: 0.002, ..Link::default() };
+    lossy.run_on(&mut *adaptive, &mut course, ms(2_000));
+    Link { is_silent: true, ..lossy }.run_on(&mut *adaptive, &mut course, ms(5_000));
+    let clean = Link { rate: 1_250_000, has_moved: true, ..Link::default() };
+    clean.run_on(&mut *adaptive, &mut course, ms(5_000));
+    let rate = adaptive.snapshot().delivered_rate.unwrap();
+    assert!((1_000_000..1_400_000).contains(&rate), "{rate} B/s where 1.25 MB/s fit");
+}
+
+#[test]
 fn a_path_that_flaps_ends_where_the_host_has_it() {
     let mut adaptive = adaptive();
     let mut course = Course::default();

@@ -36,6 +36,8 @@ pub(crate) struct Link {
     pub(crate) has_moved: bool,
     /// Whether the kernel tells nothing of that.
     pub(crate) is_silent: bool,
+    /// Of a silent one, how many connections carry it: the one that is left, or none.
+    pub(crate) subflows: u8,
     /// What a connection is on while no plan asks for another.
     pub(crate) host: Congestion,
 }
@@ -59,6 +61,7 @@ impl Default for Link {
             gulp: 0,
             has_moved: false,
             is_silent: false,
+            subflows: 1,
             host: Congestion::Cubic,
         }
     }
@@ -161,7 +164,8 @@ impl Link {
         course.sampled = course.at;
         if self.is_silent {
             let congestion = Some(congestion);
-            return PathSample { congestion, subflows: 1, has_moved: true, ..PathSample::default() };
+            let (subflows, has_moved) = (self.subflows, self.subflows > 0);
+            return PathSample { congestion, subflows, has_moved, ..PathSample::default() };
         }
         let shortest = match course.shortest {
             Some((rtt, since)) if rtt < self.rtt && course.at < since + KERNEL_FORGETS => (rtt, since),
