@@ -213,15 +213,21 @@ fn on_a_path_of_which_the_kernel_tells_nothing_nothing_is_tried() {
     assert!(changes(&mut *adaptive).is_empty());
 }
 
+/// A download on cubic that has just begun to try BBR.
+fn on_trial_over(lossy: &Link) -> (Box<dyn Controller>, Course) {
+    let (mut adaptive, mut course) = (controller(Arm::Adaptive, &settings(), &download(1 << 40)), Course::default());
+    while !adaptive.plan().is_on_trial {
+        assert!(course.at < ms(20_000), "no trial");
+        lossy.run_on(&mut *adaptive, &mut course, ms(50));
+    }
+    (adaptive, course)
+}
+
 #[test]
 fn a_trial_ends_with_the_path_that_it_began_on() {
     for is_silent in [false, true] {
         let lossy = Link { loss: 0.002, ..Link::default() };
-        let (mut adaptive, mut course) =
-            (controller(Arm::Adaptive, &settings(), &download(1 << 40)), Course::default());
-        while !adaptive.plan().is_on_trial && course.at < ms(20_000) {
-            lossy.run_on(&mut *adaptive, &mut course, ms(50));
-        }
+        let (mut adaptive, mut course) = on_trial_over(&lossy);
         let elsewhere = Link { rate: 700_000, has_moved: true, is_silent, ..lossy };
         elsewhere.run_on(&mut *adaptive, &mut course, ms(20_000));
         let changes = congestion_changes(&mut *adaptive);
@@ -233,11 +239,7 @@ fn a_trial_ends_with_the_path_that_it_began_on() {
 fn a_trial_ends_where_the_client_has_no_path_or_leaves_another_one() {
     for (has_moved, subflows) in [(false, 0), (true, 1)] {
         let lossy = Link { loss: 0.002, has_moved, ..Link::default() };
-        let (mut adaptive, mut course) =
-            (controller(Arm::Adaptive, &settings(), &download(1 << 40)), Course::default());
-        while !adaptive.plan().is_on_trial && course.at < ms(20_000) {
-            lossy.run_on(&mut *adaptive, &mut course, ms(50));
-        }
+        let (mut adaptive, mut course) = on_trial_over(&lossy);
         let nowhere = Link { rate: 0, is_silent: true, subflows, ..lossy };
         nowhere.run_on(&mut *adaptive, &mut course, ms(2_000));
         let changes = congestion_changes(&mut *adaptive);
