@@ -52,8 +52,9 @@ fn without_a_terminal_the_secret_is_not_told() {
 fn closing_the_terminal_ends_the_trial() {
     let home = tempfile::tempdir().expect("folder");
     let terminal = Terminal::open();
-    // In a session of its own, whose terminal this is.
-    let session = within(&["setsid", "--ctty", "--wait"], &within(&GUARDED, &trial(home.path())));
+    // In a session of its own, whose terminal this is; also where these tests run under nohup.
+    let session = ["env", "--default-signal=HUP", "setsid", "--ctty", "--wait"];
+    let session = within(&session, &within(&GUARDED, &trial(home.path())));
     let mut server = Process::start_at_terminal(&session, &terminal.end);
     wait_until("welcome", Duration::from_secs(20), || terminal.said().contains("closing the terminal ends the trial"));
     drop(terminal);
