@@ -1,9 +1,14 @@
 //! What no measurement, however absurd, may break.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
-use super::*;
-use crate::pace::{Detection, PathSample, Plan};
+use super::link::{Course, Link, ms};
+use super::{controller, download, settings};
+use crate::pace::{
+    Arm, Carrier, Congestion, Detection, Direction, Expected, Levers, Observation, PathSample, Plan, Settings, Start,
+};
 
 fn any_path() -> impl Strategy<Value = Option<PathSample>> {
     let time =

@@ -1,7 +1,9 @@
-//! Each lever switched off alone: what it leaves where the standard arm has it, and what it does not.
+//! Levers switched off, each alone: what it leaves where the standard arm has it, and what it does not; and parts that are
+//! switched off.
 
-use super::*;
-use crate::pace::PathSample;
+use super::link::{Link, ms};
+use super::{controller, download, settings, upload};
+use crate::pace::{Arm, Expected, Levers, Observation, PathSample, Plan, Settings, Start};
 
 /// A lever: its name, its switch, and how its parts of a plan become those of another one.
 type Lever = (&'static str, fn(&mut Levers) -> &mut bool, fn(&mut Plan, &Plan));
@@ -59,4 +61,24 @@ fn without_its_lever_no_loss_changes_the_congestion_control() {
     let mut pinned = controller(Arm::Adaptive, &settings, &download(1 << 30));
     Link { loss: 0.02, ..Link::default() }.run(&mut *pinned, ms(30_000));
     assert_eq!(pinned.plan().congestion, None);
+}
+
+#[test]
+fn each_part_can_be_switched_off() {
+    let lossy = Link { loss: 0.02, ..Link::default() };
+    let blind = Settings { watches: false, ..settings() };
+    let mut adaptive = controller(Arm::Adaptive, &blind, &download(1 << 30));
+    lossy.run(&mut *adaptive, ms(30_000));
+    assert_eq!((adaptive.plan().sample_after, adaptive.snapshot().samples), (None, 0));
+    let fixed = Settings { follows: false, ..settings() };
+    let mut adaptive = controller(Arm::Adaptive, &fixed, &upload(1 << 30));
+    Link::default().run(&mut *adaptive, ms(30_000));
+    assert_eq!(adaptive.plan().step, fixed.first_step);
+    let known = Start { expected: Expected { step: Some(256 << 10), ..Expected::default() }, ..upload(1 << 30) };
+    let first = |settings| controller(Arm::Adaptive, settings, &known).plan().step;
+    assert_eq!((first(&fixed), first(&settings())), (fixed.first_step, 256 << 10), "nor do they begin elsewhere");
+    let expected = Expected { loss: Some(0.02), ..Expected::default() };
+    let waiting = Settings { foresees: false, ..settings() };
+    let adaptive = controller(Arm::Adaptive, &waiting, &Start { expected, ..download(1 << 30) });
+    assert_eq!(adaptive.plan().congestion, None, "the path has to show it");
 }
