@@ -7,15 +7,18 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::Request;
+use tokio::io::duplex;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 
 use super::client::{Stream, put_head};
 use super::gate::Valve;
 use super::http2::{Driver, body, send};
 use super::peers::connect_tls;
-use super::{Client, Counter, TestServer, describe, gate, noise, test_config, test_tls};
-use crate::net::{Inherited, Listeners, NetConfig, Server, Shutdown, serve};
+use super::windows::link;
+use super::{Client, Counter, State, TestServer, describe, gate, noise, test_config, test_tls};
+use crate::net::{self, Inherited, Listeners, NetConfig, Server, Shutdown, serve};
 
 #[tokio::test]
 async fn a_running_upload_and_download_are_finished() {
@@ -79,7 +82,7 @@ impl Stopped {
     async fn outlasts_a_shutdown(self) {
         self.server.shutdown.begin();
         // A connection on which nothing happens is closed after a second.
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        sleep(Duration::from_secs(2)).await;
         assert!(!self.reading.is_finished() && !self.server.running.is_finished());
         self.valve.open();
         assert!(self.reading.await.unwrap().unwrap() == self.content);
@@ -115,6 +118,22 @@ async fn kept_connections_are_told_before_they_are_closed() {
     assert_eq!(idle.rest().await, b"");
     assert!(begun.elapsed() >= Duration::from_millis(900));
     server.running.await.unwrap();
+}
+
+/// Its client does not hear of it.
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_waits_a_second_for_who_was_told_before_that_this_ends() {
+    let shutdown = Shutdown::new();
+    let link = link(Arc::new(State::in_directory("".as_ref())), &shutdown, Arc::new(()));
+    let idle = link.config.idle_timeout;
+    let (client, server) = duplex(64 << 10);
+    let serving = tokio::spawn(net::h2::serve(server, None, link));
+    let deaf = h2::client::handshake(client).await.unwrap();
+    sleep(idle + Duration::from_millis(500)).await;
+    assert!(!serving.is_finished(), "it waits for what crossed its farewell");
+    shutdown.begin();
+    timeout(Duration::from_secs(2), serving).await.expect("an end").unwrap();
+    drop(deaf);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod gate;
 mod http2;
 mod malformed;
 mod peers;
+mod promises;
 mod shut;
 mod slow;
 mod uploads;
