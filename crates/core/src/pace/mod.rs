@@ -14,6 +14,7 @@ mod kept;
 mod losses;
 mod path;
 mod pieces;
+mod rate;
 mod settings;
 mod shortest;
 mod standard;
