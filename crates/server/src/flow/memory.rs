@@ -11,9 +11,10 @@ use hfs_core::ByteSize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::queue::Queue;
+use super::share::Share;
 
 /// Permits count pages: the semaphore's own limit is beyond any memory then.
-const PAGE: usize = 4 << 10;
+pub(super) const PAGE: usize = 4 << 10;
 
 /// The budget.
 #[derive(Clone, Debug)]
@@ -61,14 +62,13 @@ impl Memory {
     pub(super) async fn share(&self, bytes: usize, least: usize, priority: u32) -> Share {
         let mut share = self.unclaimed();
         share.resize(bytes);
-        if share.held.is_none() {
+        if share.size() == 0 {
             // Boxed: who need not wait should hold no room for it.
-            share.held = Box::pin(async {
+            let waited_for = Box::pin(async {
                 let _turn = self.0.queue.enter(priority).await;
                 self.wait(least).await
-            })
-            .await;
-            share.wanted = share.pages();
+            });
+            share.hold(waited_for.await);
         }
         share
     }
@@ -77,8 +77,8 @@ impl Memory {
     pub(super) fn share_or_none(&self, bytes: usize, least: usize) -> Share {
         let mut share = self.unclaimed();
         share.resize(bytes);
-        if share.held.is_none() && share.take(pages(least) as usize) {
-            share.wanted = share.pages();
+        if share.size() == 0 {
+            share.claim(pages(least) as usize);
         }
         share
     }
@@ -112,20 +112,32 @@ impl Memory {
 
     /// A part that holds nothing yet: for what grows only where there is plenty.
     pub(super) fn unclaimed(&self) -> Share {
-        Share { memory: self.clone(), held: None, wanted: 0, before: 0 }
+        Share::of(self.clone())
     }
 
     /// Whether so little is left that those who hold much have to give way.
-    fn is_short(&self) -> bool {
-        self.0.pages.available_permits() < self.total() / 8
+    pub(super) fn is_short(&self) -> bool {
+        self.free_pages() < self.total() / 8
     }
 
-    fn total(&self) -> usize {
+    /// Pages that there are.
+    pub(super) fn total(&self) -> usize {
         *self.0.total.borrow()
     }
 
+    /// Pages that no flow holds.
+    pub(super) fn free_pages(&self) -> usize {
+        self.0.pages.available_permits()
+    }
+
+    /// So many pages, if they are there.
+    pub(super) fn try_take(&self, pages: usize) -> Option<OwnedSemaphorePermit> {
+        let pages = u32::try_from(pages).unwrap_or(u32::MAX);
+        Arc::clone(&self.0.pages).try_acquire_many_owned(pages).ok()
+    }
+
     /// Takes back what a flow no longer holds, as far as it is not owed.
-    fn take_back(&self, mut permit: OwnedSemaphorePermit) {
+    pub(super) fn take_back(&self, mut permit: OwnedSemaphorePermit) {
         let given = permit.num_permits();
         let paid = |owed: usize| Some(owed.saturating_sub(given));
         let owed = self.0.owed.fetch_update(Relaxed, Relaxed, paid).unwrap_or(0);
@@ -136,7 +148,7 @@ impl Memory {
 
     /// Bytes that no flow holds.
     pub(super) fn free(&self) -> usize {
-        self.0.pages.available_permits() * PAGE
+        self.free_pages() * PAGE
     }
 }
 
@@ -157,144 +169,8 @@ fn total(size: ByteSize) -> usize {
     pages.clamp(1, Semaphore::MAX_PERMITS)
 }
 
-/// What is left free for others when something grows.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Spare {
-    /// Half of all: for the smallest steps.
-    Half,
-    /// Five eighths: for them, and for steps to grow a little.
-    FiveEighths,
-    /// All but a quarter: for them, and for what others begin with.
-    AllButQuarter,
-    /// All but an eighth: for that, and for what grows further.
-    AllButEighth,
-}
-
-impl Spare {
-    /// Of `total`.
-    fn of(self, total: usize) -> usize {
-        match self {
-            Self::Half => total / 2,
-            Self::FiveEighths => total - total / 8 * 3,
-            Self::AllButQuarter => total - total / 4,
-            Self::AllButEighth => total - total / 8,
-        }
-    }
-}
-
-/// One flow's part of it, given back on drop: whoever still has bytes of the flow keeps it until they are gone.
-#[derive(Debug)]
-pub(crate) struct Share {
-    memory: Memory,
-    held: Option<OwnedSemaphorePermit>,
-    /// Pages that were asked for last, and that were when the last piece began.
-    wanted: usize,
-    before: usize,
-}
-
-impl Share {
-    /// Asks for `bytes` like [`Share::resize`], but gives way to others while memory is short: half as much each time,
-    /// down to `least`.
-    pub(super) fn fit(&mut self, bytes: usize, least: usize) -> usize {
-        let half = self.wanted * PAGE / 2;
-        // Who began with nothing, since it need not wait, gets what others wait for as soon as that is there.
-        let lacking = (pages(bytes.min(least)) as usize).saturating_sub(self.pages());
-        if lacking > 0 && self.take(lacking) {
-            self.wanted = self.pages();
-        }
-        self.resize(if self.memory.is_short() { bytes.min(half.max(least)) } else { bytes })
-    }
-
-    /// Asks for `bytes`; returns what there is, at least what the flow has already when it wants more. What it gives up is
-    /// others' as soon as [`Share::settle`] says so.
-    pub(super) fn resize(&mut self, bytes: usize) -> usize {
-        let (wanted, held) = (pages(bytes) as usize, self.pages());
-        if wanted > held {
-            let more = wanted - held;
-            let to_stay = Spare::Half.of(self.memory.total());
-            let is_plenty = self.memory.0.pages.available_permits() >= more.saturating_add(to_stay);
-            if is_plenty && self.take(more) {
-                self.wanted = wanted;
-                return bytes;
-            }
-            self.wanted = held;
-            return (held * PAGE).min(bytes).max(1);
-        }
-        self.wanted = wanted;
-        bytes
-    }
-
-    /// Takes towards `bytes`, beyond what is to stay free a quarter at most, so that others find some too; returns how much
-    /// of them there is.
-    pub(super) fn stretch(&mut self, bytes: usize, spare: Spare) -> usize {
-        let free = &self.memory.0.pages;
-        let to_spare = free.available_permits().saturating_sub(spare.of(self.memory.total())) / 4;
-        let more = bytes.div_ceil(PAGE).saturating_sub(self.pages()).min(to_spare);
-        if more > 0 {
-            self.take(more);
-        }
-        (self.wanted, self.before) = (self.pages(), self.pages());
-        bytes.min(self.size())
-    }
-
-    /// Gives back what is held beyond `bytes`, at once.
-    pub(crate) fn trim(&mut self, bytes: usize) {
-        (self.wanted, self.before) = (bytes.div_ceil(PAGE), 0);
-        self.settle();
-    }
-
-    /// Whether so little is left that those who hold much have to give way.
-    pub(super) fn is_short(&self) -> bool {
-        self.memory.is_short()
-    }
-
-    /// Whether so much is left for others.
-    pub(super) fn leaves(&self, spare: Spare) -> bool {
-        self.memory.0.pages.available_permits() >= spare.of(self.memory.total())
-    }
-
-    /// Takes so many pages more, if they are there.
-    fn take(&mut self, more: usize) -> bool {
-        let more = u32::try_from(more).unwrap_or(u32::MAX);
-        let Ok(more) = Arc::clone(&self.memory.0.pages).try_acquire_many_owned(more) else { return false };
-        match &mut self.held {
-            Some(held) => held.merge(more),
-            None => self.held = Some(more),
-        }
-        true
-    }
-
-    /// Says that another piece begins, with no more in memory than was asked for by now, besides what is left of the piece
-    /// before: what is beyond both is given back.
-    pub(super) fn settle(&mut self) {
-        let beyond = self.pages().saturating_sub(self.wanted.max(self.before));
-        self.before = self.wanted;
-        if beyond > 0
-            && let Some(rest) = self.held.as_mut().and_then(|permit| permit.split(beyond))
-        {
-            self.memory.take_back(rest);
-        }
-    }
-
-    /// Bytes that it holds.
-    pub(crate) fn size(&self) -> usize {
-        self.pages() * PAGE
-    }
-
-    fn pages(&self) -> usize {
-        self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        if let Some(held) = self.held.take() {
-            self.memory.take_back(held);
-        }
-    }
-}
-
-fn pages(bytes: usize) -> u32 {
+/// Pages for `bytes`: one at least.
+pub(super) fn pages(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(PAGE).max(1)).unwrap_or(u32::MAX)
 }
 
@@ -314,7 +190,7 @@ mod tests {
             let granted = share.resize(if flow % 2 == 0 { 1 << 20 } else { 64 << 10 });
             assert!(granted >= 16 << 10, "{granted}");
             shares.push((share, granted));
-            let held: usize = shares.iter().map(|(share, _)| share.pages() * PAGE).sum();
+            let held: usize = shares.iter().map(|(share, _)| share.size()).sum();
             assert!(held as u64 + memory.free() as u64 == size.as_u64(), "{held} held after {flow}");
             for (share, granted) in &mut shares {
                 *granted = share.fit(*granted, 16 << 10);
@@ -327,41 +203,6 @@ mod tests {
         drop(shares);
         assert_eq!(memory.free() as u64, size.as_u64());
         memory.share(16 << 20, 16 << 20, 0).await;
-    }
-
-    #[tokio::test]
-    async fn what_a_piece_still_holds_is_given_back_after_the_next_one() {
-        let memory = Memory::new(ByteSize::mib(1));
-        let mut share = memory.share(64 << 10, 64 << 10, 0).await;
-        share.resize(256 << 10);
-        share.settle();
-        assert_eq!(share.resize(16 << 10), 16 << 10);
-        assert_eq!(memory.free(), 768 << 10, "the piece has not gone yet");
-        share.settle();
-        assert_eq!(memory.free(), 768 << 10, "nor what is left of it behind the next one");
-        share.settle();
-        assert_eq!(memory.free(), 1008 << 10);
-        drop(share);
-        assert_eq!(memory.free(), 1 << 20);
-    }
-
-    #[tokio::test]
-    async fn who_began_with_nothing_gets_its_least_when_it_is_there() {
-        let memory = Memory::new(ByteSize::kib(64));
-        let all = memory.share(64 << 10, 64 << 10, 0).await;
-        let mut share = memory.share_or_none(64 << 10, 16 << 10);
-        assert_eq!((share.size(), share.fit(64 << 10, 16 << 10)), (0, 1));
-        drop(all);
-        let _others = memory.share(40 << 10, 40 << 10, 0).await;
-        assert_eq!(share.fit(64 << 10, 16 << 10), 16 << 10, "although there is not plenty");
-    }
-
-    #[tokio::test]
-    async fn a_budget_below_one_step_still_moves() {
-        let size = ByteSize::kib(8);
-        let mut share = Memory::new(size).share(64 << 10, 64 << 10, 0).await;
-        assert_eq!(share.resize(1 << 20), 8 << 10);
-        assert_eq!(share.resize(4 << 10), 4 << 10);
     }
 
     #[tokio::test(start_paused = true)]
@@ -397,7 +238,7 @@ mod tests {
         assert!(tokio::time::timeout(Duration::from_secs(60), &mut waiting).await.is_err());
         memory.resize(ByteSize::mib(1));
         drop(all);
-        assert_eq!(waiting.await.pages() * PAGE, 1 << 20);
+        assert_eq!(waiting.await.size(), 1 << 20);
     }
 
     #[tokio::test(start_paused = true)]

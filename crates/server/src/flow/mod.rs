@@ -17,6 +17,7 @@ mod profiles;
 mod queue;
 #[cfg(test)]
 mod recorded;
+mod share;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -42,8 +43,8 @@ pub use engine::{Begin, Engine, Whose};
 use explain::Explainer;
 pub use leaving::Left;
 pub(crate) use leaving::left;
-pub(crate) use memory::Share;
 pub use profiles::MOST as MOST_PROFILES;
+pub(crate) use share::Share;
 use tuning::Trial;
 pub(crate) use window::WindowClaim;
 use wire::Asked;

@@ -9,7 +9,7 @@ use hfs_core::pace::Window;
 use tokio::sync::{Notify, watch};
 
 use super::explain::Explainer;
-use super::memory::{Share, Spare};
+use super::share::{Share, Spare};
 
 /// What the flows of a connection let its windows be, and the memory behind them.
 #[derive(Debug, Default)]
