@@ -10,6 +10,7 @@ mod put;
 mod receive;
 mod rehearse;
 mod row;
+mod tempo;
 #[cfg(test)]
 mod tests;
 mod turns;

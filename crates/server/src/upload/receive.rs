@@ -13,6 +13,7 @@ use hfs_core::progress::Progress;
 use tokio::time::timeout_at;
 
 use super::PutError;
+use super::tempo::{Arrival, Haste, Tempo};
 use super::turns::{Turn, Turns};
 use crate::clock::Stopwatch;
 use crate::flow::{Flow, Share};
@@ -21,19 +22,10 @@ use crate::storage::{BlobWriter, Hints, Pump, PumpEnd, Pumped, SHORT};
 
 /// What is left of a body must be worth a change of threads.
 const WORTH_A_THREAD: u64 = 1 << 20;
-/// A read this long that was filled, or several that were not waited for, show a client that is faster than we are.
-const PRESSING: u32 = 64 << 10;
 /// Larger reads save no CPU that can be measured before the 1 MiB gather behind them.
 const LONGEST: usize = 256 << 10;
 /// What a thread that must see the bytes writes at once, where there is the memory.
 const SEEN_PIECE: usize = 1 << 20;
-/// A client that lets us wait this long for less than that, or for all of a step, is slow ...
-const SLOW: Duration = Duration::from_millis(20);
-/// ... until this much has come without such a wait: where hundreds begin together, it is we who are late, and a piece or
-/// two of each waits for us.
-const NO_LONGER_SLOW: u32 = 64 << 10;
-/// A first piece shorter than this shows a client that sends as it can.
-const PROMPT: usize = 16 << 10;
 /// What is held of a slow upload at most: there may be thousands, and a write costs little beside their time.
 const SLOW_STEP: usize = 4 << 10;
 
@@ -49,16 +41,7 @@ pub(super) struct Receiver {
     flow: Flow,
     /// When the store got the last piece: what passes until it asks for the next one is its time, not the network's.
     given: Duration,
-    /// Whether the client sends faster than it was read last, and the bytes that came so in a row.
-    is_pressed: bool,
-    pressing: u32,
-    /// For how many microseconds the bytes of the step that is gathered were waited for, and how many came.
-    waited: u32,
-    gathered: u32,
-    haste: Haste,
-    is_slow: bool,
-    /// Bytes that came since it was slow.
-    hurried: u32,
+    tempo: Tempo,
     /// Whether it is worth writing what has come before the rest has.
     is_long: bool,
     turns: Turns,
@@ -77,13 +60,7 @@ impl Receiver {
             received: 0,
             flow,
             given: watch.elapsed(),
-            is_pressed: false,
-            pressing: 0,
-            waited: 0,
-            gathered: 0,
-            haste: Haste::More,
-            is_slow: false,
-            hurried: 0,
+            tempo: Tempo::new(),
             is_long: announced.is_none_or(|size| size > SHORT),
             turns: turns.clone(),
             turn: None,
@@ -121,7 +98,7 @@ impl Receiver {
     pub(super) fn hints(&self, digest: bool) -> Hints {
         let (plan, all) = (self.flow.plan(), self.flow.plan().gather());
         let (step, piece) = match plan.lane {
-            _ if self.is_slow => (SLOW_STEP.min(all / 2), 0),
+            _ if self.tempo.is_slow() => (SLOW_STEP.min(all / 2), 0),
             // One step is read, and written.
             Lane::Stepwise if self.is_long => (plan.step, 0),
             _ => (all, self.longest_piece()),
@@ -141,7 +118,7 @@ impl Receiver {
     pub(super) async fn pump(&mut self, writer: &mut dyn BlobWriter, digest: bool) -> Result<bool, PutError> {
         let Plan { lane, step, .. } = *self.flow.plan();
         // Of a form, nobody knows where the file ends before looking at it.
-        if lane == Lane::Buffered || !self.is_pressed || self.form.is_some() {
+        if lane == Lane::Buffered || !self.tempo.is_pressed() || self.form.is_some() {
             return Ok(false);
         }
         let Some((source, left)) = self.body.direct().filter(|(_, left)| *left >= WORTH_A_THREAD) else {
@@ -173,7 +150,7 @@ impl Receiver {
         self.received += bytes;
         // A client that makes a thread wait, or keeps it with a trickle, is the runtime's again, until it sends faster; and
         // there its limits of a stall are.
-        (self.is_pressed, self.pressing) = (end == PumpEnd::Flowing && bytes >= WORTH_A_THREAD, 0);
+        self.tempo.pumped(end == PumpEnd::Flowing && bytes >= WORTH_A_THREAD);
         if end == PumpEnd::Closed { Err(BodyError::Closed.into()) } else { Ok(true) }
     }
 
@@ -237,41 +214,19 @@ impl Receiver {
         self.body.bound(longest);
         let asked = self.watch.elapsed();
         let is_first = self.received == 0;
-        let (came, piece) = self.next_piece(self.is_slow || is_first).await?;
+        let (came, piece) = self.next_piece(self.tempo.is_slow() || is_first).await?;
         if let Some(bytes) = &piece {
-            let waited = came.saturating_sub(asked);
-            let (is_full, is_late) = (self.body.is_pressing(bytes.len()), waited >= SLOW);
-            // A piece that was waited for fills no larger one: TLS gives a record at a time also of a trickle.
-            let filled = is_full && !is_late;
-            let haste = self.haste(waited, bytes.len());
+            let (length, waited) = (bytes.len(), came.saturating_sub(asked));
+            let is_full = self.body.is_pressing(length);
+            let arrival = Arrival { length, waited, is_full, is_first: is_first && self.is_long };
+            let haste = self.tempo.note(&arrival, self.flow.plan().step);
             if haste == Haste::Enough {
                 self.flow.suffice();
             }
-            let length = kept(bytes.len() as u128);
-            self.pressing = if filled { self.pressing.saturating_add(length) } else { 0 };
-            self.is_pressed = is_full && self.pressing.max(length) >= PRESSING;
-            // Hundreds of uploads may begin at once: what all of them had gathered would tear holes into the heap.
-            let seems_slow = is_first && self.is_long && bytes.len() < PROMPT;
-            let is_slow = seems_slow || is_late;
-            self.hurried = if is_slow { 0 } else { self.hurried.saturating_add(length) };
-            self.is_slow = !self.is_pressed && (is_slow || self.is_slow && self.hurried < NO_LONGER_SLOW);
-            self.flow.moved(bytes.len() as u64, filled && haste != Haste::Less);
-            self.note(bytes.len() as u64);
+            self.flow.moved(length as u64, haste != Haste::Less);
+            self.note(length as u64);
         }
         Ok(piece)
-    }
-
-    /// What the waits for the bytes of the last step, or of this one, are worth. Records and frames, which are all of one
-    /// length, say nothing of it one by one.
-    fn haste(&mut self, waited: Duration, bytes: usize) -> Haste {
-        self.waited = self.waited.saturating_add(kept(waited.as_micros()));
-        self.gathered = self.gathered.saturating_add(kept(bytes as u128));
-        let haste = Haste::of(Duration::from_micros(self.waited.into()));
-        if (self.gathered as usize) < self.flow.plan().step {
-            return haste.max(self.haste);
-        }
-        (self.waited, self.gathered, self.haste) = (0, 0, haste);
-        haste
     }
 
     /// The next piece of the body, and when it came. In turn, it is taken out of the kernel once it has begun to come and
@@ -296,34 +251,6 @@ impl Receiver {
     }
 }
 
-/// What the bytes of one step say of its size. A larger one spares writes, which matters where there are many of them.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Haste {
-    /// They come so fast that a larger step is worth it.
-    More,
-    /// They do not, but did before the step grew to this.
-    Enough,
-    /// A smaller one would do.
-    Less,
-}
-
-impl Haste {
-    /// Of so long a wait for all of them.
-    fn of(waited: Duration) -> Self {
-        match () {
-            () if waited < SLOW => Self::More,
-            // A step grows fourfold.
-            () if waited < 4 * SLOW => Self::Enough,
-            () => Self::Less,
-        }
-    }
-}
-
-/// A figure as it is kept: thousands of uploads wait, each with some.
-fn kept(figure: u128) -> u32 {
-    u32::try_from(figure).unwrap_or(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -332,6 +259,7 @@ mod tests {
     use tokio::io::AsyncWriteExt as _;
     use tokio::net::{TcpListener, TcpStream};
 
+    use super::super::tempo::PRESSING;
     use super::*;
     use crate::flow::{Begin, Engine, PaceConfig, Whose};
     use crate::net::h1;
@@ -404,8 +332,8 @@ mod tests {
         client.write_all(&vec![7; 128 << 10]).await.unwrap();
         for nth in 0..12 {
             receiver.next().await.unwrap().unwrap();
-            assert!(!receiver.is_pressed || receiver.received > u64::from(PRESSING) / 2, "read {nth}");
+            assert!(!receiver.tempo.is_pressed() || receiver.received > u64::from(PRESSING) / 2, "read {nth}");
         }
-        assert!(receiver.is_pressed, "but many that were not waited for do");
+        assert!(receiver.tempo.is_pressed(), "but many that were not waited for do");
     }
 }
