@@ -77,9 +77,11 @@ impl Tempo {
         if filled { haste } else { Haste::Less }
     }
 
-    /// Takes note of bytes that a thread has taken; `is_pressed`: the client was faster than that thread.
+    /// Takes note of bytes that a thread has taken: all of them are written, with what was gathered before. `is_pressed`:
+    /// the client was faster than that thread.
     pub(super) fn pumped(&mut self, is_pressed: bool) {
         (self.is_pressed, self.pressing) = (is_pressed, 0);
+        (self.waited, self.gathered, self.haste) = (0, 0, Haste::More);
     }
 
     /// What the waits for the bytes of the last step, or of this one, are worth. Records and frames, which are all of one
@@ -157,6 +159,18 @@ mod tests {
         assert_eq!(tempo.note(&piece(STEP / 8, 1), STEP), Haste::Enough);
         assert_eq!(tempo.note(&piece(STEP / 2, 0), STEP), Haste::Enough, "as the one before");
         assert_eq!(tempo.note(&piece(STEP / 2, 0), STEP), Haste::More);
+    }
+
+    #[test]
+    fn what_was_waited_for_before_a_thread_took_over_is_not_of_the_step_after_it() {
+        let mut tempo = Tempo::new();
+        for _ in 0..5 {
+            tempo.note(&piece(STEP / 8, 19), STEP);
+        }
+        assert_eq!(tempo.note(&piece(STEP / 8, 0), STEP), Haste::Less);
+        tempo.pumped(false);
+        assert_eq!(tempo.note(&piece(STEP / 8, 0), STEP), Haste::More);
+        assert!((0..7).all(|_| tempo.note(&piece(STEP / 8, 0), STEP) == Haste::More));
     }
 
     #[test]
