@@ -184,7 +184,7 @@ pub struct Observation {
     /// Body bytes that moved.
     pub moved: u64,
     /// Whether every piece that the plan sizes was full: a larger one would have moved more at once. `None` where none
-    /// moved anything.
+    /// moved anything, or where they were full and larger ones are not worth it.
     pub filled: Option<bool>,
     /// Whether bytes waited for the store or for the other side's reading, not for the network.
     pub is_app_limited: bool,

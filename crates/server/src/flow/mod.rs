@@ -151,8 +151,13 @@ impl Flow {
         Snapshot { min_rtt: seen.min_rtt.or(self.round_trip), ..seen }
     }
 
-    /// Notes that `bytes` moved in one piece of the plan's size; `filled` says that a larger one would have moved more.
-    /// Nothing may move while the path is looked at: a piece that waits then is none that those before it speak for.
+    /// Notes that `bytes` moved of pieces that the plan sizes: a read towards the step of an upload, a write of a download, or
+    /// what a slow reader took of one. `filled` says that larger pieces would have moved more: that the reader took it at
+    /// once, or that the read was full, and its client was waited for neither now nor long for the rest of the step.
+    /// Whether larger ones are worth it as well is for [`Flow::suffice`] to say.
+    ///
+    /// `bytes` is 0 at a look while nothing moves. Then `filled` counts only beside what moved before: a piece that still
+    /// waits is none that those before it speak for.
     pub fn moved(&mut self, bytes: u64, filled: bool) {
         if bytes > 0 || self.filled.is_some() {
             self.filled = Some(filled && self.filled.unwrap_or(true));
@@ -160,7 +165,7 @@ impl Flow {
         self.carried(bytes);
     }
 
-    /// Says of what moved since the last observation that its pieces are large enough, be they full.
+    /// Says that pieces are large enough, be they full: until the next observation, which the next [`Flow::moved`] may be.
     pub(crate) fn suffice(&mut self) {
         self.is_enough = true;
     }

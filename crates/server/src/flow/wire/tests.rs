@@ -1,3 +1,5 @@
+//! What transfers ask of a connection, one after the other and side by side, and what it says of its path.
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::fd::{AsFd as _, OwnedFd};
