@@ -3,7 +3,7 @@
 //!
 //! Knows nothing of keys. A message never repeats the value of a secret: those are read by [`secrets`] alone.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use hfs_core::ByteSize;
@@ -38,7 +38,8 @@ impl Kind {
     pub(super) fn name(self) -> String {
         match self {
             Self::Bool => "true or false".to_owned(),
-            Self::Int | Self::Float => "number".to_owned(),
+            Self::Int => "whole number".to_owned(),
+            Self::Float => "number".to_owned(),
             Self::Text => "string".to_owned(),
             Self::Choice(words) => words.iter().map(|w| format!("`{w}`")).collect::<Vec<_>>().join(", "),
             Self::Size => "size (`10MB`, or bytes)".to_owned(),
@@ -193,22 +194,45 @@ pub(super) fn bool(node: &Node) -> Result<bool, Mismatch> {
 
 /// A number that is not negative.
 pub(super) fn int(node: &Node) -> Result<u64, Mismatch> {
-    let n = match &node.value {
+    natural(node).ok_or_else(|| node.wants("a whole number, not negative"))
+}
+
+/// A whole number of `range`; one that ends at [`u64::MAX`] has no end.
+pub(super) fn int_within(node: &Node, range: RangeInclusive<u64>) -> Result<u64, Mismatch> {
+    let (least, most) = range.into_inner();
+    natural(node).filter(|n| (least..=most).contains(n)).ok_or_else(|| {
+        let to = if most == u64::MAX { "on".to_owned() } else { format!("to {most}") };
+        node.wants(&format!("a whole number from {least} {to}"))
+    })
+}
+
+fn natural(node: &Node) -> Option<u64> {
+    match &node.value {
         Value::Int(n) => u64::try_from(*n).ok(),
         Value::Text(text) => text.trim().parse().ok(),
         _ => None,
-    };
-    n.ok_or_else(|| node.wants("a whole number, not negative"))
+    }
 }
 
 pub(super) fn float(node: &Node) -> Result<f64, Mismatch> {
+    finite(node).ok_or_else(|| node.wants("a number"))
+}
+
+/// A number of `range`.
+pub(super) fn float_within(node: &Node, range: RangeInclusive<f64>) -> Result<f64, Mismatch> {
+    let (least, most) = range.into_inner();
+    let n = finite(node).filter(|n| (least..=most).contains(n));
+    n.ok_or_else(|| node.wants(&format!("a number from {least} to {most}")))
+}
+
+fn finite(node: &Node) -> Option<f64> {
     let n = match &node.value {
         Value::Int(n) => Some(*n as f64),
         Value::Float(n) => Some(*n),
         Value::Text(text) => text.trim().parse().ok(),
         _ => None,
     };
-    n.filter(|n: &f64| n.is_finite()).ok_or_else(|| node.wants("a number"))
+    n.filter(|n: &f64| n.is_finite())
 }
 
 /// A string, or anything that is plainly written as one.
@@ -367,6 +391,23 @@ mod tests {
         let items: Vec<String> = list(&written(".txt, .png,")).unwrap().into_iter().map(|(item, _)| item).collect();
         assert_eq!(items, [".txt", ".png"]);
         assert_eq!(size(&Node { value: Value::Int(1_048_576), at: Place::Nowhere }).unwrap(), ByteSize::mib(1));
+    }
+
+    #[test]
+    fn a_number_that_is_none_or_too_large_is_told_what_it_may_be() {
+        let node = |value| Node { value, at: Place::Nowhere };
+        let told = |value| int_within(&node(value), 0..=1000).map_err(|refused| refused.message);
+        let range = "expected a whole number from 0 to 1000";
+        assert_eq!(told(Value::Text("1000".into())), Ok(1000));
+        assert_eq!(told(Value::Int(1001)), Err(format!("{range}, got `1001`")));
+        assert_eq!(told(Value::Int(-1)), Err(format!("{range}, got `-1`")));
+        assert_eq!(told(Value::Float(1.5)), Err(format!("{range}, got `1.5`")));
+        let told = |value| int_within(&node(value), 1..=u64::MAX).map_err(|refused| refused.message);
+        assert_eq!(told(Value::Int(0)), Err("expected a whole number from 1 on, got `0`".to_owned()));
+        let told = |value| float_within(&node(value), 0.1..=100.0).map_err(|refused| refused.message);
+        assert_eq!(told(Value::Int(100)), Ok(100.0));
+        assert_eq!(told(Value::Bool(true)), Err("expected a number from 0.1 to 100, got `true`".to_owned()));
+        assert_eq!(told(Value::Float(0.05)), Err("expected a number from 0.1 to 100, got `0.05`".to_owned()));
     }
 
     #[test]

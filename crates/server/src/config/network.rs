@@ -7,7 +7,7 @@ use std::time::Duration;
 use hfs_core::pace::{Detection, Settings};
 use hfs_core::profile::{Alarm, Alarms, Bounds, Link, Strategies};
 
-use super::kind;
+use super::kind::{self, Node};
 use super::resolve::Resolver;
 
 impl Resolver<'_, '_> {
@@ -118,29 +118,17 @@ impl Resolver<'_, '_> {
 
     fn priority(&mut self, link: Link) -> Option<u32> {
         let path = format!("network_interfaces.{}.priority", link.as_str());
-        let number = self.read_as("network_interfaces.*.priority", &path, kind::int)?;
-        let small = u32::try_from(number).ok().filter(|&number| number <= 1000);
-        if small.is_none() {
-            self.notes.error(&self.place(&path), format!("`{number}` is not between 0 and 1000"));
-        }
-        small
+        let number = |node: &Node| kind::int_within(node, 0..=1000);
+        u32::try_from(self.read_as("network_interfaces.*.priority", &path, number)?).ok()
     }
 
     fn factor(&mut self, key: &'static str, path: &str) -> Option<f64> {
-        let factor = self.read_as(key, path, kind::float)?;
-        if !(0.1..=100.0).contains(&factor) {
-            self.notes.error(&self.place(path), format!("`{factor}` is not between 0.1 and 100"));
-        }
-        Some(factor)
+        self.read_as(key, path, |node| kind::float_within(node, 0.1..=100.0))
     }
 
     /// A number from 0 to `whole`, as a share.
     fn share(&mut self, path: &'static str, whole: f64) -> Option<f64> {
-        let number = self.read(path, kind::float)?;
-        if !(0.0..=whole).contains(&number) {
-            self.notes.error(&self.place(path), format!("`{number}` is not between 0 and {whole}"));
-        }
-        Some(number / whole)
+        Some(self.read(path, |node| kind::float_within(node, 0.0..=whole))? / whole)
     }
 
     /// Links and strategies that no client will ever be found to have.

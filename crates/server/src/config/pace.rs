@@ -66,14 +66,11 @@ impl Resolver<'_, '_> {
 
     fn history(&mut self, default: u32) -> u32 {
         const PATH: &str = "performance.performance_history_samples";
-        let samples = self.or(PATH, kind::int, u64::from(default));
-        if (10..u64::from(LEAST_MEMORY)).contains(&samples) {
+        let samples = self.or(PATH, |node| kind::int_within(node, 10..=100_000), u64::from(default));
+        if samples < u64::from(LEAST_MEMORY) {
             self.notes.notice(&self.place(PATH), format!("so few decide nothing: {LEAST_MEMORY} count"));
         }
-        u32::try_from(samples).ok().filter(|samples| (10..=100_000).contains(samples)).unwrap_or_else(|| {
-            self.notes.error(&self.place(PATH), format!("{samples} is not between 10 and 100000"));
-            default
-        })
+        u32::try_from(samples).unwrap_or(default)
     }
 
     fn memory(&mut self, default: ByteSize) -> ByteSize {
@@ -95,13 +92,9 @@ impl Resolver<'_, '_> {
             self.notes.error(&self.place("timeouts.min_timeout"), message);
         }
         let is_patient = self.or("timeouts.adaptive_timeouts", kind::bool, true);
-        let factor = self.or("timeouts.timeout_adaptation_factor", kind::float, default.stall_factor);
-        if !(1.0..=100.0).contains(&factor) {
-            self.notes.error(
-                &self.place("timeouts.timeout_adaptation_factor"),
-                format!("`{factor}` is not between 1 and 100: adaptive limits only lengthen the others"),
-            );
-        }
+        // Adaptive limits only lengthen the others.
+        let factor = |node: &Node| kind::float_within(node, 1.0..=100.0);
+        let factor = self.or("timeouts.timeout_adaptation_factor", factor, default.stall_factor);
         let speed = self.or(
             "client_optimization.adaptation_speed",
             |node| kind::choice(node, &["slow", "medium", "fast"]),

@@ -217,19 +217,13 @@ impl Resolver<'_, '_> {
     }
 
     fn max_connections(&mut self) -> usize {
-        let most = self.or("server.max_connections", kind::int, 20_000);
-        if most == 0 {
-            self.notes.error(&self.place("server.max_connections"), "no connection could be served");
-        }
+        let most = self.or("server.max_connections", one_at_least, 20_000);
         usize::try_from(most).unwrap_or(usize::MAX)
     }
 
     fn max_per_address(&mut self, max_connections: usize) -> usize {
         let half = u64::try_from(max_connections / 2).unwrap_or(u64::MAX).max(1);
-        let most = self.or("server.max_connections_per_address", kind::int, half);
-        if most == 0 {
-            self.notes.error(&self.place("server.max_connections_per_address"), "no connection could be served");
-        }
+        let most = self.or("server.max_connections_per_address", one_at_least, half);
         usize::try_from(most).unwrap_or(usize::MAX)
     }
 
@@ -379,4 +373,9 @@ impl Resolver<'_, '_> {
             self.notes.error(&self.place("server.file_naming"), message).help = Some(help);
         }
     }
+}
+
+/// How many connections: with none, nobody would be served.
+fn one_at_least(node: &Node) -> Result<u64, Mismatch> {
+    kind::int_within(node, 1..=u64::MAX)
 }

@@ -333,7 +333,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     Key::active("timeouts.min_timeout", Duration, "", "Shortest limit of silence in the adaptive path."),
     Key::active("timeouts.max_timeout", Duration, "\"300s\"", "Longest adaptive limit."),
-    Key::active("timeouts.timeout_adaptation_factor", Float, "1.2", "What the measured need is multiplied with."),
+    Key::active("timeouts.timeout_adaptation_factor", Float, "1.2", "What the measured need is multiplied with, 1 to 100: adaptive limits only lengthen the others."),
     Key::later("experimental.http3_support", Bool, "HTTP/3."),
     Key::later("experimental.quic_protocol", Bool, "HTTP/3."),
     Key::later("experimental.compression_negotiation", Bool, "Compress what the client accepts."),

@@ -66,10 +66,10 @@ fn bounds_that_contradict_each_other_are_refused() {
     for (text, said) in [
         ("rtt_warning_threshold = \"2s\"\nrtt_critical_threshold = \"1s\"", "is above `rtt_critical_threshold`"),
         ("packet_loss_warning = 20\npacket_loss_critical = 10", "is above `packet_loss_critical`"),
-        ("packet_loss_warning = 101", "`101` is not between 0 and 100"),
-        ("stability_minimum = 2", "`2` is not between 0 and 1"),
+        ("packet_loss_warning = 101", "a number from 0 to 100, got `101`"),
+        ("stability_minimum = 2", "a number from 0 to 1, got `2`"),
         ("detection_interval = \"20s\"", "is longer than `max_detection_interval`"),
-        ("mobile_timeout_multiplier = 0", "`0` is not between 0.1 and 100"),
+        ("mobile_timeout_multiplier = 0", "a number from 0.1 to 100, got `0`"),
         ("mobile_buffer_size = 0", "must be more than nothing"),
     ] {
         let report = report(&format!("[network_resilience]\n{text}\n"));
