@@ -16,8 +16,8 @@ commented one.
   not exist is an error.
 - Sizes: `512KB`, `10MB`, `1.5GB` (times 1024) or a number of bytes. Durations: `30s`, `1h30m`, `500ms`, `7d` or a
   number of seconds. A list may also be one string with commas.
-- `SIGHUP` reads the file again. A bad file changes nothing. Addresses, the storage folder and the log file stay until
-  the next start.
+- `SIGHUP` reads the file again. A bad file changes nothing. Addresses, the storage folder, the log file and whether
+  there is TLS stay until the next start; a notice names what else does.
 - A configuration that cannot be used ends the program with status 78.
 
 This file is generated from the program's own register of keys: `UPDATE_DOCS=1 cargo test -p hmac-file-server --lib
