@@ -42,22 +42,19 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use hfs_core::ByteSize;
-    use hfs_core::pace::{Carrier, Direction};
+    use hfs_core::pace::Carrier;
     use http::Request;
 
     use super::*;
-    use crate::flow::{Begin, Whose};
+    use crate::flow::testing::anonymous;
     use crate::http::exchange::{Incoming, Peer};
     use crate::http::testing::{Rig, get, put};
-    use crate::telemetry::RequestId;
 
     #[tokio::test(start_paused = true)]
     async fn who_leaves_while_its_transfer_waits_for_memory_is_noticed() {
         let rig = Rig::with(|config| config.pace.memory = ByteSize::kib(16));
         rig.fill("a/old", b"bytes", |_| {}).await;
-        let (request, direction, whose) = (RequestId::new(), Direction::Upload, Whose::default());
-        let begin = Begin { request, direction, size: None, wire: None, whose, forced: None, is_benchmark: false };
-        let all = rig.app.engine().begin(begin).await;
+        let all = rig.app.engine().begin(anonymous()).await;
         let connected = |mut request: Request<Incoming>| {
             let (theirs, ours) = UnixStream::pair().unwrap();
             let wire = Some(Wire::new(OwnedFd::from(ours), Carrier::Plain));

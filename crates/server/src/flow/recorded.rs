@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use hfs_core::pace::{
-    Arm, Carrier, Congestion, Direction, Expected, Observation, Settings, Snapshot, Start, controller,
-};
+use hfs_core::pace::{Arm, Congestion, Direction, Observation, Settings, Snapshot, Start, controller};
 use hfs_core::profile::{Evidence, Hints, Link, guess};
 use hfs_sock::TcpInfo;
 use serde_json::Value;
 
+use super::testing::stranger;
 use super::wire::of_kernel;
 
 const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/links.jsonl");
@@ -73,14 +72,7 @@ fn transfer(columns: &[&str], line: &Value) -> Recorded {
 impl Recorded {
     /// What the adaptive arm knows at the end of the transfer.
     fn snapshot(&self) -> Snapshot {
-        let start = Start {
-            direction: self.direction,
-            size: None,
-            carrier: Carrier::Plain,
-            is_shared: false,
-            expected: Expected::default(),
-            inherited: Some(Congestion::Cubic),
-        };
+        let start = Start { direction: self.direction, inherited: Some(Congestion::Cubic), ..stranger() };
         let mut controller = controller(Arm::Adaptive, &Settings::default().into(), &start);
         for (now, moved, info) in &self.samples {
             let path = Some(of_kernel(info, Some(Congestion::Cubic)));

@@ -1,4 +1,5 @@
-//! An engine that has learnt something, without a transfer; connections whose congestion control can be changed.
+//! Transfers of nobody in particular; an engine that has learnt something, without a transfer; connections whose congestion
+//! control can be changed.
 
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
@@ -8,23 +9,41 @@ use hfs_core::Timestamp;
 use hfs_core::pace::{Arm, Carrier, Congestion, Direction, Expected, Settings, Snapshot, Start, controller};
 use hfs_core::profile::{Guess, Lesson, ProfileKey, Vantage};
 
-use super::Engine;
 use super::wire::may_set;
+use super::{Begin, Engine, Whose};
 use crate::clock;
+use crate::telemetry::RequestId;
 
-/// One download of a second over 40 ms, at `rate` bytes per second.
-pub(crate) fn lesson(rate: u64) -> Lesson {
-    let start = Start {
+/// An upload of which nothing is known, over no connection.
+pub(crate) fn anonymous() -> Begin {
+    Begin {
+        request: RequestId::new(),
+        direction: Direction::Upload,
+        size: None,
+        wire: None,
+        whose: Whose::default(),
+        forced: None,
+        is_benchmark: false,
+    }
+}
+
+/// A download of which nothing is known.
+pub(crate) fn stranger() -> Start {
+    Start {
         direction: Direction::Download,
         size: None,
         carrier: Carrier::Plain,
         is_shared: false,
         inherited: None,
         expected: Expected::default(),
-    };
+    }
+}
+
+/// One download of a second over 40 ms, at `rate` bytes per second.
+pub(crate) fn lesson(rate: u64) -> Lesson {
     Lesson {
         snapshot: Snapshot { min_rtt: Some(Duration::from_millis(40)), ..Snapshot::default() },
-        plan: controller(Arm::Adaptive, &Settings::default().into(), &start).plan(),
+        plan: controller(Arm::Adaptive, &Settings::default().into(), &stranger()).plan(),
         direction: Direction::Download,
         elapsed: Duration::from_secs(1),
         bytes: rate,

@@ -13,8 +13,8 @@ use std::os::fd::OwnedFd;
 use hfs_core::ByteSize;
 use hfs_core::pace::{Carrier, Expected, Settings};
 
+use super::testing::anonymous;
 use super::*;
-use crate::telemetry::RequestId;
 use crate::telemetry::metrics::Metrics;
 
 fn pair() -> (TcpStream, TcpStream) {
@@ -34,28 +34,7 @@ fn begin(socket: &TcpStream, is_proxied: bool) -> Begin {
     let wire = Wire::new(OwnedFd::from(socket.try_clone().unwrap()), Carrier::Plain);
     let address = Some("192.0.2.7".parse().unwrap());
     let whose = Whose { owner: None, address, agent: None, is_proxied };
-    Begin {
-        request: RequestId::new(),
-        direction: Direction::Download,
-        size: Some(1 << 20),
-        wire: Some(wire),
-        whose,
-        forced: None,
-        is_benchmark: false,
-    }
-}
-
-/// A flow without a connection.
-fn anonymous() -> Begin {
-    Begin {
-        request: RequestId::new(),
-        direction: Direction::Upload,
-        size: None,
-        wire: None,
-        whose: Whose::default(),
-        forced: None,
-        is_benchmark: false,
-    }
+    Begin { direction: Direction::Download, size: Some(1 << 20), wire: Some(wire), whose, ..anonymous() }
 }
 
 /// Moves a megabyte through `flow` and the connection below it.

@@ -133,18 +133,10 @@ mod tests {
     use hfs_core::pace::{Carrier, Congestion, Direction, Levers};
 
     use super::*;
-    use crate::flow::testing::lesson;
+    use crate::flow::testing::{lesson, stranger};
 
     fn known(rate: u64) -> Start {
-        let expected = Expected { rate: Some(rate), ..Expected::default() };
-        Start {
-            direction: Direction::Download,
-            size: None,
-            carrier: Carrier::Plain,
-            is_shared: false,
-            inherited: None,
-            expected,
-        }
+        Start { expected: Expected { rate: Some(rate), ..Expected::default() }, ..stranger() }
     }
 
     /// What a transfer takes part in, where nothing is known but its client's rate.

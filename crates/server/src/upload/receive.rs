@@ -255,30 +255,20 @@ impl Receiver {
 mod tests {
     use std::sync::Arc;
 
-    use hfs_core::pace::Direction;
     use tokio::io::AsyncWriteExt as _;
     use tokio::net::{TcpListener, TcpStream};
 
     use super::super::tempo::PRESSING;
     use super::*;
-    use crate::flow::{Begin, Engine, PaceConfig, Whose};
+    use crate::flow::testing::anonymous;
+    use crate::flow::{Begin, Engine, PaceConfig};
     use crate::net::h1;
-    use crate::telemetry::RequestId;
     use crate::telemetry::metrics::Metrics;
 
     /// Of an upload of such a length.
     async fn receiver(config: PaceConfig, body: Incoming, length: u64) -> Receiver {
         let engine = Arc::new(Engine::new(config, Arc::new(Metrics::new())));
-        let begin = Begin {
-            request: RequestId::new(),
-            direction: Direction::Upload,
-            size: Some(length),
-            wire: None,
-            whose: Whose::default(),
-            forced: None,
-            is_benchmark: false,
-        };
-        let flow = engine.begin(begin).await;
+        let flow = engine.begin(Begin { size: Some(length), ..anonymous() }).await;
         Receiver::new(body, flow, Some(ByteSize::bytes(length)), &Turns::default())
     }
 

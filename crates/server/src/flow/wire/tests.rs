@@ -4,22 +4,14 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use hfs_core::pace::{Arm, Direction, Expected, Plan, Settings, Start, controller};
+use hfs_core::pace::{Arm, Plan, Settings, controller};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::*;
-use crate::flow::testing::{pair_on_reno, settable};
+use crate::flow::testing::{pair_on_reno, settable, stranger};
 
 fn plan() -> Plan {
-    let start = Start {
-        direction: Direction::Download,
-        size: None,
-        carrier: Carrier::Plain,
-        is_shared: false,
-        inherited: None,
-        expected: Expected::default(),
-    };
-    controller(Arm::Standard, &Settings::default().into(), &start).plan()
+    controller(Arm::Standard, &Settings::default().into(), &stranger()).plan()
 }
 
 /// Our end first.

@@ -313,11 +313,11 @@ mod tests {
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
 
-    use hfs_core::pace::{Carrier, Direction};
+    use hfs_core::pace::Carrier;
 
     use super::*;
-    use crate::flow::{Begin, Engine, PaceConfig, Whose};
-    use crate::telemetry::RequestId;
+    use crate::flow::testing::anonymous;
+    use crate::flow::{Begin, Engine, PaceConfig};
     use crate::telemetry::metrics::Metrics;
 
     #[tokio::test]
@@ -325,10 +325,7 @@ mod tests {
         let engine = Arc::new(Engine::new(PaceConfig::default(), Arc::new(Metrics::new())));
         let wire = Wire::new(OwnedFd::from(UnixStream::pair().unwrap().0), Carrier::H2);
         let promise = Promise::new(Some(wire.clone()));
-        let (request, direction, whose) = (RequestId::new(), Direction::Upload, Whose::default());
-        let wanted = Some(wire.clone());
-        let begin = Begin { request, direction, size: None, wire: wanted, whose, forced: None, is_benchmark: false };
-        let _flow = engine.begin(begin).await;
+        let _flow = engine.begin(Begin { wire: Some(wire.clone()), ..anonymous() }).await;
         let without = engine.free_memory();
         assert!(wire.window().unwrap().claim(1 << 20) > Window::IDLE);
         assert!(engine.free_memory() < without);

@@ -212,9 +212,9 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
-    use crate::flow::{Begin, Engine, PaceConfig, Whose};
+    use crate::flow::testing::anonymous;
+    use crate::flow::{Begin, Engine, PaceConfig};
     use crate::storage::{Blob, Scratch};
-    use crate::telemetry::RequestId;
     use crate::telemetry::metrics::Metrics;
 
     /// A file on a disk that takes longer for each piece than a reader may be silent.
@@ -271,9 +271,7 @@ mod tests {
         // One piece: that another had left meanwhile would be a sign of life.
         let blob = Slow(FRAME as u64);
         let engine = Arc::new(Engine::new(PaceConfig::default(), Arc::new(Metrics::new())));
-        let (request, direction, whose) = (RequestId::new(), Direction::Download, Whose::default());
-        let size = Some(blob.0);
-        let begin = Begin { request, direction, size, wire: None, whose, forced: None, is_benchmark: false };
+        let begin = Begin { direction: Direction::Download, size: Some(blob.0), ..anonymous() };
         let flow = engine.begin(begin).await;
         let reading = tokio::spawn(async move {
             let mut body = answer.await.unwrap().into_body();

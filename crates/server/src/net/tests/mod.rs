@@ -41,10 +41,10 @@ use self::client::Client;
 use super::{
     ConnectionEvents, Inherited, ListenAddress, Listeners, NetConfig, Server, Shutdown, TlsAcceptor, TlsConfig, serve,
 };
-use crate::flow::{Begin, Ending, Engine, FileBody, Flow, PaceConfig, Whose};
+use crate::flow::testing::anonymous;
+use crate::flow::{Begin, Ending, Engine, FileBody, Flow, PaceConfig};
 use crate::http::exchange::{Incoming, Outgoing, Peer};
 use crate::storage::{Blob, Scratch, StoreError};
-use crate::telemetry::RequestId;
 use crate::telemetry::metrics::Metrics;
 use hfs_core::pace::{Direction, Plan, Settings, Snapshot};
 
@@ -224,9 +224,7 @@ impl State {
 
     async fn flow(&self, direction: Direction, size: Option<u64>, request: &Request<Incoming>) -> Flow {
         let wire = request.extensions().get::<Peer>().and_then(|peer| peer.wire.clone());
-        let (request, whose) = (RequestId::new(), Whose::default());
-        let begin = Begin { request, direction, size, wire, whose, forced: None, is_benchmark: false };
-        self.engine.begin(begin).await
+        self.engine.begin(Begin { direction, size, wire, ..anonymous() }).await
     }
 
     async fn answer(self: &Arc<Self>, mut request: Request<Incoming>) -> Response<Outgoing> {

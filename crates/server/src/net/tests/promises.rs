@@ -11,8 +11,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::http2::{handshake, send};
-use super::windows::{DELAY, LENGTH, announced, other, serve, serve_over, upload_of};
+use super::windows::{DELAY, LENGTH, announced, serve, serve_over, upload_of};
 use super::{PaceConfig, engine};
+use crate::flow::testing::anonymous;
 
 /// How many uploads of 64 KiB end within a minute, where `at_once` are under way. They begin together, or evenly over a round
 /// trip.
@@ -56,7 +57,7 @@ async fn many_uploads_at_a_time_begin_with_no_more_where_memory_is_scarce() {
     let (client, mut driver) = handshake(serve(Arc::clone(&engine))).await;
     let mut others = Vec::new();
     while engine.free_memory() > all / 5 * 4 {
-        others.push(engine.begin(other()).await);
+        others.push(engine.begin(anonymous()).await);
     }
     let before = engine.free_memory();
     short_ones(&client, 8, true).await;
@@ -99,7 +100,7 @@ async fn what_many_uploads_at_a_time_began_with_stays_while_memory_is_plenty() {
     short_ones(&client, 16, true).await;
     let mut others = Vec::new();
     while engine.free_memory() > all / 10 * 7 {
-        others.push(engine.begin(other()).await);
+        others.push(engine.begin(anonymous()).await);
     }
     let before = engine.free_memory();
     assert!(timeout(Duration::from_secs(20), driver).await.expect("an end").unwrap().is_ok());
@@ -216,7 +217,7 @@ async fn a_connection_that_rests_with_a_window_is_ended_only_when_memory_is_shor
     assert!((64 << 10..256 << 10).contains(&kept), "{kept}");
     let mut others = Vec::new();
     while engine.free_memory() > all / 10 {
-        others.push(engine.begin(other()).await);
+        others.push(engine.begin(anonymous()).await);
     }
     let before = engine.free_memory();
     assert!(timeout(Duration::from_secs(20), driver).await.expect("an end").unwrap().is_ok());

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use h2::client::SendRequest;
 use hfs_core::ByteSize;
-use hfs_core::pace::{Carrier, Direction};
+use hfs_core::pace::Carrier;
 use http::Request;
 use http::header::CONTENT_LENGTH;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex, split};
@@ -18,12 +18,12 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::http2::{handshake, put, send};
 use super::{Echo, PaceConfig, State, engine, test_config};
-use crate::flow::{Begin, Engine, Whose, Wire};
+use crate::flow::testing::anonymous;
+use crate::flow::{Engine, Wire};
 use crate::http::exchange::Peer;
 use crate::http::testing::listen;
 use crate::net::accept::Link;
 use crate::net::{self, ConnectionEvents, Shutdown};
-use crate::telemetry::RequestId;
 
 /// 100 Mbit/s, in bytes per second.
 const RATE: f64 = 12.5e6;
@@ -116,13 +116,6 @@ fn carry(
     });
 }
 
-/// An upload on a connection of its own.
-pub(super) fn other() -> Begin {
-    let whose = Whose::default();
-    let request = RequestId::new();
-    Begin { request, direction: Direction::Upload, size: None, wire: None, whose, forced: None, is_benchmark: false }
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_upload_over_a_long_fast_path_is_not_held_by_its_window() {
     let at_best = Duration::from_secs_f64(LENGTH as f64 / RATE);
@@ -175,7 +168,7 @@ async fn windows_give_way_when_memory_is_short() {
     let mut others = Vec::new();
     for _ in 0..50 {
         while engine.free_memory() > all / 10 {
-            others.push(engine.begin(other()).await);
+            others.push(engine.begin(anonymous()).await);
         }
         sleep(Duration::from_millis(100)).await;
     }
@@ -192,9 +185,9 @@ async fn uploads_of_one_connection_do_not_wait_for_memory_in_each_others_way() {
     let (client, _driver) = handshake(serve(Arc::clone(&engine))).await;
     let mut all = Vec::new();
     while engine.free_memory() > 0 {
-        all.push(engine.begin(other()).await);
+        all.push(engine.begin(anonymous()).await);
     }
-    assert!(timeout(Duration::from_secs(60), engine.begin(other())).await.is_err(), "others wait");
+    assert!(timeout(Duration::from_secs(60), engine.begin(anonymous())).await.is_err(), "others wait");
     let body = Bytes::from(vec![7; 300_000]);
     let mut answers = Vec::new();
     for _ in 0..5 {
