@@ -6,6 +6,7 @@
 
 mod address;
 mod cross;
+mod duration;
 mod keys;
 mod kind;
 mod network;
