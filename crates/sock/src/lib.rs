@@ -26,6 +26,9 @@ pub use receive::{receive, set_receive_low};
 pub use resident::is_resident;
 pub use seccomp::ignore_syncs;
 pub use tap::Tap;
-pub use tcp::{TcpInfo, congestion, notsent_lowat, set_congestion, set_notsent_lowat, tcp_info, unacknowledged};
+pub use tcp::{
+    TcpInfo, congestion, is_paced, notsent_lowat, set_congestion, set_notsent_lowat, set_paced, tcp_info,
+    unacknowledged,
+};
 pub use time::process_time;
 pub use tun::open_tun;

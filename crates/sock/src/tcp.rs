@@ -113,6 +113,26 @@ pub fn set_congestion(fd: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     set(fd, libc::TCP_CONGESTION, name.as_bytes())
 }
 
+/// Lets the connection spread what its window allows over the round trip, at the rate that its congestion control works out
+/// (`SO_MAX_PACING_RATE`, socket(7)): the limit is none that a path reaches, but a socket with one is paced. There is no way
+/// back (Linux `sock.c`: only the limit can be lifted).
+///
+/// # Errors
+/// The socket has no such option.
+pub fn set_paced(fd: BorrowedFd<'_>) -> io::Result<()> {
+    option::set(fd, libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, &(u32::MAX - 1).to_ne_bytes())
+}
+
+/// Whether somebody has limited the rate of a socket, as [`set_paced`] does.
+///
+/// # Errors
+/// The socket has no such option.
+pub fn is_paced(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut limit = [0; 4];
+    option::get(fd, libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, &mut limit)?;
+    Ok(u32::from_ne_bytes(limit) != u32::MAX)
+}
+
 /// Limits the bytes that a socket takes beyond what it can send at once (`TCP_NOTSENT_LOWAT`); 0 puts the system's
 /// default back.
 ///
@@ -226,6 +246,16 @@ mod tests {
         assert_eq!(set_congestion(ours.as_fd(), "nonsense").unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(set_congestion(ours.as_fd(), "a name beyond all bounds").is_err());
         assert_eq!(congestion(ours.as_fd()).unwrap(), "reno");
+    }
+
+    #[test]
+    fn a_socket_is_paced_once_it_was_asked_to_be() {
+        let (mut ours, mut theirs) = pair();
+        assert!(!is_paced(ours.as_fd()).unwrap());
+        set_paced(ours.as_fd()).unwrap();
+        assert!(is_paced(ours.as_fd()).unwrap());
+        ours.write_all(&[7; 100_000]).unwrap();
+        theirs.read_exact(&mut [0; 100_000]).unwrap();
     }
 
     #[test]

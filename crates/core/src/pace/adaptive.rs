@@ -10,9 +10,10 @@ use std::time::Duration;
 use super::cadence::{self, Cadence};
 use super::congestion::{Change, Chooser};
 use super::estimate::Estimate;
+use super::pacing;
 use super::{
-    Carrier, Congestion, Controller, Decision, Direction, Expected, Lane, Observation, Pieces, Plan, Settings,
-    Snapshot, Standard, Start, Window,
+    Carrier, Congestion, Controller, Decision, Direction, Expected, Lane, Observation, PathSample, Pieces, Plan,
+    Settings, Snapshot, Standard, Start, Window,
 };
 use crate::progress::StallLimits;
 
@@ -267,6 +268,14 @@ impl Adaptive {
         self.plan.congestion = to;
     }
 
+    fn spread(&mut self, path: Option<&PathSample>) {
+        let may_move = self.settings.levers.pacing && self.is_its_own_download() && !self.plan.is_paced;
+        if let Some(because) = path.filter(|_| may_move).and_then(pacing::why) {
+            self.decide("pacing", "off", "on", || because);
+            self.plan.is_paced = true;
+        }
+    }
+
     fn resize_buffers(&mut self) {
         if !self.moves_unsent() {
             return;
@@ -282,7 +291,12 @@ impl Adaptive {
     }
 
     fn moves_unsent(&self) -> bool {
-        self.settings.levers.unsent && self.direction == Direction::Download && !self.is_shared
+        self.settings.levers.unsent && self.is_its_own_download()
+    }
+
+    /// Whether its connection's sender is ours, and not a proxy's.
+    fn is_its_own_download(&self) -> bool {
+        self.direction == Direction::Download && !self.is_shared
     }
 
     /// What the path has shown to need.
@@ -393,6 +407,7 @@ impl Controller for Adaptive {
         }
         if was_sampled {
             self.rechoose(seen.path.and_then(|path| path.rate_before));
+            self.spread(seen.path.as_ref());
             self.resize_buffers();
             if self.plan.sample_after.is_some() {
                 let is_watchful = self.chooser.as_deref().is_some_and(Chooser::is_watchful);

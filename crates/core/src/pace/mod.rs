@@ -12,6 +12,7 @@ mod congestion;
 mod estimate;
 mod kept;
 mod losses;
+mod pacing;
 mod path;
 mod pieces;
 mod rate;
@@ -157,6 +158,9 @@ pub struct Plan {
     pub congestion: Option<Congestion>,
     /// Download: whether that has yet to show what it is worth.
     pub is_on_trial: bool,
+    /// Download: whether the connection spreads its window over the round trip (`SO_MAX_PACING_RATE`). Once it does, it
+    /// goes on.
+    pub is_paced: bool,
     /// Download: unsent bytes that the socket takes beyond what is in flight (`TCP_NOTSENT_LOWAT`); `None` leaves it.
     pub unsent: Option<u32>,
     /// Upload over HTTP/2: how far the connection's receive window may grow while it is what limits.

@@ -111,6 +111,8 @@ pub struct Levers {
     pub write: bool,
     /// Congestion control.
     pub congestion: bool,
+    /// Pacing of what the window allows.
+    pub pacing: bool,
     /// `TCP_NOTSENT_LOWAT`.
     pub unsent: bool,
     /// Receive windows of HTTP/2.
@@ -127,14 +129,23 @@ impl Default for Levers {
 
 impl Levers {
     /// All of them.
-    pub const ALL: Self =
-        Self { lane: true, write_back: true, write: true, congestion: true, unsent: true, window: true, stall: true };
+    pub const ALL: Self = Self {
+        lane: true,
+        write_back: true,
+        write: true,
+        congestion: true,
+        pacing: true,
+        unsent: true,
+        window: true,
+        stall: true,
+    };
     /// None: the adaptive arm measures, and does what the standard arm does.
     pub const NONE: Self = Self {
         lane: false,
         write_back: false,
         write: false,
         congestion: false,
+        pacing: false,
         unsent: false,
         window: false,
         stall: false,

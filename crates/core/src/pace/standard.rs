@@ -41,6 +41,7 @@ impl Controller for Standard {
             write_back: false,
             congestion: None,
             is_on_trial: false,
+            is_paced: false,
             unsent: None,
             window: Window::FIRST,
             stall: self.stall,

@@ -71,6 +71,7 @@ fn plan(plan: &Plan) -> Value {
         "preallocate": plan.preallocate,
         "write_back": plan.write_back,
         "congestion": plan.congestion.map(Congestion::as_str),
+        "paced": plan.is_paced,
         "unsent": plan.unsent,
         "window": plan.window,
         "stall": {

@@ -176,7 +176,9 @@ impl Resolver<'_, '_> {
                 }
             }
         }
-        levers.congestion &= self.or("streaming.throughput_optimization", kind::bool, true);
+        let for_rate = self.or("streaming.throughput_optimization", kind::bool, true);
+        levers.congestion &= for_rate;
+        levers.pacing &= for_rate;
         levers.unsent &= self.or("streaming.latency_optimization", kind::bool, true);
         levers
     }
@@ -199,7 +201,7 @@ impl Resolver<'_, '_> {
 }
 
 /// The names of `[performance] levers`.
-const LEVERS: [&str; 7] = ["lane", "write_back", "write", "congestion", "unsent", "window", "stall"];
+const LEVERS: [&str; 8] = ["lane", "write_back", "write", "congestion", "pacing", "unsent", "window", "stall"];
 
 fn lever<'a>(levers: &'a mut Levers, name: &str) -> Option<&'a mut bool> {
     Some(match name {
@@ -207,6 +209,7 @@ fn lever<'a>(levers: &'a mut Levers, name: &str) -> Option<&'a mut bool> {
         "write_back" => &mut levers.write_back,
         "write" => &mut levers.write,
         "congestion" => &mut levers.congestion,
+        "pacing" => &mut levers.pacing,
         "unsent" => &mut levers.unsent,
         "window" => &mut levers.window,
         "stall" => &mut levers.stall,

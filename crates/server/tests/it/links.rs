@@ -95,6 +95,19 @@ fn a_lossy_link_gets_bbr_and_every_byte() {
     assert!(log.lines().any(explained), "nobody says why:\n{log}");
 }
 
+/// What that is worth is in `docs/benchmarks/links.md`.
+#[test]
+fn a_long_window_is_spread_over_its_round_trip() {
+    let lab = lab("rate=100mbit delay=75ms");
+    let body = noise(8 << 20);
+    let (server, at) = server(true);
+    assert_eq!(server.put("s/file.bin", &body).status, 201);
+    let answer = get(&lab, at, "s/file.bin");
+    assert!(answer.body == body, "other bytes arrived");
+    await_line(&server, "lever=\"pacing\" from=\"off\" to=\"on\"", "at once they may be more than a queue holds");
+    assert!(!server.log().contains("SO_MAX_PACING_RATE"), "the kernel refused it");
+}
+
 /// What the kernel says of the connections to this thread's network.
 #[track_caller]
 fn sockets(server: SocketAddr) -> String {

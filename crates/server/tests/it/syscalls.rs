@@ -119,7 +119,7 @@ const ASKED: [(&str, &str); 4] = [
 #[test]
 fn a_lever_is_moved_where_it_is_named_and_no_other_is() {
     let body: Vec<u8> = (0..24_u32 << 20).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
-    for names in ["", "write_back", "lane", "unsent", "write_back lane unsent"] {
+    for names in ["", "write_back", "lane", "unsent", "write_back lane unsent pacing"] {
         let named: Vec<&str> = names.split_whitespace().collect();
         let builder = TestServer::builder().set("performance.adaptive_buffers", "true");
         let server = builder.set("performance.levers", &format!("{named:?}")).start();
@@ -130,6 +130,7 @@ fn a_lever_is_moved_where_it_is_named_and_no_other_is() {
         for (lever, call) in ASKED {
             assert_eq!(seen.contains(call), named.contains(&lever), "{call} with {named:?}");
         }
+        assert!(!seen.contains("SO_MAX_PACING_RATE"), "of no use on a short path");
     }
 }
 

@@ -72,11 +72,12 @@ fn any_start() -> impl Strategy<Value = Start> {
 }
 
 fn any_levers() -> impl Strategy<Value = Levers> {
-    any::<[bool; 7]>().prop_map(|[lane, write_back, write, congestion, unsent, window, stall]| Levers {
+    any::<[bool; 8]>().prop_map(|[lane, write_back, write, congestion, pacing, unsent, window, stall]| Levers {
         lane,
         write_back,
         write,
         congestion,
+        pacing,
         unsent,
         window,
         stall,
@@ -127,12 +128,17 @@ fn holds(plan: &Plan, settings: &Settings, start: &Start) {
         settings.detection.map_or(settings.sample_every, |detection| settings.sample_every.max(detection.slow));
     assert!(plan.sample_after.is_none_or(|after| after <= slowest), "{plan:?}");
     if start.is_shared {
-        assert_eq!((plan.congestion, plan.unsent, plan.sample_after), (None, None, None));
+        assert_eq!((plan.congestion, plan.is_paced), (None, false));
+        assert_eq!((plan.unsent, plan.sample_after), (None, None));
         assert_eq!(plan.window, standard.window, "the window is of all clients");
     }
     assert!(plan.congestion.is_none() || plan.congestion != start.inherited, "what is there already: {plan:?}");
     if start.direction == Direction::Upload {
-        assert_eq!((plan.congestion, plan.unsent), (None, None), "the client's sender governs an upload");
+        assert_eq!(
+            (plan.congestion, plan.is_paced, plan.unsent),
+            (None, false, None),
+            "the client's sender governs an upload"
+        );
     }
 }
 

@@ -8,7 +8,7 @@ use crate::pace::{Arm, Expected, Levers, Observation, PathSample, Plan, Settings
 /// A lever: its name, its switch, and how its parts of a plan become those of another one.
 type Lever = (&'static str, fn(&mut Levers) -> &mut bool, fn(&mut Plan, &Plan));
 
-const LEVERS: [Lever; 7] = [
+const LEVERS: [Lever; 8] = [
     ("lane", |all| &mut all.lane, |plan, other| (plan.lane, plan.step) = (other.lane, other.step)),
     (
         "write_back",
@@ -17,6 +17,7 @@ const LEVERS: [Lever; 7] = [
     ),
     ("write", |all| &mut all.write, |plan, other| plan.write = other.write),
     ("congestion", |all| &mut all.congestion, |plan, other| plan.congestion = other.congestion),
+    ("pacing", |all| &mut all.pacing, |plan, other| plan.is_paced = other.is_paced),
     ("unsent", |all| &mut all.unsent, |plan, other| plan.unsent = other.unsent),
     ("window", |all| &mut all.window, |plan, other| plan.window = other.window),
     ("stall", |all| &mut all.stall, |plan, other| plan.stall = other.stall),
@@ -24,7 +25,8 @@ const LEVERS: [Lever; 7] = [
 
 /// The first plan and those after what moves every lever: full steps on a long path, and most of a minute of silence.
 fn plans(arm: Arm, levers: Levers, start: &Start) -> Vec<Plan> {
-    let path = PathSample { rtt: ms(300), rtt_var: ms(10), min_rtt: Some(ms(300)), mss: 1448, ..PathSample::default() };
+    let (rtt, min_rtt) = (ms(300), Some(ms(300)));
+    let path = PathSample { rtt, rtt_var: ms(10), min_rtt, window: 1_000, mss: 1448, ..PathSample::default() };
     let mut controller = controller(arm, &Settings { levers, ..settings() }, start);
     let mut plans = vec![controller.plan()];
     for second in [1, 2, 3, 61, 62] {

@@ -37,7 +37,7 @@ pub(super) const KEYS: &[Key] = &[
         "performance.levers",
         List,
         "",
-        "For experiments: the only levers that the adaptive path moves, of `lane`, `write_back`, `write`, `congestion`, `unsent`, `window`, `stall`. An empty list measures and changes nothing.",
+        "For experiments: the only levers that the adaptive path moves, of `lane`, `write_back`, `write`, `congestion`, `pacing`, `unsent`, `window`, `stall`. An empty list measures and changes nothing.",
     ),
     Key::active(
         "performance.buffer_optimization_interval",
@@ -104,7 +104,7 @@ pub(super) const KEYS: &[Key] = &[
         "streaming.throughput_optimization",
         Bool,
         "true",
-        "Aim for rate: choose the congestion control of downloads (lever `congestion`).",
+        "Aim for rate: choose the congestion control of downloads, and pace them on long paths (levers `congestion` and `pacing`).",
     ),
     Key::active(
         "streaming.latency_optimization",

@@ -50,7 +50,8 @@ fn each_switch_does_what_it_says() {
     assert!(!pace("[network_resilience]\npredictive_switching = false").settings.foresees);
     assert_eq!(pace("[network_resilience]\nfast_detection = false").settings.detection, None);
     assert!(!pace("[streaming]\nadaptive_streaming = false").settings.follows);
-    assert!(!pace("[streaming]\nthroughput_optimization = false").settings.levers.congestion);
+    let for_rate = pace("[streaming]\nthroughput_optimization = false").settings.levers;
+    assert!(!for_rate.congestion && !for_rate.pacing);
     assert!(!pace("[streaming]\nlatency_optimization = false").settings.levers.unsent);
     let through_memory = pace("[experimental]\nzero_copy_optimization = false").settings;
     assert!(!through_memory.zero_copy && through_memory.levers.lane);

@@ -50,11 +50,12 @@ fn each_key_changes_its_setting_and_no_other() {
 #[test]
 fn each_lever_is_switched_by_its_name_and_no_other() {
     type Lever = (&'static str, fn(&mut Levers) -> &mut bool);
-    const LEVERS: [Lever; 7] = [
+    const LEVERS: [Lever; 8] = [
         ("lane", |all| &mut all.lane),
         ("write_back", |all| &mut all.write_back),
         ("write", |all| &mut all.write),
         ("congestion", |all| &mut all.congestion),
+        ("pacing", |all| &mut all.pacing),
         ("unsent", |all| &mut all.unsent),
         ("window", |all| &mut all.window),
         ("stall", |all| &mut all.stall),

@@ -24,6 +24,8 @@ pub(super) struct Set {
     running: u32,
     wanting: u32,
     unsent: Option<u32>,
+    /// There is no way back: a standard flow after an adaptive one is paced, too.
+    is_paced: bool,
     /// An option that the socket refused is not tried again.
     is_congestion_refused: bool,
     is_unsent_refused: bool,
@@ -72,6 +74,7 @@ impl Wire {
         let (mut set, asked) = (self.set(), Asked::of(plan));
         set.enter(asked);
         self.bound_unsent(&mut set, plan);
+        self.pace(&mut set, plan);
         let is_anothers = asked.congestion.is_none() && set.wanting > 0;
         !is_anothers && self.change(&mut set, asked.congestion)
     }
@@ -83,6 +86,7 @@ impl Wire {
         set.leave(before);
         set.enter(asked);
         self.bound_unsent(&mut set, plan);
+        self.pace(&mut set, plan);
         if before.has_passed(asked) {
             set.changed = None;
         }
@@ -109,6 +113,16 @@ impl Wire {
         }
         set.is_unsent_refused = !matches!(done, Some(Ok(())));
         set.unsent = plan.unsent;
+    }
+
+    fn pace(&self, set: &mut Set, plan: &Plan) {
+        if plan.is_paced && !set.is_paced {
+            if let Some(Err(error)) = self.look(hfs_sock::set_paced) {
+                complain_of_pacing(&error);
+            }
+            // Where it was refused, it is not tried again.
+            set.is_paced = true;
+        }
     }
 
     /// Puts the connection on this, or on what it began with; returns whether that is another one.
@@ -154,5 +168,13 @@ fn complain_of_unsent(error: &io::Error) {
     static SAID: AtomicBool = AtomicBool::new(false);
     if !SAID.swap(true, Relaxed) {
         warn!(%error, "A connection refused TCP_NOTSENT_LOWAT: what slow readers hold in the kernel is not bounded");
+    }
+}
+
+/// A multipath connection has no such option (Linux 6.18).
+fn complain_of_pacing(error: &io::Error) {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    if error.kind() != io::ErrorKind::Unsupported && !SAID.swap(true, Relaxed) {
+        warn!(%error, "A connection refused SO_MAX_PACING_RATE: long windows leave in bursts");
     }
 }

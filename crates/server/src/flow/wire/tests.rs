@@ -90,6 +90,22 @@ fn what_one_wanted_alone_goes_with_it_where_others_go_on() {
 }
 
 #[test]
+fn a_connection_is_paced_from_when_a_plan_asks_for_it() {
+    let (ours, _theirs) = pair_on_reno();
+    let wire = Wire::new(OwnedFd::from(ours.try_clone().unwrap()), Carrier::H2);
+    let (is_paced, paced) = (|| hfs_sock::is_paced(ours.as_fd()).unwrap(), Plan { is_paced: true, ..plan() });
+    wire.begin(&plan());
+    assert!(!is_paced());
+    wire.follow(Asked::of(&plan()), &paced);
+    assert!(is_paced());
+    wire.release(Asked::of(&paced));
+    let (new, _theirs) = pair_on_reno();
+    let wire = Wire::new(OwnedFd::from(new.try_clone().unwrap()), Carrier::Plain);
+    wire.begin(&paced);
+    assert!(hfs_sock::is_paced(new.as_fd()).unwrap());
+}
+
+#[test]
 fn what_was_found_good_is_not_judged_by_those_who_come() {
     let ((ours, _theirs), other) = (pair_on_reno(), settable());
     let wire = Wire::new(OwnedFd::from(ours.try_clone().unwrap()), Carrier::H2);
