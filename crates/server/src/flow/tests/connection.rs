@@ -65,7 +65,7 @@ async fn the_window_of_a_proxys_connection_is_not_let_grow_for_one_client() {
     }
 }
 
-/// Asks for another congestion control once something was observed.
+/// Tries another congestion control once something was observed.
 #[derive(Debug)]
 struct Changes {
     plan: Plan,
@@ -78,7 +78,7 @@ impl Controller for Changes {
     }
 
     fn observe(&mut self, _: &Observation) {
-        self.plan.congestion = Some(self.to);
+        (self.plan.congestion, self.plan.is_on_trial) = (Some(self.to), true);
     }
 
     fn conclude(&mut self, _: &Observation) {}
@@ -93,7 +93,7 @@ impl Controller for Changes {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_looks_at_a_connection_hears_of_the_rate_before_a_change_until_that_must_have_been_judged() {
+async fn who_looks_at_a_connection_hears_of_the_rate_before_a_change_while_it_is_tried_and_for_a_while_after() {
     let engine = engine(|_| {});
     let (ours, _theirs) = testing::pair_on_reno();
     let asked = begin(&ours, false);
@@ -108,8 +108,12 @@ async fn who_looks_at_a_connection_hears_of_the_rate_before_a_change_until_that_
         (seen.congestion, seen.rate_before)
     };
     assert_eq!(told(), (Some(to), Some(5_000_000)));
-    tokio::time::advance(Duration::from_secs(15)).await;
+    // Its reader is slow, which is no time of the trial.
+    tokio::time::advance(Duration::from_secs(600)).await;
     assert_eq!(told(), (Some(to), Some(5_000_000)));
+    drop(flow);
+    tokio::time::advance(Duration::from_secs(15)).await;
+    assert_eq!(told(), (Some(to), Some(5_000_000)), "the next one may judge it");
     tokio::time::advance(Duration::from_secs(2)).await;
     assert_eq!(told(), (Some(to), None));
 }

@@ -11,18 +11,22 @@ use tracing::warn;
 use super::Wire;
 use crate::clock::Stopwatch;
 
-/// How long a change of the congestion control may wait for its judgement: twice what a trial takes.
+/// How long the rate before a change of the congestion control still tells something once nobody is left who tries it: paths
+/// change. A trial itself may take any time, since only that counts in which nothing but the path held its bytes up.
 const UNJUDGED: Duration = Duration::from_secs(16);
 
 /// What plans have changed on this connection.
 #[derive(Default)]
 pub(super) struct Set {
     congestion: Option<Congestion>,
-    /// When that was changed, and bytes per second before it, until a download that saw it has found it good.
+    /// Since when nobody tries what that was changed to, or since the change; and bytes per second before it, until a
+    /// download that saw it has found it good.
     changed: Option<(Stopwatch, u64)>,
-    /// Downloads that run, and those of them that want a congestion control: on HTTP/2 there are several at once.
+    /// Downloads that run, those of them that want a congestion control, and those that are on trial: on HTTP/2 there are
+    /// several at once.
     running: u32,
     wanting: u32,
+    trying: u32,
     unsent: Option<u32>,
     /// There is no way back: a standard flow after an adaptive one is paced, too.
     is_paced: bool,
@@ -32,20 +36,25 @@ pub(super) struct Set {
 }
 
 impl Set {
-    /// What plans have made of the connection, and the rate before that, while it may be unjudged.
+    /// What plans have made of the connection, and the rate before that, while it is to be judged.
     pub(super) fn in_force(&self) -> (Option<Congestion>, Option<u64>) {
-        let recent = self.changed.as_ref().filter(|(at, _)| at.elapsed() < UNJUDGED);
-        (self.congestion, recent.map(|(_, rate)| *rate))
+        let open = self.changed.as_ref().filter(|(since, _)| self.trying > 0 || since.elapsed() < UNJUDGED);
+        (self.congestion, open.map(|(_, rate)| *rate))
     }
 
     fn enter(&mut self, asked: Asked) {
         self.running += 1;
         self.wanting += u32::from(asked.congestion.is_some());
+        self.trying += u32::from(asked.is_on_trial);
     }
 
     fn leave(&mut self, asked: Asked) {
         self.running = self.running.saturating_sub(1);
         self.wanting = self.wanting.saturating_sub(u32::from(asked.congestion.is_some()));
+        self.trying = self.trying.saturating_sub(u32::from(asked.is_on_trial));
+        if let Some((since, _)) = self.changed.as_mut().filter(|_| asked.is_on_trial) {
+            *since = Stopwatch::start();
+        }
     }
 }
 
