@@ -15,8 +15,8 @@
 //! path is full without a queue, and then BBR is no faster. What does not help, or costs, is taken back.
 //!
 //! Over HTTP/2 several downloads share a connection, and each has a chooser. The first that wants a change makes it, and
-//! what it then finds is true for all: the others neither try what is there already, nor keep what was taken back.
-//! It goes with the last one that wants it.
+//! what one of those that want it then finds is true for all: the others neither try what is there already, nor judge what
+//! was found good, nor keep what was taken back. It goes with the last one that wants it.
 
 use std::time::Duration;
 
@@ -70,6 +70,8 @@ pub(super) struct Chooser {
     changes: u32,
     /// Bytes per second before the trial that runs.
     trial: Option<u64>,
+    /// Whether the connection told of that rate when it was last looked at: it does until some download has judged the change.
+    is_open: bool,
     /// [`Estimate::free`] when it began.
     free: Duration,
     /// Bytes per second when the last one ended well.
@@ -101,6 +103,7 @@ impl Chooser {
             since: Duration::ZERO,
             changes: 0,
             trial: None,
+            is_open: false,
             free: Duration::ZERO,
             reached: 0,
             had_moved: false,
@@ -137,14 +140,16 @@ impl Chooser {
     pub(super) fn reconsider(&mut self, estimate: &Estimate, before: Option<u64>) -> Option<Change> {
         let now = estimate.now();
         let has_other = estimate.congestion() == Some(self.other);
+        let was_open = std::mem::replace(&mut self.is_open, before.is_some());
         if self.is_lost(estimate.congestion()) {
             return Some(self.take_back(now, "another download of the connection took it back".to_owned()));
         }
         if let Some(because) = self.why_at_once(estimate) {
             return Some(self.take_back(now, because));
         }
-        if let Some(before) = self.trial {
-            return self.judge(before, estimate);
+        if let Some(rate_before) = self.trial {
+            let is_judged = was_open && before.is_none() && self.is_in_force;
+            return if is_judged { Some(self.agree(rate_before, estimate)) } else { self.judge(rate_before, estimate) };
         }
         let held = now.saturating_sub(self.since);
         if self.changes >= MOST_CHANGES || (self.changes > 0 && held < DWELL) {
@@ -198,11 +203,21 @@ impl Chooser {
             Congestion::Cubic => (KEPT, "as fast", "slower"),
         };
         let because = |verdict| format!("{verdict}: {before} B/s before, {rate} B/s after");
-        if rate as f64 >= least * before as f64 {
-            (self.trial, self.reached) = (None, rate);
-            return Some(Change { to: self.chosen, because: because(good) });
-        }
-        Some(self.take_back(estimate.now(), because(bad)))
+        let is_good = rate as f64 >= least * before as f64;
+        Some(if is_good { self.pass(rate, because(good)) } else { self.take_back(estimate.now(), because(bad)) })
+    }
+
+    /// What another download has found good needs no second verdict: of two, the one by which the path looks worse would
+    /// count. Had it found it bad, the connection would have lost it.
+    fn agree(&mut self, before: u64, estimate: &Estimate) -> Change {
+        let rate = estimate.delivered().unwrap_or(0);
+        let because = format!("another download of the connection has judged it: {before} B/s before, {rate} B/s now");
+        self.pass(rate, because)
+    }
+
+    fn pass(&mut self, rate: u64, because: String) -> Change {
+        (self.trial, self.reached) = (None, rate);
+        Change { to: self.chosen, because }
     }
 
     /// What speaks at once against what is chosen: a trial compares nothing with what another path was like, and cubic

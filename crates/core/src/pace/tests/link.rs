@@ -201,6 +201,8 @@ pub(crate) struct Shared {
     /// What one of them has set, and the rate before.
     set: Option<Congestion>,
     before: Option<u64>,
+    /// Whether the first one waits for the store: what it sees of the path is not the path's doing.
+    pub(crate) is_first_held_up: bool,
 }
 
 struct Download {
@@ -213,7 +215,8 @@ struct Download {
 
 impl Shared {
     pub(crate) fn on(host: Congestion) -> Self {
-        Self { course: Course::default(), host, downloads: Vec::new(), set: None, before: None }
+        let (course, downloads) = (Course::default(), Vec::new());
+        Self { course, host, downloads, set: None, before: None, is_first_held_up: false }
     }
 
     /// One more.
@@ -244,15 +247,15 @@ impl Shared {
         while self.course.at < end {
             let congestion = self.congestion();
             let moved = link.carry(&mut self.course, congestion) / count;
-            for download in &mut self.downloads {
+            for (n, download) in self.downloads.iter_mut().enumerate() {
                 let at = self.course.at;
                 let is_due =
                     download.controller.plan().sample_after.is_some_and(|after| at >= download.sampled + after);
                 let rate_before = self.before;
                 let path = is_due.then(|| PathSample { rate_before, ..link.sample(&mut self.course, congestion) });
                 download.sampled = if is_due { at } else { download.sampled };
-                let (now, filled) = (at - download.began, Some(true));
-                download.controller.observe(&Observation { now, moved, filled, is_app_limited: false, path });
+                let (now, filled, is_app_limited) = (at - download.began, Some(true), self.is_first_held_up && n == 0);
+                download.controller.observe(&Observation { now, moved, filled, is_app_limited, path });
             }
             self.follow();
         }
@@ -266,8 +269,8 @@ impl Shared {
             if was_on_trial && !is_on_trial && wanted == download.wanted {
                 self.before = None;
             }
-            if std::mem::replace(&mut download.wanted, wanted) != wanted {
-                self.before = wanted.and(download.controller.snapshot().delivered_rate).filter(|_| self.set != wanted);
+            if std::mem::replace(&mut download.wanted, wanted) != wanted && self.set != wanted {
+                self.before = wanted.and(download.controller.snapshot().delivered_rate);
                 self.set = wanted;
             }
         }

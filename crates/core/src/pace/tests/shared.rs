@@ -112,6 +112,37 @@ fn what_was_found_good_is_not_judged_again_by_who_comes_to_it() {
     assert!(verdict.because.starts_with("faster: "), "{verdict:?}");
 }
 
+/// What the download that began first said of the trial when it ended, if it did.
+fn verdict(shared: &mut Shared) -> Option<String> {
+    let decisions = shared.end_first().decisions();
+    decisions.into_iter().find(|decision| decision.lever == "trial").map(|decision| decision.because)
+}
+
+#[test]
+fn a_change_that_two_have_on_trial_is_judged_once() {
+    // The one that made it judges it first, or the one that took it over.
+    for is_held_up in [false, true] {
+        let mut shared = Shared::on(Congestion::Cubic);
+        shared.begin(adaptive(Congestion::Cubic));
+        while shared.congestion() == Congestion::Cubic && shared.course.at < ms(20_000) {
+            shared.run(&lossy(), ms(50));
+        }
+        shared.run(&lossy(), ms(5_000));
+        shared.begin(adaptive(Congestion::Cubic));
+        shared.run(&lossy(), ms(2_000));
+        shared.is_first_held_up = is_held_up;
+        shared.run(&lossy(), ms(if is_held_up { 8_000 } else { 1_500 }));
+        shared.is_first_held_up = false;
+        // Less than cubic had before, which would be worse now, too.
+        shared.run(&Link { rate: 950_000, loss: 0.02, ..lossy() }, ms(20_000));
+        assert_eq!(shared.congestion(), Congestion::Bbr, "{is_held_up}");
+        let mut verdicts = [verdict(&mut shared), verdict(&mut shared)].map(Option::unwrap);
+        verdicts.sort_unstable();
+        let [agreed, judged] = &verdicts;
+        assert!(agreed.starts_with("another download") && judged.starts_with("faster: "), "{verdicts:?}");
+    }
+}
+
 #[test]
 fn a_reader_that_pauses_is_no_other_path() {
     let mut shared = Shared::on(Congestion::Bbr);
