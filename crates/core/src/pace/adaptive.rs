@@ -410,8 +410,8 @@ impl Controller for Adaptive {
             self.spread(seen.path.as_ref());
             self.resize_buffers();
             if self.plan.sample_after.is_some() {
-                let is_watchful = self.chooser.as_deref().is_some_and(Chooser::is_watchful);
-                self.plan.sample_after = Some(self.cadence.next(&self.settings, &self.estimate, is_watchful));
+                let watched = self.chooser.as_deref().and_then(|chooser| chooser.watched(self.estimate.now()));
+                self.plan.sample_after = Some(self.cadence.next(&self.settings, &self.estimate, watched));
             }
         }
         self.be_patient();

@@ -1,7 +1,7 @@
 //! [`Cadence`]: how often the path of a running transfer is looked at.
 //!
 //! Often while the path is new, while it is not clear what losses mean, while a change of ours has to be watched, and
-//! when the path has become worse; rarely while nothing changes.
+//! when the path has become worse; rarely while nothing changes, or while a slow reader keeps a change from its verdict.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::losses::Losses;
 /// The first sample comes this soon: a short transfer teaches something, too.
 pub(super) const FIRST: Duration = Duration::from_millis(10);
 /// The next ones come at twice the time each, until they are this far apart ...
-const CLOSE: Duration = Duration::from_millis(250);
+pub(super) const CLOSE: Duration = Duration::from_millis(250);
 /// ... and stay so until it is known what the path is like.
 const EARLY: Duration = Duration::from_secs(10);
 
@@ -38,12 +38,13 @@ impl Cadence {
         Self { every: settings.sample_every, rate: None, rtt: None }
     }
 
-    /// Time until the next sample, when one has just been taken.
-    pub(super) fn next(&mut self, settings: &Settings, estimate: &Estimate, is_watchful: bool) -> Duration {
+    /// Time until the next sample, when one has just been taken; at most `watched`, where the path is to be watched.
+    pub(super) fn next(&mut self, settings: &Settings, estimate: &Estimate, watched: Option<Duration>) -> Duration {
         let now = estimate.now();
-        if now < EARLY || is_watchful || estimate.losses().is_some_and(Losses::is_suspicious) {
+        let is_open = now < EARLY || estimate.losses().is_some_and(Losses::is_suspicious);
+        if let Some(most) = if is_open { Some(CLOSE) } else { watched } {
             self.keep(estimate);
-            return now.clamp(FIRST, CLOSE).min(settings.sample_every);
+            return now.clamp(FIRST, most).min(settings.sample_every);
         }
         let Some(Detection { fast, slow }) = settings.detection else { return settings.sample_every };
         self.every = if self.is_worse(settings.degraded, estimate) {

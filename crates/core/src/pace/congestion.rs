@@ -20,6 +20,7 @@
 
 use std::time::Duration;
 
+use super::cadence::CLOSE;
 use super::estimate::{Estimate, SURE_QUEUE};
 use super::{Congestion, Expected};
 
@@ -50,6 +51,10 @@ const SAWTOOTH: f64 = 4.0;
 /// What is left, of the rate that cubic is compared with, on a path that is another one: less than three neighbours who
 /// come leave. Whether cubic suits it is not known, and a longer round trip looks like a queue there, which hides losses.
 const ANOTHER: f64 = 0.2;
+/// While its reader holds a trial up, the time between looks is this part of how long it has done so, ...
+const PART_OF_HELD: u32 = 8;
+/// ... and at most a quarter of a trial: a look that tells of both, the reader and the path, must not decide it.
+const SELDOM: Duration = Duration::from_secs(2);
 /// A trial that failed is not repeated within this time.
 const REST: Duration = Duration::from_secs(60);
 /// A choice is kept for at least this long ...
@@ -74,6 +79,8 @@ pub(super) struct Chooser {
     is_open: bool,
     /// [`Estimate::free`] when it began.
     free: Duration,
+    /// Since when each look has found the bytes held up by something else than the path.
+    held_since: Option<Duration>,
     /// Bytes per second when the last one ended well.
     reached: u64,
     /// Whether the connection had moved to another path before.
@@ -105,6 +112,7 @@ impl Chooser {
             trial: None,
             is_open: false,
             free: Duration::ZERO,
+            held_since: None,
             reached: 0,
             had_moved: false,
             too_lossy: LOSSY,
@@ -130,10 +138,15 @@ impl Chooser {
         self.trial.is_some()
     }
 
-    /// Whether the path is to be looked at closely: a change has yet to show what it is worth, or another path would be
-    /// cubic's by our doing.
-    pub(super) fn is_watchful(&self) -> bool {
-        self.is_on_trial() || self.chosen == Some(Congestion::Cubic)
+    /// Within which time the path is to be looked at again, where it is to be watched: a change has yet to show what it is
+    /// worth, or another path would be cubic's by our doing.
+    pub(super) fn watched(&self, now: Duration) -> Option<Duration> {
+        if self.chosen == Some(Congestion::Cubic) {
+            // Between two pauses of its reader it may fill a queue.
+            return Some(CLOSE);
+        }
+        let held = self.held_since.map_or(Duration::ZERO, |since| now.saturating_sub(since));
+        self.is_on_trial().then_some((held / PART_OF_HELD).clamp(CLOSE, SELDOM))
     }
 
     /// Looks again. `before` is the rate before what the connection has, where nobody has judged that yet.
@@ -141,6 +154,7 @@ impl Chooser {
         let now = estimate.now();
         let has_other = estimate.congestion() == Some(self.other);
         let was_open = std::mem::replace(&mut self.is_open, before.is_some());
+        self.held_since = estimate.is_held().then(|| self.held_since.unwrap_or(now));
         if self.is_lost(estimate.congestion()) {
             return Some(self.take_back(now, "another download of the connection took it back".to_owned()));
         }

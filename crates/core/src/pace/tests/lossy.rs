@@ -38,6 +38,48 @@ fn a_reader_that_pauses_does_not_make_a_trial_fail() {
 }
 
 #[test]
+fn a_trial_that_a_slow_reader_holds_up_looks_rarely_and_is_judged_soon_once_it_reads() {
+    let lossy = Link { loss: 0.002, ..Link::default() };
+    let slow = Link { reader: 500_000, ..lossy };
+    // Wherever between two looks the reader begins to read.
+    for phase in (0..2_000).step_by(250) {
+        let (mut adaptive, mut course) =
+            (controller(Arm::Adaptive, &settings(), &download(1 << 40)), Course::default());
+        while adaptive.plan().congestion.is_none() && course.at < ms(20_000) {
+            lossy.run_on(&mut *adaptive, &mut course, ms(50));
+        }
+        slow.run_on(&mut *adaptive, &mut course, ms(10_000));
+        assert!(adaptive.plan().sample_after < Some(ms(1_500)), "an eighth of that time");
+        slow.run_on(&mut *adaptive, &mut course, ms(590_000 + phase));
+        assert_eq!((adaptive.plan().is_on_trial, adaptive.plan().sample_after), (true, Some(ms(2_000))));
+        let before = course.at;
+        while adaptive.plan().is_on_trial && course.at < before + ms(20_000) {
+            lossy.run_on(&mut *adaptive, &mut course, ms(50));
+        }
+        assert_eq!(adaptive.plan().congestion, Some(Congestion::Bbr), "{phase}");
+        assert!((ms(6_000)..=ms(9_500)).contains(&(course.at - before)), "{phase}: {:?}", course.at - before);
+    }
+}
+
+#[test]
+fn a_trial_whose_reader_pauses_now_and_then_is_watched_closely() {
+    let lossy = Link { loss: 0.002, ..Link::default() };
+    let (mut adaptive, mut course) = (controller(Arm::Adaptive, &settings(), &download(1 << 40)), Course::default());
+    while adaptive.plan().congestion.is_none() && course.at < ms(20_000) {
+        lossy.run_on(&mut *adaptive, &mut course, ms(50));
+    }
+    let mut pauses = 0;
+    while adaptive.plan().is_on_trial {
+        Link { is_paused: true, ..lossy }.run_on(&mut *adaptive, &mut course, ms(1_500));
+        assert_eq!(adaptive.plan().sample_after, Some(ms(250)));
+        lossy.run_on(&mut *adaptive, &mut course, ms(500));
+        pauses += 1;
+    }
+    assert!((16..=32).contains(&pauses), "{pauses}: eight seconds in which it read");
+    assert_eq!(adaptive.plan().congestion, Some(Congestion::Bbr));
+}
+
+#[test]
 fn on_a_path_too_slow_for_close_looks_losses_are_believed() {
     for (rtt, loss) in [(300, 0.04), (300, 0.06), (600, 0.02), (600, 0.04)] {
         let link = Link { rtt: ms(rtt), loss, gulp: GULP, ..Link::default() };
