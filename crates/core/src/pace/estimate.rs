@@ -285,10 +285,11 @@ impl Estimate {
 /// Whether a reader that paused held the bytes up for most of the time: by TCP's window, or, over HTTP/2, by its own, so that
 /// there was nothing to send. That says nothing about the path.
 fn is_held(before: &PathSample, path: &PathSample, elapsed: Duration) -> bool {
-    let spent = |before: Option<Duration>, now: Option<Duration>| Some(now?.saturating_sub(before?));
+    let spent = |before: Option<Duration>, now: Option<Duration>| now?.checked_sub(before?);
     let waited = spent(before.receiver_limited, path.receiver_limited).unwrap_or_default();
-    // Of a multipath connection, the first path may have nothing to send while others have.
-    let sent = spent(before.busy, path.busy).filter(|_| path.subflows == 1 && !path.has_moved).unwrap_or(elapsed);
+    // Of several paths, times that overlap count as often: it is certain that there was little to send, not that there was
+    // much. One that comes or goes has counted what was before.
+    let sent = spent(before.busy, path.busy).filter(|_| before.subflows == path.subflows).unwrap_or(elapsed);
     waited > elapsed / 2 || sent < elapsed / 2
 }
 
@@ -311,6 +312,26 @@ mod tests {
         }
         let seen = estimate.snapshot();
         assert_eq!((seen.rate, seen.received_rate), (Some(100_000), Some(400_000)));
+    }
+
+    #[test]
+    fn a_reader_of_several_paths_that_leaves_them_nothing_to_send_holds_the_bytes_up() {
+        let is_held = |subflows: [u8; 2], busy: [Option<u64>; 2]| {
+            let mut estimate = Estimate::new(0.2);
+            for (n, (subflows, busy)) in (1..).zip(subflows.into_iter().zip(busy)) {
+                let (rtt, busy) = (Duration::from_millis(20), busy.map(Duration::from_millis));
+                let path = PathSample { rtt, subflows, busy, ..PathSample::default() };
+                let now = Duration::from_millis(1000 * n);
+                estimate.observe(&Observation { now, moved: 1, filled: None, is_app_limited: false, path: Some(path) });
+            }
+            estimate.is_held()
+        };
+        assert!(is_held([2, 2], [Some(5000), Some(5400)]));
+        assert!(!is_held([2, 2], [Some(5000), Some(6900)]), "both are busy");
+        assert!(!is_held([2, 2], [Some(5000), Some(5600)]));
+        assert!(!is_held([2, 1], [Some(5000), Some(5400)]) && !is_held([1, 2], [Some(5000), Some(5400)]));
+        assert!(!is_held([2, 2], [Some(5000), Some(4000)]), "one has gone, and another has come");
+        assert!(!is_held([2, 2], [None, None]) && !is_held([2, 2], [None, Some(1)]), "who knows");
     }
 
     #[test]

@@ -44,7 +44,8 @@ pub struct PathSample {
     pub spurious: Option<u32>,
     /// Times that the sender saw reordering.
     pub reorderings: Option<u32>,
-    /// Time with data to send.
+    /// Time with data to send. Of a multipath connection that more than its first path carries, the times of all of them
+    /// together, without what the receiver's window limited.
     pub busy: Option<Duration>,
     /// Of that, time limited by the receiver's window.
     pub receiver_limited: Option<Duration>,

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -256,19 +257,28 @@ fn ip(network: &Namespace, words: &str) {
     assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
+#[track_caller]
+fn multipath_socket() -> Socket {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP));
+    socket.expect("multipath TCP, which this kernel lacks or `sysctl net.mptcp.enabled` has switched off")
+}
+
+fn connect_multipath(to: SocketAddr) -> anyhow::Result<TcpStream> {
+    let socket = multipath_socket();
+    socket.bind(&SocketAddr::from((Lab::client_address(1), 0)).into())?;
+    socket.connect(&to.into())?;
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    Ok(stream)
+}
+
 /// The report of a benchmark's download of `size` bytes by a multipath client, which does `midway` when half has come.
 #[track_caller]
 fn report_of_multipath(lab: &Lab, size: usize, midway: impl Fn() + Sync) -> Value {
     let (server, at) = server(true);
     let bearer = format!("Authorization: Bearer {TOKEN}");
     let get = || -> anyhow::Result<()> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP));
-        let socket =
-            socket.expect("multipath TCP, which this kernel lacks or `sysctl net.mptcp.enabled` has switched off");
-        socket.bind(&SocketAddr::from((Lab::client_address(1), 0)).into())?;
-        socket.connect(&at.into())?;
-        let mut stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        let mut stream = connect_multipath(at)?;
         write!(
             stream,
             "GET /benchmark/download/adaptive?size={size} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{bearer}\r\n\r\n"
@@ -301,4 +311,33 @@ fn a_client_that_moves_to_another_path_is_seen_to() {
     let report = report_of_multipath(&lab, 16_000_000, || ip(&lab.client, "mptcp endpoint delete id 0 10.79.1.2"));
     assert_eq!(report["path"]["last"]["subflows"], 1, "{report}");
     assert_eq!(report["evidence"].as_array().map(|all| all.contains(&"migrated".into())), Some(true), "{report}");
+}
+
+/// Its reader wants nothing for a while, as one over HTTP/2 may.
+#[test]
+fn two_subflows_without_anything_to_send_are_seen_to_rest() {
+    let lab = lab_of_two_paths();
+    let (listener, at) = (multipath_socket(), SocketAddr::from((SERVER, free_port())));
+    listener.bind(&at.into()).expect("an address");
+    listener.listen(1).expect("a listener");
+    let mut theirs = lab.client.run(|| connect_multipath(at)).expect("a connection");
+    let mut ours = TcpStream::from(listener.accept().expect("a connection").0);
+    let connection = ours.try_clone().expect("a descriptor");
+    let seen = || hfs_sock::mptcp_info(connection.as_fd()).expect("a multipath connection");
+    let mut send = |size| {
+        ours.write_all(&noise(size)).expect("room");
+        theirs.read_exact(&mut vec![0; size]).expect("what was sent");
+    };
+    wait_until("second subflow", Duration::from_secs(10), || {
+        send(100);
+        seen().subflows == 2
+    });
+    let before = seen().busy.expect("a kernel that tells");
+    send(200_000);
+    assert!(seen().busy > Some(before + 20_000), "80 ms of one path: {:?} after {before}", seen().busy);
+    wait_until("rest", Duration::from_secs(10), || {
+        let busy = seen().busy;
+        std::thread::sleep(Duration::from_millis(300));
+        seen().busy == busy
+    });
 }

@@ -39,9 +39,11 @@ pub(in crate::flow) fn of_kernel(info: &hfs_sock::TcpInfo, congestion: Option<Co
 }
 
 /// What the kernel says of the first path of a multipath connection, with what it knows of them all. Where the first one is
-/// gone, so is the path that a rate was reached on before.
+/// gone, so is the path that a rate was reached on before. While the first alone carries it, it is busy when all of them are.
 pub(super) fn of_all(all: &hfs_sock::MptcpInfo, first: PathSample) -> PathSample {
+    let is_first_alone = all.subflows == 1 && !all.has_moved;
     PathSample {
+        busy: if is_first_alone { first.busy } else { all.busy.map(Duration::from_micros) },
         subflows: all.subflows,
         has_moved: all.has_moved,
         bytes_acked: Some(all.acknowledged),

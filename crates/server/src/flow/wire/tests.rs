@@ -151,9 +151,21 @@ fn what_a_multipath_connection_delivers_is_counted_over_all_of_its_paths() {
 #[test]
 fn a_rate_that_was_reached_on_a_path_that_is_gone_compares_nothing() {
     let first = PathSample { bytes_acked: Some(1), rate_before: Some(9), ..PathSample::default() };
-    let seen = |has_moved| of_all(&hfs_sock::MptcpInfo { subflows: 2, has_moved, acknowledged: 7 }, first);
+    let seen = |has_moved| of_all(&hfs_sock::MptcpInfo { subflows: 2, has_moved, acknowledged: 7, busy: None }, first);
     assert_eq!((seen(false).rate_before, seen(false).bytes_acked), (Some(9), Some(7)));
     assert_eq!(seen(true).rate_before, None);
+}
+
+#[test]
+fn whether_several_paths_had_something_to_send_is_told_of_all_of_them_or_not_at_all() {
+    let busy = |subflows, has_moved, busy| {
+        let first = PathSample { busy: Some(Duration::from_micros(5)), ..PathSample::default() };
+        let all = hfs_sock::MptcpInfo { subflows, has_moved, acknowledged: 7, busy };
+        of_all(&all, first).busy.map(|busy| busy.as_micros())
+    };
+    assert_eq!(busy(1, false, None), Some(5));
+    assert_eq!((busy(2, false, Some(9)), busy(1, true, Some(9))), (Some(9), Some(9)));
+    assert_eq!((busy(2, false, None), busy(1, true, None)), (None, None), "the kernel is too old");
 }
 
 #[test]
