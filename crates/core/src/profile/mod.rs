@@ -194,6 +194,8 @@ pub struct Profile {
     pub rate_default: Option<f64>,
     /// See above.
     pub rate_bbr: Option<f64>,
+    /// Which of the two was learnt last: BBR's, or the other. Not kept: nobody knows of what an earlier process learnt.
+    pub is_bbr_latest: Option<bool>,
     /// The step that its last upload ended with.
     pub step: Option<u32>,
     /// The link that it seems to have, and how sure that is.
@@ -215,11 +217,9 @@ impl Profile {
         self.transfers = self.transfers.saturating_add(1);
         self.breaks += gain * (f64::from(u8::from(!lesson.is_whole)) - self.breaks);
         let rate = lesson.rate();
-        match (lesson.direction, lesson.was_on_bbr()) {
-            (Direction::Upload, _) => blend(&mut self.rate_up, rate, gain),
-            (Direction::Download, Some(true)) => blend(&mut self.rate_bbr, rate, gain),
-            (Direction::Download, Some(false)) => blend(&mut self.rate_default, rate, gain),
-            (Direction::Download, None) => {}
+        match lesson.direction {
+            Direction::Upload => blend(&mut self.rate_up, rate, gain),
+            Direction::Download => self.learn_download(rate, lesson.was_on_bbr(), gain),
         }
         self.sort(lesson.guess, gain);
         blend(&mut self.jitter, seen.jitter.map(|jitter| jitter.as_secs_f64()), gain);
@@ -233,6 +233,12 @@ impl Profile {
         if rate.is_some() && lesson.direction == Direction::Upload {
             self.step = u32::try_from(lesson.plan.step).ok();
         }
+    }
+
+    fn learn_download(&mut self, rate: Option<f64>, was_on_bbr: Option<bool>, gain: f64) {
+        let Some(was_on_bbr) = was_on_bbr.filter(|_| rate.is_some()) else { return };
+        blend(if was_on_bbr { &mut self.rate_bbr } else { &mut self.rate_default }, rate, gain);
+        self.is_bbr_latest = Some(was_on_bbr);
     }
 
     /// What cubic loses by filling the path says nothing for BBR, nor does what BBR loses: that can only show that less is
@@ -283,11 +289,15 @@ impl Profile {
 }
 
 impl Profile {
-    /// Bytes per second, that way: for a download, with what served it better.
+    /// Bytes per second, that way: for a download, with what the last one had; where that is not known, with what served it
+    /// better. The other rate may be one that no download teaches any more, since the host is on another congestion control
+    /// now, or may no longer have BBR.
     fn rate(&self, direction: Direction) -> Option<f64> {
-        match direction {
-            Direction::Upload => self.rate_up,
-            Direction::Download => [self.rate_default, self.rate_bbr].into_iter().flatten().reduce(f64::max),
+        match (direction, self.is_bbr_latest) {
+            (Direction::Upload, _) => self.rate_up,
+            (Direction::Download, Some(true)) => self.rate_bbr,
+            (Direction::Download, Some(false)) => self.rate_default,
+            (Direction::Download, None) => [self.rate_default, self.rate_bbr].into_iter().flatten().reduce(f64::max),
         }
     }
 }

@@ -270,6 +270,23 @@ fn a_rate_is_that_of_the_congestion_control_that_moved_the_bytes() {
 }
 
 #[test]
+fn a_rate_that_no_download_teaches_any_more_is_not_expected() {
+    let rates = (Some(1e6), Some(9e6));
+    let known = Profile { rate_default: rates.0, rate_bbr: rates.1, ..Profile::default() };
+    let expected = |profile: &Profile| profile.expected(Direction::Download).rate.unwrap();
+    assert_eq!(expected(&known), 9_000_000, "what an earlier process learnt");
+    let bbr = Some(Congestion::Bbr);
+    // The host may no longer have BBR, or is on it now and no path is for cubic.
+    for (was_on, lost) in [(None, rates), (bbr, (rates.1, rates.0))] {
+        let mut profile = Profile { rate_default: lost.0, rate_bbr: lost.1, ..known };
+        profile.learn(&lesson(seen(ms(40), 0), 1_000_000, was_on), 0.2, Timestamp::from_unix(1));
+        assert_eq!(expected(&profile), 1_000_000, "{was_on:?}");
+        profile.learn(&lesson(seen(ms(40), 0), 10_000, was_on.xor(bbr)), 0.2, Timestamp::from_unix(1));
+        assert_eq!(expected(&profile), 1_000_000, "a short one teaches no rate");
+    }
+}
+
+#[test]
 fn what_bbr_loses_can_only_show_that_less_is_lost() {
     let after = |hosts_loss, unqueued_loss| {
         let seen = Snapshot { hosts_loss, unqueued_loss: Some(unqueued_loss), ..seen(ms(40), 0) };

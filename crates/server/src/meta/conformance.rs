@@ -74,6 +74,7 @@ pub(crate) async fn every_figure_of_a_profile_comes_back(store: &dyn MetaStore) 
         breaks: 0.25,
         rate_default: Some(1e6),
         rate_bbr: Some(2e6),
+        is_bbr_latest: None,
         step: Some(1 << 20),
         class: Guess { link: Link::Lte, confidence: 0.75 },
         transfers: 7,

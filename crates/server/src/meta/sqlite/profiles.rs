@@ -74,6 +74,7 @@ fn profile(row: &Row<'_>) -> Result<(ProfileKey, Profile)> {
         rate_up: row.get("rate")?,
         rate_default: row.get("rate_default")?,
         rate_bbr: row.get("rate_bbr")?,
+        is_bbr_latest: None,
         min_rtt: row.get("min_rtt")?,
         jitter: row.get("jitter")?,
         loss: row.get("loss")?,
