@@ -100,7 +100,8 @@ impl Chooser {
     /// Between the host's and `other`, starting from what earlier transfers taught.
     pub(super) fn new(other: Congestion, expected: &Expected) -> Self {
         let is_lossy = expected.loss.is_some_and(|loss| loss > Bounds::over(expected.min_rtt).lossy);
-        // What served a client better is known better than what should. That a path is clean, each transfer has to show.
+        // What served a client better is known better than what should. That a path is clean, each transfer has to show: one
+        // that began with cubic would have nothing to compare it with.
         let begins_with_other = other == Congestion::Bbr && expected.is_bbr_better.unwrap_or(is_lossy);
         Self {
             other,
