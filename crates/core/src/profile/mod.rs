@@ -122,8 +122,9 @@ pub fn tells_rate(
     bytes >= TELLING_BYTES && elapsed >= least
 }
 
-/// One transfer in so many expects no loss. Who is known for losses begins with BBR, and what BBR loses may be its own
-/// doing: only the host's congestion control can show that it is no longer needed. Where it is, it comes within seconds.
+/// One transfer in so many expects no loss, nor BBR to be better. Who is known for losses begins with BBR, and what BBR loses
+/// may be its own doing; whom BBR served better has nothing but BBR. Only the host's congestion control can show that it is
+/// no longer needed. Where it is, it comes within seconds.
 const ASKS_AGAIN: u32 = 25;
 
 /// One transfer that has ended, as a profile learns from it.
@@ -276,11 +277,12 @@ impl Profile {
             (Some(other), Some(bbr)) if bbr < 1.05 * other => Some(false),
             _ => None,
         };
+        let asks_again = self.transfers.is_multiple_of(ASKS_AGAIN);
         Expected {
             rate: self.rate(direction).map(|rate| rate as u64),
             min_rtt: self.min_rtt.and_then(|rtt| Duration::try_from_secs_f64(rtt).ok()),
-            loss: self.loss.filter(|_| !self.transfers.is_multiple_of(ASKS_AGAIN)),
-            is_bbr_better,
+            loss: self.loss.filter(|_| !asks_again),
+            is_bbr_better: is_bbr_better.filter(|&is_better| !(is_better && asks_again)),
             step: self.step.filter(|_| direction == Direction::Upload).and_then(|step| usize::try_from(step).ok()),
             ceiling: None,
             patience: None,

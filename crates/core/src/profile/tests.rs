@@ -287,6 +287,18 @@ fn a_rate_that_no_download_teaches_any_more_is_not_expected() {
 }
 
 #[test]
+fn whom_bbr_served_better_is_asked_now_and_then_whether_that_is_still_so() {
+    let asked = |rate_default, rate_bbr| {
+        let known = Profile { rate_default, rate_bbr, ..Profile::default() };
+        let expects = |transfers| Profile { transfers, ..known }.expected(Direction::Download).is_bbr_better.is_some();
+        (1..=100).filter(|&transfers| !expects(transfers)).count()
+    };
+    let (slow, fast) = (Some(1e6), Some(9e6));
+    assert_eq!(asked(slow, fast), 4);
+    assert_eq!(asked(fast, slow), 0, "the host's teaches all the time");
+}
+
+#[test]
 fn what_bbr_loses_can_only_show_that_less_is_lost() {
     let after = |hosts_loss, unqueued_loss| {
         let seen = Snapshot { hosts_loss, unqueued_loss: Some(unqueued_loss), ..seen(ms(40), 0) };
