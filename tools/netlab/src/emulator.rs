@@ -70,6 +70,8 @@ struct Shared {
     /// What the dice of each way are to begin anew from.
     seeds: [Mutex<Option<u64>>; 2],
     counters: [Mutex<Counters>; 2],
+    /// As in the counters, until somebody takes it.
+    latest: [Mutex<Duration>; 2],
     is_down: AtomicBool,
     stop: AtomicBool,
 }
@@ -81,6 +83,7 @@ impl Emulator {
             shape: Mutex::new(shape),
             seeds: Default::default(),
             counters: Default::default(),
+            latest: Default::default(),
             is_down: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         });
@@ -121,6 +124,13 @@ impl Emulator {
     /// Ends it.
     pub fn up(&self) {
         self.shared.is_down.store(false, Relaxed);
+    }
+
+    /// How late the latest packet of either way left since the last call.
+    #[must_use]
+    pub fn take_latest(&self) -> Duration {
+        let ways = [Way::Up, Way::Down].map(|way| std::mem::take(&mut *lock(&self.shared.latest[way as usize])));
+        ways.into_iter().max().unwrap_or_default()
     }
 
     /// What happened so far.
@@ -201,6 +211,7 @@ impl Carrier {
     fn give_out(&mut self) {
         let now = self.begin.elapsed();
         let mut counters = lock(&self.shared.counters[self.way as usize]);
+        let mut latest = lock(&self.shared.latest[self.way as usize]);
         if self.shared.is_down.load(Relaxed) {
             counters.down += self.waiting.len() as u64;
             self.waiting.clear();
@@ -212,6 +223,7 @@ impl Carrier {
             counters.bytes += packet.len() as u64;
             counters.late += now - due;
             counters.latest = counters.latest.max(now - due);
+            *latest = latest.max(now - due);
         }
     }
 }

@@ -80,14 +80,16 @@ pub(crate) struct Row {
     outcomes: [Vec<Outcome>; 3],
     /// What the emulator added to the delay, where that is known.
     pub(super) lateness: Option<Duration>,
-    /// The same of its latest packet.
+    /// The same of its latest packet in the rounds that count.
     pub(super) latest: Option<Duration>,
+    /// Rounds that do not, since it was too late.
+    pub(super) thrown_again: usize,
 }
 
 impl Row {
     pub(super) fn new(case: &Case) -> Self {
         let Case { name, id, goal, .. } = *case;
-        Self { name, id, goal, outcomes: Default::default(), lateness: None, latest: None }
+        Self { name, id, goal, outcomes: Default::default(), lateness: None, latest: None, thrown_again: 0 }
     }
 
     pub(super) fn push(&mut self, round: &[(Kind, Outcome)]) {
@@ -137,6 +139,7 @@ impl Row {
         let [late, latest] = [self.lateness, self.latest].map(|late| late.map(|late| late.as_micros()));
         serde_json::json!({
             "link": self.name, "id": self.id, "transfers": kinds, "emulator_late_us": late, "emulator_latest_us": latest,
+            "rounds_thrown_again": self.thrown_again,
         })
     }
 }
@@ -160,7 +163,7 @@ impl fmt::Display for Row {
         }
         let [late, latest] =
             [self.lateness, self.latest].map(|late| late.map_or(f64::NAN, |late| late.as_secs_f64() * 1e3));
-        write!(f, " {late:.2} ms, {latest:.1} ms |")
+        write!(f, " {late:.2} ms, {latest:.1} ms, {} |", self.thrown_again)
     }
 }
 
@@ -191,11 +194,12 @@ impl fmt::Display for Table {
             "Transfers of {span} s by one client, both sides on cubic, in interleaved rounds: three times as many where they \
              do not agree on\nthe goal. Goodput in Mbit/s (median), in parentheses the share of the sender's segments that \
              were sent again (mean).\n*Cold* is a client that the server has not met, *warm* one with a profile from an \
-             earlier transfer; both against the\nstandard arm. An upload is governed by its client's sender.\n"
+             earlier transfer; both against the\nstandard arm. An upload is governed by its client's sender. A round in \
+             which the emulator was late by more than 50 ms is\nthrown again.\n"
         )?;
         writeln!(
             f,
-            "| link | rounds | standard | adaptive, cold | adaptive, warm | cold / standard | warm / standard | goal | | emulator late: mean, most |"
+            "| link | rounds | standard | adaptive, cold | adaptive, warm | cold / standard | warm / standard | goal | | emulator late: mean, most, rounds thrown again |"
         )?;
         writeln!(f, "|---|---|---|---|---|---|---|---|---|---|")?;
         self.rows.iter().try_for_each(|row| writeln!(f, "{row}"))?;
@@ -229,6 +233,8 @@ mod tests {
         let all = row(&[[two, two, one], [one, two, two], [one, one, two], [two, one, two], [two, one, one], [two; 3]]);
         assert!(all.is_met(Kind::Cold) && all.is_met(Kind::Warm));
         assert_eq!(all.to_string().split(" | ").nth(1), Some("6"));
+        let again = Row { thrown_again: 2, latest: Some(Duration::from_millis(7)), ..all };
+        assert!(again.to_string().ends_with(", 7.0 ms, 2 |"), "{again}");
     }
 
     #[test]
