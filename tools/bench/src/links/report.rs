@@ -78,11 +78,12 @@ pub(crate) struct Row {
     goal: Goal,
     /// By kind, in the order of [`Kind::ALL`].
     outcomes: [Vec<Outcome>; 3],
-    /// What the emulator added to the delay, where that is known.
+    /// What the emulator added to the delay on average, also in rounds that do not count and while clients got acquainted;
+    /// where that is known.
     pub(super) lateness: Option<Duration>,
-    /// The same of its latest packet in the rounds that count.
+    /// What it added for its latest packet in the rounds that count.
     pub(super) latest: Option<Duration>,
-    /// Rounds that do not, since it was too late.
+    /// Rounds that do not, since it was too late; at most as many as were asked for.
     pub(super) thrown_again: usize,
 }
 
@@ -195,7 +196,8 @@ impl fmt::Display for Table {
              do not agree on\nthe goal. Goodput in Mbit/s (median), in parentheses the share of the sender's segments that \
              were sent again (mean).\n*Cold* is a client that the server has not met, *warm* one with a profile from an \
              earlier transfer; both against the\nstandard arm. An upload is governed by its client's sender. A round in \
-             which the emulator was late by more than 50 ms is\nthrown again.\n"
+             which the emulator was late by more than 50 ms is\nthrown again, at most as many as were asked for; *mean* \
+             includes those, *most* does not.\n"
         )?;
         writeln!(
             f,
