@@ -50,6 +50,8 @@ pub struct Adaptive {
     is_shared: bool,
     /// Of what is known of the client, what outlasts the first plan.
     granted: Granted,
+    /// Bytes that have yet to move; the largest number where nobody has said how many there are.
+    left: u64,
     estimate: Estimate,
     /// Only downloads have one, and thousands of uploads wait.
     chooser: Option<Box<Chooser>>,
@@ -88,6 +90,7 @@ impl Adaptive {
             pieces: Pieces::of(start.direction, start.carrier),
             is_shared: start.is_shared,
             granted: Granted { ceiling: start.expected.ceiling, patience: start.expected.patience },
+            left: start.size.unwrap_or(u64::MAX),
             estimate: Estimate::new(settings.gain),
             chooser,
             cadence: Cadence::new(settings),
@@ -270,7 +273,7 @@ impl Adaptive {
 
     fn spread(&mut self, path: Option<&PathSample>) {
         let may_move = self.settings.levers.pacing && self.is_its_own_download() && !self.plan.is_paced;
-        if let Some(because) = path.filter(|_| may_move).and_then(pacing::why) {
+        if let Some(because) = path.filter(|_| may_move).and_then(|path| pacing::why(path, self.left)) {
             self.decide("pacing", "off", "on", || because);
             self.plan.is_paced = true;
         }
@@ -400,6 +403,9 @@ impl Controller for Adaptive {
     }
 
     fn observe(&mut self, seen: &Observation) {
+        if self.left != u64::MAX {
+            self.left = self.left.saturating_sub(seen.moved);
+        }
         let before = self.estimate.now();
         let was_sampled = self.note(seen);
         if let Some(filled) = seen.filled.filter(|_| seen.moved > 0 && self.settings.follows) {

@@ -35,6 +35,7 @@ pub(super) struct KeptSample {
     unsent: Rare<u32>,
     is_rate_app_limited: bool,
     congestion: Option<Congestion>,
+    is_paced: bool,
     subflows: u8,
     has_moved: bool,
 }
@@ -69,6 +70,7 @@ impl KeptSample {
             unsent: Rare::<u32>::of(sample.unsent),
             is_rate_app_limited: sample.is_rate_app_limited,
             congestion: sample.congestion,
+            is_paced: sample.is_paced,
             subflows: sample.subflows,
             has_moved: sample.has_moved,
         }
@@ -110,6 +112,7 @@ impl KeptSample {
             sender_limited: long(self.sender_limited),
             unsent: self.unsent.value(),
             congestion: self.congestion,
+            is_paced: self.is_paced,
             rate_before: None,
             subflows: self.subflows,
             has_moved: self.has_moved,
@@ -158,7 +161,7 @@ mod tests {
             spans in any::<[Option<u32>; 3]>(),
             sizes in any::<[u32; 6]>(),
             is_rate_app_limited in any::<bool>(),
-            has_moved in any::<bool>(),
+            [is_paced, has_moved] in any::<[bool; 2]>(),
             congestion in proptest::option::of(proptest::sample::select(&Congestion::ALL[..])),
         ) -> PathSample {
             let count = |value: Option<u64>| value.map(|value| value.min(u64::MAX - 1));
@@ -192,6 +195,7 @@ mod tests {
                 // Told once, and judged at once.
                 rate_before: None,
                 subflows: 1,
+                is_paced,
                 has_moved,
             }
         }

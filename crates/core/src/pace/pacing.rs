@@ -3,11 +3,13 @@
 //! What arrives in one burst must find room in the queue of the slowest hop. Slow start sends a round trip's window at the
 //! rate of the server's own network, twice as much each time, and so does a sender that has just recovered from losses: on
 //! a path whose window is longer than its queue, cubic loses a burst or two long before the path is full, and takes half a
-//! minute to come back. Paced, it finds the path's rate (RFC 9002, 7.7): at 100 Mbit/s,
-//! 300 ms and a queue of 100 ms a third more arrives, and nothing is sent again.
+//! minute to come back. Paced, it finds the path's rate (RFC 9002, 7.7): over 100 Mbit/s, 300 ms and a queue of 100 ms more
+//! arrives, and next to nothing is sent again (`docs/benchmarks/links.md`).
 //!
-//! It costs up to half a round trip at the end of a short download, so it begins where a window has become long; and
-//! timers, so short paths do without. Beside connections that are not paced it keeps its half. BBR paces by itself.
+//! The last window of a download then takes up to a round trip to leave (Linux paces at twice the window in one, later at
+//! six fifths), and a timer costs CPU. So it begins where windows are long, several are left, and the path is no short one.
+//! Beside connections that are not paced it keeps its half. BBR paces by itself, and a connection that once had it goes
+//! on; where the host's queue discipline is `fq`, that paces all connections, and nothing changes here.
 
 use std::time::Duration;
 
@@ -20,11 +22,17 @@ const LONG: Duration = Duration::from_millis(20);
 /// no more goodput.
 const MANY: u32 = 512;
 
-/// What speaks for it on this path.
-pub(super) fn why(path: &PathSample) -> Option<String> {
+/// What is left is worth it from so many windows on.
+const SEVERAL: u64 = 4;
+
+/// What speaks for it on this path, where `left` bytes have yet to go.
+pub(super) fn why(path: &PathSample, left: u64) -> Option<String> {
     let rtt = path.min_rtt?;
-    let may_burst = path.congestion != Some(Congestion::Bbr) && rtt >= LONG && path.window >= MANY;
-    may_burst.then(|| format!("{} segments over {rtt:?}: at once they may be more than a queue holds", path.window))
+    let window = u64::from(path.window) * u64::from(path.mss);
+    let may_burst = rtt >= LONG && path.window >= MANY && left >= SEVERAL * window;
+    let is_new = !path.is_paced && path.congestion != Some(Congestion::Bbr);
+    (may_burst && is_new)
+        .then(|| format!("{} segments over {rtt:?}: at once they may be more than a queue holds", path.window))
 }
 
 #[cfg(test)]
@@ -32,18 +40,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_windows_over_long_paths_are_spread_out() {
-        let path = |window, ms, congestion| {
-            let (min_rtt, congestion) = (Some(Duration::from_millis(ms)), Some(congestion));
-            PathSample { window, min_rtt, congestion, ..PathSample::default() }
+    fn long_windows_over_long_paths_are_spread_out_where_several_are_left() {
+        let path = |window, ms| {
+            let min_rtt = Some(Duration::from_millis(ms));
+            PathSample { window, min_rtt, mss: 1_000, congestion: Some(Congestion::Cubic), ..PathSample::default() }
         };
-        assert!(why(&path(512, 20, Congestion::Cubic)).is_some());
-        assert!(why(&path(511, 300, Congestion::Cubic)).is_none(), "the end of a short download would wait");
-        assert!(why(&path(1_000, 19, Congestion::Cubic)).is_none(), "a timer costs more than it is worth");
-        assert!(why(&path(1_000, 300, Congestion::Bbr)).is_none(), "it does so by itself");
-        assert!(
-            why(&PathSample { window: 1_000, ..PathSample::default() }).is_none(),
-            "a path that tells no round trip"
-        );
+        let (long, all) = (path(512, 20), u64::MAX);
+        assert!(why(&long, all).is_some() && why(&long, 4 * 512_000).is_some());
+        assert!(why(&long, 4 * 512_000 - 1).is_none(), "its end would come later for it");
+        assert!(why(&path(511, 300), all).is_none(), "slow start is shorter without");
+        assert!(why(&path(1_000, 19), all).is_none(), "a timer costs more than it is worth");
+        assert!(why(&PathSample { congestion: Some(Congestion::Bbr), ..long }, all).is_none(), "it does so by itself");
+        assert!(why(&PathSample { is_paced: true, ..long }, all).is_none(), "somebody has asked for it");
+        assert!(why(&PathSample { min_rtt: None, ..long }, all).is_none(), "a path that tells no round trip");
     }
 }

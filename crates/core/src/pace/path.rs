@@ -55,6 +55,8 @@ pub struct PathSample {
     pub unsent: Option<u32>,
     /// The connection's congestion control.
     pub congestion: Option<Congestion>,
+    /// Whether a plan has asked for it to be paced: what does not do it then cannot.
+    pub is_paced: bool,
     /// Bytes per second that it delivered before a plan changed that, if that was a short while ago: not yet judged.
     pub rate_before: Option<u64>,
     /// TCP connections that carry a multipath connection now, of which nearly all other figures know the first; 1 for plain

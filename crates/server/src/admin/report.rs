@@ -107,6 +107,7 @@ fn sample(sample: &PathSample) -> Value {
         "retransmits": sample.retransmits,
         "bytes_retransmitted": sample.bytes_retransmitted,
         "congestion": sample.congestion.map(Congestion::as_str),
+        "paced": sample.is_paced,
         "subflows": sample.subflows,
     })
 }

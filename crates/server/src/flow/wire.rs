@@ -100,11 +100,11 @@ impl Wire {
     /// plans change is not asked again, nor is what cannot change.
     #[must_use]
     pub fn sample(&self) -> Option<PathSample> {
-        let (set, rate_before) = self.set().in_force();
+        let (set, rate_before, is_paced) = self.set().in_force();
         let congestion = set.or_else(|| self.inherited());
         let sample = self.look(|fd| {
             let multipath = self.multipath(fd);
-            let sample = PathSample { rate_before, ..of_kernel(&hfs_sock::tcp_info(fd).ok()?, congestion) };
+            let sample = PathSample { rate_before, is_paced, ..of_kernel(&hfs_sock::tcp_info(fd).ok()?, congestion) };
             Some(multipath.map_or(sample, |all| of_all(&all, sample)))
         });
         self.0.was_sampled.store(true, Relaxed);

@@ -100,7 +100,7 @@ fn a_lossy_link_gets_bbr_and_every_byte() {
 #[test]
 fn a_long_window_is_spread_over_its_round_trip() {
     let lab = lab("rate=100mbit delay=75ms");
-    let body = noise(8 << 20);
+    let body = noise(16 << 20);
     let (server, at) = server(true);
     assert_eq!(server.put("s/file.bin", &body).status, 201);
     let answer = get(&lab, at, "s/file.bin");

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use hfs_core::pace::{Congestion, Plan};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::Wire;
 use crate::clock::Stopwatch;
@@ -36,10 +36,11 @@ pub(super) struct Set {
 }
 
 impl Set {
-    /// What plans have made of the connection, and the rate before that, while it is to be judged.
-    pub(super) fn in_force(&self) -> (Option<Congestion>, Option<u64>) {
+    /// What plans have made of the connection, and the rate before that, while it is to be judged; and whether it was to be
+    /// paced.
+    pub(super) fn in_force(&self) -> (Option<Congestion>, Option<u64>, bool) {
         let open = self.changed.as_ref().filter(|(since, _)| self.trying > 0 || since.elapsed() < UNJUDGED);
-        (self.congestion, open.map(|(_, rate)| *rate))
+        (self.congestion, open.map(|(_, rate)| *rate), self.is_paced)
     }
 
     fn enter(&mut self, asked: Asked) {
@@ -180,10 +181,10 @@ fn complain_of_unsent(error: &io::Error) {
     }
 }
 
-/// A multipath connection has no such option (Linux 6.18).
+/// A multipath connection has no such option (Linux 6.18), so this is no fault.
 fn complain_of_pacing(error: &io::Error) {
     static SAID: AtomicBool = AtomicBool::new(false);
-    if error.kind() != io::ErrorKind::Unsupported && !SAID.swap(true, Relaxed) {
-        warn!(%error, "A connection refused SO_MAX_PACING_RATE: long windows leave in bursts");
+    if !SAID.swap(true, Relaxed) {
+        info!(%error, "A connection refused SO_MAX_PACING_RATE, as multipath ones do: long windows leave in bursts");
     }
 }

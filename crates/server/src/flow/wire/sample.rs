@@ -32,6 +32,7 @@ pub(in crate::flow) fn of_kernel(info: &hfs_sock::TcpInfo, congestion: Option<Co
         sender_limited: span(info.sndbuf_limited),
         unsent: info.notsent_bytes,
         congestion,
+        is_paced: false,
         rate_before: None,
         subflows: 1,
         has_moved: false,

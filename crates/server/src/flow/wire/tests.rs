@@ -98,7 +98,10 @@ fn a_connection_is_paced_from_when_a_plan_asks_for_it() {
     assert!(!is_paced());
     wire.follow(Asked::of(&plan()), &paced);
     assert!(is_paced());
+    assert!(wire.sample().unwrap().is_paced);
     wire.release(Asked::of(&paced));
+    wire.begin(&plan());
+    assert!(is_paced(), "there is no way back");
     let (new, _theirs) = pair_on_reno();
     let wire = Wire::new(OwnedFd::from(new.try_clone().unwrap()), Carrier::Plain);
     wire.begin(&paced);
