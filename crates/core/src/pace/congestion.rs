@@ -62,6 +62,14 @@ const DWELL: Duration = Duration::from_secs(20);
 /// ... and a transfer changes its mind at most this often.
 const MOST_CHANGES: u32 = 4;
 
+impl Expected {
+    /// Whether a download that may have BBR begins with it. What served a client better is known better than what should.
+    pub(crate) fn begins_with_bbr(&self) -> bool {
+        let is_lossy = || self.loss.is_some_and(|loss| loss > Bounds::over(self.min_rtt).lossy);
+        self.is_bbr_better.unwrap_or_else(is_lossy)
+    }
+}
+
 /// What is chosen, and why.
 #[derive(Clone, Debug)]
 pub(super) struct Chooser {
@@ -99,10 +107,8 @@ pub(super) struct Change {
 impl Chooser {
     /// Between the host's and `other`, starting from what earlier transfers taught.
     pub(super) fn new(other: Congestion, expected: &Expected) -> Self {
-        let is_lossy = expected.loss.is_some_and(|loss| loss > Bounds::over(expected.min_rtt).lossy);
-        // What served a client better is known better than what should. That a path is clean, each transfer has to show: one
-        // that began with cubic would have nothing to compare it with.
-        let begins_with_other = other == Congestion::Bbr && expected.is_bbr_better.unwrap_or(is_lossy);
+        // That a path is clean, each transfer has to show: one that began with cubic would have nothing to compare it with.
+        let begins_with_other = other == Congestion::Bbr && expected.begins_with_bbr();
         Self {
             other,
             chosen: begins_with_other.then_some(other),

@@ -122,10 +122,13 @@ pub fn tells_rate(
     bytes >= TELLING_BYTES && elapsed >= least
 }
 
-/// One transfer in so many expects no loss, nor BBR to be better. Who is known for losses begins with BBR, and what BBR loses
-/// may be its own doing; whom BBR served better has nothing but BBR. Only the host's congestion control can show that it is
-/// no longer needed. Where it is, it comes within seconds.
+/// After so many transfers, up and down, a download that would begin with BBR does not. Who is known for losses begins with
+/// it, and what BBR loses may be its own doing; whom BBR served better has nothing but BBR. Only the host's congestion control
+/// can show that it is no longer needed. Where it is, it comes within seconds.
 const ASKS_AGAIN: u32 = 25;
+
+/// The least weight of what such a download shows: with that of any other it took hundreds of transfers to be believed.
+const ANSWER: f64 = 0.5;
 
 /// One transfer that has ended, as a profile learns from it.
 #[derive(Clone, Copy, Debug)]
@@ -195,7 +198,8 @@ pub struct Profile {
     pub rate_default: Option<f64>,
     /// See above.
     pub rate_bbr: Option<f64>,
-    /// Which of the two was learnt last: BBR's, or the other. Not kept: nobody knows of what an earlier process learnt.
+    /// Which of the two was learnt last: BBR's, or the other. Not kept: nobody knows of what an earlier process learnt. Nor
+    /// of a download without BBR that followed one with it: it may only have asked.
     pub is_bbr_latest: Option<bool>,
     /// The step that its last upload ended with.
     pub step: Option<u32>,
@@ -219,12 +223,14 @@ impl Profile {
         self.breaks += gain * (f64::from(u8::from(!lesson.is_whole)) - self.breaks);
         let rate = lesson.rate();
         match lesson.direction {
-            Direction::Upload => blend(&mut self.rate_up, rate, gain),
-            Direction::Download => self.learn_download(rate, lesson.was_on_bbr(), gain),
+            Direction::Upload => {
+                self.learn_loss(seen, gain);
+                blend(&mut self.rate_up, rate, gain);
+            }
+            Direction::Download => self.learn_download(lesson, rate, gain),
         }
         self.sort(lesson.guess, gain);
         blend(&mut self.jitter, seen.jitter.map(|jitter| jitter.as_secs_f64()), gain);
-        self.learn_loss(seen, gain);
         if let Some(rtt) = seen.min_rtt.map(|rtt| rtt.as_secs_f64()) {
             match self.min_rtt {
                 Some(known) if rtt > known => blend(&mut self.min_rtt, Some(rtt), gain),
@@ -236,10 +242,16 @@ impl Profile {
         }
     }
 
-    fn learn_download(&mut self, rate: Option<f64>, was_on_bbr: Option<bool>, gain: f64) {
-        let Some(was_on_bbr) = was_on_bbr.filter(|_| rate.is_some()) else { return };
+    fn learn_download(&mut self, lesson: &Lesson, rate: Option<f64>, gain: f64) {
+        let was_on_bbr = lesson.was_on_bbr().filter(|_| rate.is_some());
+        let is_answer = was_on_bbr == Some(false) && self.is_bbr_latest != Some(false) && self.begins_with_bbr();
+        let gain = if is_answer { gain.max(ANSWER) } else { gain };
+        self.learn_loss(&lesson.snapshot, gain);
+        let Some(was_on_bbr) = was_on_bbr else { return };
         blend(if was_on_bbr { &mut self.rate_bbr } else { &mut self.rate_default }, rate, gain);
-        self.is_bbr_latest = Some(was_on_bbr);
+        // The next one begins with BBR again, unless there is none any more: then this one follows no other.
+        let is_lone = is_answer && self.is_bbr_latest == Some(true);
+        self.is_bbr_latest = (!is_lone).then_some(was_on_bbr);
     }
 
     /// What cubic loses by filling the path says nothing for BBR, nor does what BBR loses: that can only show that less is
@@ -268,21 +280,32 @@ impl Profile {
         }
     }
 
-    /// What the next transfer that way may expect.
+    /// What the next transfer that way may expect. Of one that asks whether BBR is still better, that it is not: what is known
+    /// of its kind must not put it on BBR either.
     #[must_use]
     pub fn expected(&self, direction: Direction) -> Expected {
+        let known = self.known(direction);
+        let asks_again = direction == Direction::Download && self.transfers.is_multiple_of(ASKS_AGAIN);
+        if asks_again && known.begins_with_bbr() { Expected { is_bbr_better: Some(false), ..known } } else { known }
+    }
+
+    /// Whether its downloads begin with BBR, but for those that ask.
+    fn begins_with_bbr(&self) -> bool {
+        self.known(Direction::Download).begins_with_bbr()
+    }
+
+    fn known(&self, direction: Direction) -> Expected {
         // Only a clear difference counts: small ones are chance.
         let is_bbr_better = match (self.rate_default, self.rate_bbr) {
             (Some(other), Some(bbr)) if bbr > 1.2 * other => Some(true),
             (Some(other), Some(bbr)) if bbr < 1.05 * other => Some(false),
             _ => None,
         };
-        let asks_again = self.transfers.is_multiple_of(ASKS_AGAIN);
         Expected {
             rate: self.rate(direction).map(|rate| rate as u64),
             min_rtt: self.min_rtt.and_then(|rtt| Duration::try_from_secs_f64(rtt).ok()),
-            loss: self.loss.filter(|_| !asks_again),
-            is_bbr_better: is_bbr_better.filter(|&is_better| !(is_better && asks_again)),
+            loss: self.loss,
+            is_bbr_better,
             step: self.step.filter(|_| direction == Direction::Upload).and_then(|step| usize::try_from(step).ok()),
             ceiling: None,
             patience: None,

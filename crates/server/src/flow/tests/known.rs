@@ -1,6 +1,7 @@
 //! What is known of a client, what is best on paths like its, what the configuration grants it: all of it in a plan.
 
-use hfs_core::profile::{Bounds, Guess, Lesson, Link, Strategies};
+use hfs_core::pace::Congestion;
+use hfs_core::profile::{Bounds, Guess, Lesson, Link, Profile, Strategies};
 
 use super::*;
 use crate::clock;
@@ -70,6 +71,23 @@ async fn a_known_client_takes_part_in_the_contest_of_its_paths() {
     let step = grown(&engine, None).await;
     assert!(step <= max / 4, "{step}: what is best counts, although its strategy allows more");
     assert_ne!(engine.tuning(), before, "what it reached counts for the next one");
+}
+
+#[tokio::test]
+async fn a_download_that_asks_whether_bbr_is_still_better_is_not_put_on_it_by_what_is_best_on_such_paths() {
+    let begins_with = async |transfers| {
+        let mut engine = Engine::new(PaceConfig::default(), Arc::new(Metrics::new()));
+        // Whatever this machine allows.
+        engine.bbr = Ok(());
+        engine.configure(PaceConfig::default());
+        engine.recall_tuning("download good unknown congestion 1 0 0 0 0 0 0 0\n");
+        let key = ProfileKey::new(None, of_client(Direction::Download, None).whose.address);
+        let known = Profile { rate_default: Some(1e6), rate_bbr: Some(9e6), min_rtt: Some(0.1), ..Profile::default() };
+        let kept = vec![(key, Profile { transfers, at: clock::now(), ..known })];
+        engine.profiles().recall(kept, engine.oldest());
+        Arc::new(engine).begin(of_client(Direction::Download, None)).await.plan().congestion
+    };
+    assert_eq!((begins_with(24).await, begins_with(25).await), (Some(Congestion::Bbr), None));
 }
 
 #[tokio::test(start_paused = true)]
