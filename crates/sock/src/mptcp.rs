@@ -25,9 +25,9 @@ const SUBFLOWS_TOTAL: usize = 80;
 const HEADER: usize = 16;
 const COUNT: usize = 4;
 const EACH: usize = 12;
-/// What is asked for of each, and of how many: the kernel lets no more carry one.
+/// What is asked for of each, and of how many: the first one, and eight that the kernel lets join it.
 const ASKED: usize = offset_of!(Tcp, tcpi_sndbuf_limited);
-const MOST: usize = 8;
+const MOST: usize = 9;
 
 /// One reading of `MPTCP_INFO`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
