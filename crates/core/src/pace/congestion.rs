@@ -168,6 +168,8 @@ impl Chooser {
         if let Some(because) = self.why_at_once(estimate) {
             return Some(self.take_back(now, because));
         }
+        // What the connection has may have been set anew between two looks, since when it says another rate.
+        self.trial = self.trial.map(|noted| before.unwrap_or(noted));
         if let Some(rate_before) = self.trial {
             let is_judged = was_open && before.is_none() && self.is_in_force;
             return if is_judged { Some(self.agree(rate_before, estimate)) } else { self.judge(rate_before, estimate) };
@@ -361,6 +363,14 @@ mod tests {
             estimate.observe(&Observation { now, moved: 200 * 1448, filled: None, is_app_limited: false, path });
         }
         estimate
+    }
+
+    #[test]
+    fn a_trial_is_judged_by_the_rate_before_what_the_connection_has_now() {
+        let mut chooser = Chooser::new(Congestion::Bbr, &Expected::default());
+        (chooser.chosen, chooser.trial) = (Some(Congestion::Bbr), Some(100));
+        let verdict = chooser.reconsider(&lossy_until(60), Some(200)).unwrap();
+        assert!(verdict.because.contains(": 200 B/s before"), "{}", verdict.because);
     }
 
     #[test]
