@@ -162,8 +162,8 @@ impl Chooser {
         let has_other = estimate.congestion() == Some(self.other);
         let was_open = std::mem::replace(&mut self.is_open, before.is_some());
         self.held_since = estimate.is_held().then(|| self.held_since.unwrap_or(now));
-        if self.is_lost(estimate.congestion()) {
-            return Some(self.take_back(now, "another download of the connection took it back".to_owned()));
+        if let Some(because) = self.why_lost(estimate.congestion()) {
+            return Some(self.take_back(now, because.to_owned()));
         }
         if let Some(because) = self.why_at_once(estimate) {
             return Some(self.take_back(now, because));
@@ -204,15 +204,20 @@ impl Chooser {
         Some(change)
     }
 
-    /// Whether the connection, which has `congestion` now, has lost what was chosen for it, or did not get it.
-    fn is_lost(&mut self, congestion: Option<Congestion>) -> bool {
+    /// Why the connection, which has `congestion` now, does not have what was chosen for it. One that was never seen to have it
+    /// may have refused it, or others of its downloads were quicker to take it back than this one to look.
+    fn why_lost(&mut self, congestion: Option<Congestion>) -> Option<&'static str> {
         if self.chosen.is_none() || congestion.is_none() {
-            return false;
+            return None;
         }
         let has_it = congestion == self.chosen;
         self.unseen = if has_it { 0 } else { self.unseen.saturating_add(1) };
         let was_seen = std::mem::replace(&mut self.is_in_force, has_it);
-        !has_it && (was_seen || self.unseen > 1)
+        match (has_it, was_seen) {
+            (true, _) => None,
+            (false, true) => Some("another download of the connection took it back"),
+            (false, false) => (self.unseen > 1).then_some("the connection did not get it, or lost it at once"),
+        }
     }
 
     /// A full path gives BBR no more than it gave before, and a clean one gives cubic as much.
@@ -356,6 +361,7 @@ mod tests {
                 mss: 1448,
                 segments_out: Some(200 * n),
                 retransmits: 2 * n,
+                congestion: Some(Congestion::Cubic),
                 ..PathSample::default()
             };
             let now = Duration::from_millis(250 * n);
@@ -371,6 +377,18 @@ mod tests {
         (chooser.chosen, chooser.trial) = (Some(Congestion::Bbr), Some(100));
         let verdict = chooser.reconsider(&lossy_until(60), Some(200)).unwrap();
         assert!(verdict.because.contains(": 200 B/s before"), "{}", verdict.because);
+    }
+
+    #[test]
+    fn what_a_connection_refused_is_not_said_to_be_another_downloads_doing() {
+        let why_given_up = |was_seen| {
+            let mut chooser = Chooser::new(Congestion::Bbr, &Expected::default());
+            (chooser.chosen, chooser.is_in_force) = (Some(Congestion::Bbr), was_seen);
+            let estimate = lossy_until(10);
+            (0..2).find_map(|_| chooser.reconsider(&estimate, None)).unwrap().because
+        };
+        assert!(why_given_up(true).starts_with("another download"));
+        assert!(why_given_up(false).starts_with("the connection did not get it"));
     }
 
     #[test]
