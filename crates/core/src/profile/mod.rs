@@ -166,13 +166,15 @@ impl Lesson {
         }
     }
 
-    /// Whether BBR moved nearly all of it, or next to nothing. Of what is in between, where the plan gave BBR up the rate is
-    /// taken for the other's, since who is no faster by BBR may never have another one; else it is neither's.
+    /// Whether BBR moved nearly all of it, or next to nothing. Of what is in between, where BBR was given up the rate is taken
+    /// for the other's, since who is no faster by BBR may never have another one; else it is neither's. So it is where BBR
+    /// came back: there cubic was tried, and given up.
     fn was_on_bbr(&self) -> Option<bool> {
         let is_asked_for = self.plan.congestion == Some(Congestion::Bbr);
         let share = self.snapshot.bbr_share.unwrap_or(f64::from(u8::from(is_asked_for)));
         let is_one = !(1.0 - NEARLY_ALL..=NEARLY_ALL).contains(&share);
-        if is_one { Some(share > 0.5) } else { (!is_asked_for).then_some(false) }
+        let ends_on_bbr = is_asked_for || self.snapshot.last.and_then(|path| path.congestion) == Some(Congestion::Bbr);
+        if is_one { Some(share > 0.5) } else { (!ends_on_bbr).then_some(false) }
     }
 }
 

@@ -270,6 +270,19 @@ fn a_rate_is_that_of_the_congestion_control_that_moved_the_bytes() {
 }
 
 #[test]
+fn a_rate_that_cubic_and_a_hosts_bbr_have_made_together_is_neithers() {
+    let learnt = |congestion| {
+        let mut profile = Profile::default();
+        let mut seen = Snapshot { bbr_share: Some(0.5), ..seen(ms(40), 0) };
+        seen.last.as_mut().unwrap().congestion = congestion;
+        profile.learn(&lesson(seen, 1_000_000, None), 0.3, Timestamp::from_unix(1));
+        [profile.rate_default, profile.rate_bbr].map(|rate| rate.is_some())
+    };
+    assert_eq!(learnt(Some(Congestion::Bbr)), [false; 2], "cubic was given up");
+    assert_eq!((learnt(Some(Congestion::Cubic)), learnt(None)), ([true, false], [true, false]), "BBR was");
+}
+
+#[test]
 fn a_rate_that_no_download_teaches_any_more_is_not_expected() {
     let rates = (Some(1e6), Some(9e6));
     let known = Profile { rate_default: rates.0, rate_bbr: rates.1, ..Profile::default() };
