@@ -180,11 +180,17 @@ pub fn reload(
     keep(config.log.max_backups != running.log.max_backups, "logging.max_backups");
     keep(config.net.max_connections != running.net.max_connections, "server.max_connections");
     keep(config.storage.io_deadline != running.storage.io_deadline, "server.io_deadline");
+    // One client's share stays with what it is half of. Whoever says just that many gets it at the next start too.
+    if config.net.max_per_address == NetConfig::share_of(config.net.max_connections) {
+        config.net.max_per_address = NetConfig::share_of(running.net.max_connections);
+    }
+    config.net.max_connections = running.net.max_connections;
+    config.storage.io_deadline = running.storage.io_deadline;
     config.net.listen.clone_from(&running.net.listen);
     config.metrics.listen = running.metrics.listen;
     config.admin.listen = running.admin.listen;
     config.storage.path.clone_from(&running.storage.path);
-    config.log.file.clone_from(&running.log.file);
+    config.log = LogConfig { level: config.log.level, ..running.log.clone() };
     if config.net.tls.is_some() != running.net.tls.is_some() {
         config.net.tls.clone_from(&running.net.tls);
     }

@@ -222,7 +222,7 @@ impl Resolver<'_, '_> {
     }
 
     fn max_per_address(&mut self, max_connections: usize) -> usize {
-        let half = u64::try_from(max_connections / 2).unwrap_or(u64::MAX).max(1);
+        let half = u64::try_from(NetConfig::share_of(max_connections)).unwrap_or(u64::MAX);
         let most = self.or("server.max_connections_per_address", one_at_least, half);
         usize::try_from(most).unwrap_or(usize::MAX)
     }

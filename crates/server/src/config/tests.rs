@@ -317,6 +317,37 @@ fn a_reload_keeps_what_cannot_change() {
 }
 
 #[test]
+fn a_reload_names_what_cannot_change_for_as_long_as_it_differs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.toml");
+    let write = |text: &str| std::fs::write(&path, format!("{text}\n[security]\nsecret = \"{SECRET}\"\n")).unwrap();
+    write("");
+    let running = load(&path, [], &Overrides::default()).unwrap().config;
+    for (key, value) in [
+        ("server.max_connections", "100"),
+        ("server.io_deadline", "7"),
+        ("logging.format", "\"json\""),
+        ("logging.max_size", "7"),
+        ("logging.max_backups", "99"),
+    ] {
+        write(&format!("{key} = {value}\nlogging.level = \"debug\""));
+        let first = reload(&running, [], &Overrides::default()).unwrap();
+        let second = reload(&first.config, [], &Overrides::default()).unwrap();
+        for new in [first, second] {
+            assert!(said(&new).contains(&format!("`{key}` has changed")), "{key}: {}", said(&new));
+            assert_eq!(new.config.storage.io_deadline, running.storage.io_deadline);
+            assert_eq!(new.config.log.level, tracing::Level::DEBUG, "this one can");
+            let most = |config: &Config| (config.net.max_connections, config.net.max_per_address);
+            assert_eq!(most(&new.config), most(&running));
+        }
+    }
+    write("");
+    assert!(!said(&reload(&running, [], &Overrides::default()).unwrap()).contains("has changed"));
+    write("server.max_connections = 100\nserver.max_connections_per_address = 7");
+    assert_eq!(reload(&running, [], &Overrides::default()).unwrap().config.net.max_per_address, 7);
+}
+
+#[test]
 fn the_data_paths_are_read_as_the_mission_writes_them() {
     let text = r#"
         [performance]

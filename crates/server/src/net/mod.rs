@@ -75,6 +75,13 @@ pub struct NetConfig {
     pub max_per_address: usize,
 }
 
+impl NetConfig {
+    /// How many of so many connections one client may have, where nothing is said of that: half.
+    pub(crate) fn share_of(max_connections: usize) -> usize {
+        (max_connections / 2).max(1)
+    }
+}
+
 /// `[tls]`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TlsConfig {
