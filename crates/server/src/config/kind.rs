@@ -149,7 +149,8 @@ impl Node {
         let got = match &self.value {
             Value::Bool(on) => format!("`{on}`"),
             Value::Int(n) => format!("`{n}`"),
-            Value::Float(n) => format!("`{n}`"),
+            // With its point: `5.0` is refused where `5` is not.
+            Value::Float(n) => format!("`{n:?}`"),
             Value::Text(text) => format!("`{text}`"),
             Value::List(_) => "a list".to_owned(),
             Value::Table(_) => "a table".to_owned(),
@@ -164,8 +165,8 @@ impl Value {
         match value {
             DeValue::String(text) => Self::Text(text.clone().into_owned()),
             DeValue::Boolean(on) => Self::Bool(*on),
-            DeValue::Integer(n) => whole(n).map_or(Self::Other("a number that is too large"), Self::Int),
-            DeValue::Float(n) => n.as_str().parse().map_or(Self::Other("a number that is too large"), Self::Float),
+            DeValue::Integer(n) => whole(n).map_or(Self::Other("a number beyond all numbers"), Self::Int),
+            DeValue::Float(n) => n.as_str().parse().map_or(Self::Other("a number beyond all numbers"), Self::Float),
             DeValue::Array(list) => Self::List(list.iter().map(Node::from_toml).collect()),
             DeValue::Table(table) => Self::Table(
                 table.iter().map(|(name, value)| (name.get_ref().to_string(), Node::from_toml(value))).collect(),
@@ -199,7 +200,7 @@ pub(super) fn int(node: &Node) -> Result<u64, Mismatch> {
     natural(node).ok_or_else(|| node.wants("a whole number, not negative"))
 }
 
-/// A whole number of `range`; one that ends at [`u64::MAX`] has no end.
+/// A whole number of `range`; of one that ends at [`u64::MAX`] no end is told, for nobody means more.
 pub(super) fn int_within(node: &Node, range: RangeInclusive<u64>) -> Result<u64, Mismatch> {
     let (least, most) = range.into_inner();
     natural(node).filter(|n| (least..=most).contains(n)).ok_or_else(|| {
@@ -357,6 +358,7 @@ mod tests {
         assert_eq!(told(Value::Int(1001)), Err(format!("{range}, got `1001`")));
         assert_eq!(told(Value::Int(-1)), Err(format!("{range}, got `-1`")));
         assert_eq!(told(Value::Float(1.5)), Err(format!("{range}, got `1.5`")));
+        assert_eq!(told(Value::Float(5.0)), Err(format!("{range}, got `5.0`")));
         let told = |value| int_within(&node(value), 1..=u64::MAX).map_err(|refused| refused.message);
         assert_eq!(told(Value::Int(0)), Err("expected a whole number from 1 on, got `0`".to_owned()));
         let told = |value| float_within(&node(value), 0.1..=100.0).map_err(|refused| refused.message);

@@ -415,6 +415,10 @@ fn bounds_that_contradict_each_other_are_refused() {
         ("performance.levers = [\"congestoin\"]", "there is no lever `congestoin`"),
         ("timeouts.min_timeout = \"400s\"", "`min_timeout` (400s) is longer than `max_timeout` (300s)"),
         ("timeouts.timeout_adaptation_factor = 0.5", "expected a number from 1 to 100, got `0.5`"),
+        ("network_interfaces.lte.priority = 1001", "a whole number from 0 to 1000, got `1001`"),
+        ("server.max_connections = 0", "a whole number from 1 on, got `0`"),
+        ("performance.performance_history_samples = 9", "got `9`"),
+        ("performance.performance_history_samples = 100001", "got `100001`"),
         (
             "streaming.quality_thresholds = [{ name = \"good\", min_throughput = \"1MB/s\", max_latency = \"1s\" }]",
             "each of",
