@@ -144,7 +144,8 @@ mod tests {
             (0..4).map(|_| tempo.note(&piece(STEP / 4, millis), STEP)).last()
         };
         assert_eq!((judged(4), judged(5), judged(19)), (Some(Haste::More), Some(Haste::Enough), Some(Haste::Enough)));
-        assert_eq!(judged(20), Some(Haste::Less), "each of them alone was waited for");
+        assert_eq!(judged(20), Some(Haste::Less));
+        assert_eq!(Tempo::new().note(&piece(STEP, 20), STEP), Haste::Less, "though all of them came in 20 ms");
         let mut tempo = Tempo::new();
         assert_eq!(tempo.note(&Arrival { is_full: false, ..piece(STEP, 0) }, STEP), Haste::Less);
     }
