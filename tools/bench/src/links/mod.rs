@@ -3,8 +3,8 @@
 //! Each link is a laboratory of its own (`tools/netlab`) whose networks are on cubic, with a server of each arm. A round
 //! is one transfer of each kind in turn, and the turn rotates: A B C, B C A, C A B; each throws the same dice for what is
 //! lost. Where rounds do not agree, chance may be what decides, and twice as many follow. Several links run at once: a
-//! transfer at 100 Mbit/s leaves most of a core idle, and a round in which the emulator was too late is thrown again, at most as many as were
-//! asked for.
+//! transfer at 100 Mbit/s leaves most of a core idle, and a round in which the emulator was too late is thrown again, at
+//! most as many as were asked for.
 
 mod http2;
 mod report;
