@@ -64,11 +64,11 @@ impl Memory {
         share.resize(bytes);
         if share.size() == 0 {
             // Boxed: who need not wait should hold no room for it.
-            let waited_for = Box::pin(async {
+            let room = Box::pin(async {
                 let _turn = self.0.queue.enter(priority).await;
                 self.wait(least).await
             });
-            share.hold(waited_for.await);
+            share.hold(room.await);
         }
         share
     }
