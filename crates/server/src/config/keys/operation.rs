@@ -32,7 +32,7 @@ pub(super) const KEYS: &[Key] = &[
         "",
         "`file` needs `logging.file`; everything else means no file.",
     ),
-    Key::active("logging.max_size", Int, "100", "MB at which the log file is rotated."),
+    Key::active("logging.max_size", Int, "100", "MB at which the log file is rotated; 0 counts as 1."),
     Key::active("logging.max_backups", Int, "7", "How many rotated files are kept."),
     Key::later("logging.max_age", Int, "Days for which rotated files are kept."),
     Key::later("logging.compress", Bool, "Compress rotated files."),
