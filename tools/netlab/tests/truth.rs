@@ -87,6 +87,8 @@ fn loss_and_outages_take_packets_and_tcp_mends_it() {
     let latest = lab.link.take_latest();
     let ever = [Way::Up, Way::Down].map(|way| lab.link.counters(way).latest).into_iter().max().unwrap();
     assert!(Duration::ZERO < latest && latest <= ever, "{latest:?} {ever:?}");
+    let again = lab.link.take_latest();
+    assert!(again < latest, "{again:?} of a link that is quiet, after {latest:?}");
     let seen = lab.link.counters(Way::Down);
     assert!(seen.lost > 0 && seen.down > 0, "{seen:?}");
     assert!(lab.server.tcp().unwrap().retransmitted > 0);
