@@ -71,11 +71,19 @@ pub fn is_resident(file: &File, offset: u64, length: u64) -> io::Result<bool> {
 mod tests {
     use std::os::unix::fs::FileExt as _;
 
+    use rustix::fs::{Advice, fadvise};
+
     use super::*;
 
     const MIB: u64 = 1 << 20;
-    /// OVERLAYFS_SUPER_MAGIC, statfs(2).
-    const OVERLAYFS: rustix::fs::FsWord = 0x794c_7630;
+    /// File systems known to keep a file's pages with that file, and what their magic in statfs(2) is.
+    const KNOWN: [i128; 4] = [
+        0xef53,      // ext2, ext3, ext4
+        0x5846_5342, // XFS
+        0x9123_683e, // Btrfs
+        TMPFS,
+    ];
+    const TMPFS: i128 = 0x0102_1994;
 
     /// A mebibyte of which nothing was written or read yet.
     fn hole() -> File {
@@ -84,21 +92,29 @@ mod tests {
         file
     }
 
-    /// Whether somebody can tell of `file`: a kernel that knows the call, and judges the descriptor it is given, of a file
-    /// system whose pages are its own.
-    fn can_tell(file: &File) -> bool {
+    fn magic(file: &File) -> i128 {
+        rustix::fs::fstatfs(file).unwrap().f_type.into()
+    }
+
+    /// Whether this kernel knows the call, and judges the descriptor it is given.
+    fn is_known() -> bool {
         let Some(number) = SYS_CACHESTAT else { return false };
         let nothing = std::ptr::null_mut::<u8>();
         // SAFETY: cachestat(2) of no descriptor fails before it looks at any pointer; null ones it could not use either.
         let result = unsafe { libc::syscall(number, -1, nothing, nothing, 0) };
-        let is_known = result == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::EBADF);
-        is_known && rustix::fs::fstatfs(file).unwrap().f_type != OVERLAYFS
+        result == -1 && io::Error::last_os_error().raw_os_error() == Some(libc::EBADF)
     }
 
-    /// Asks for a range, which is there or not, or of which nobody can tell anyway.
+    /// Asks for a range, which is there or not. Of a file system that is not [`KNOWN`] perhaps nobody can tell
+    /// (overlayfs, ZFS, FUSE); where the call is not, nobody can.
     fn says(file: &File, offset: u64, length: u64, is_there: bool) {
         let said = is_resident(file, offset, length).map_err(|error| error.kind());
-        let expected = if can_tell(file) { Ok(is_there) } else { Err(io::ErrorKind::Unsupported) };
+        let nobody_can_tell = Err(io::ErrorKind::Unsupported);
+        let expected = match (is_known(), KNOWN.contains(&magic(file))) {
+            (true, false) if said == nobody_can_tell => return,
+            (true, _) => Ok(is_there),
+            (false, _) => nobody_can_tell,
+        };
         assert_eq!(said, expected, "{length} bytes from {offset} on");
     }
 
@@ -123,6 +139,22 @@ mod tests {
         }
         says(&file, 0, MIB, false);
         file.write_all_at(&vec![7; MIB as usize], 0).unwrap();
+        says(&file, 0, MIB, true);
+    }
+
+    #[test]
+    fn what_was_evicted_is_not_there_until_it_is_read() {
+        let file = hole();
+        file.write_all_at(&vec![7; MIB as usize], 0).unwrap();
+        file.sync_data().unwrap();
+        fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+        // One page at a time.
+        fadvise(&file, 0, None, Advice::Random).unwrap();
+        file.read_exact_at(&mut [0], MIB / 2).unwrap();
+        says(&file, MIB / 2, 1, true);
+        // A file system of memory keeps what it has.
+        says(&file, 0, MIB, magic(&file) == TMPFS);
+        file.read_exact_at(&mut vec![0; MIB as usize], 0).unwrap();
         says(&file, 0, MIB, true);
     }
 
