@@ -234,6 +234,7 @@ impl Engine {
             total: 0,
             zero_copied: 0,
             moved: 0,
+            sized: 0,
             filled: None,
             is_enough: false,
             reconsidered: Duration::ZERO,

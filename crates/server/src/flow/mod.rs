@@ -66,10 +66,12 @@ pub struct Flow {
     pieces: Pieces,
     wire: Option<Wire>,
     watch: Stopwatch,
-    /// Bytes moved in all, and since the last observation; whether every piece that the plan sizes was full.
+    /// Bytes moved in all, and since the last observation; how many of those in pieces that the plan sizes, and whether
+    /// every one of these was full.
     total: u64,
     zero_copied: u64,
     moved: u64,
+    sized: u64,
     filled: Option<bool>,
     /// Whether some of them were, though larger ones are not worth it.
     is_enough: bool,
@@ -162,6 +164,7 @@ impl Flow {
         if bytes > 0 || self.filled.is_some() {
             self.filled = Some(filled && self.filled.unwrap_or(true));
         }
+        self.sized += bytes;
         self.carried(bytes);
     }
 
@@ -184,6 +187,12 @@ impl Flow {
         if is_due {
             self.reconsider(now);
         }
+    }
+
+    /// Notes that a thread moved `bytes` in pieces of its own. What came before it says nothing of a step after it.
+    pub(crate) fn pumped(&mut self, bytes: u64) {
+        (self.sized, self.filled, self.is_enough) = (0, None, false);
+        self.carried(bytes);
     }
 
     /// When the path is to be looked at again, by [`Flow::moved`], however little has moved.
@@ -244,7 +253,7 @@ impl Flow {
 
     /// Whether larger pieces would have moved more, for long enough to say so.
     fn is_pressed(&self) -> bool {
-        self.filled == Some(true) && !self.is_enough && self.moved >= STEPS * self.pieces.size(&self.plan) as u64
+        self.filled == Some(true) && !self.is_enough && self.sized >= STEPS * self.pieces.size(&self.plan) as u64
     }
 
     fn is_sample_due(&self, now: Duration) -> bool {
@@ -269,7 +278,7 @@ impl Flow {
         let is_enough = std::mem::take(&mut self.is_enough);
         let filled = self.filled.filter(|&filled| !(filled && is_enough));
         let seen = Observation { now, moved: self.moved, filled, is_app_limited, path };
-        (self.reconsidered, self.moved, self.filled, self.held) = (now, 0, None, Duration::ZERO);
+        (self.reconsidered, self.moved, self.sized, self.filled, self.held) = (now, 0, 0, None, Duration::ZERO);
         seen
     }
 

@@ -81,6 +81,23 @@ async fn what_zero_copy_carries_resizes_nothing() {
     assert!(metrics.encode().contains("\nadaptive_buffer_optimizations_total 0\n"), "nothing was optimized");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_few_bytes_beside_what_a_thread_moves_resize_nothing() {
+    let engine = engine(|_| {});
+    let mut flow = engine.begin(anonymous()).await;
+    let first = flow.plan().step;
+    flow.moved(4 << 10, true);
+    tokio::time::advance(Duration::from_millis(2)).await;
+    flow.pumped(8 << 20);
+    assert_eq!(flow.plan().step, first, "before it");
+    flow.moved(4 << 10, true);
+    assert_eq!(flow.plan().step, first, "after it");
+    for _ in 0..STEPS {
+        flow.moved(first as u64, true);
+    }
+    assert!(flow.plan().step > first, "but many do");
+}
+
 #[tokio::test]
 async fn a_benchmark_measures_its_path_and_teaches_nobody() {
     let metrics = Arc::new(Metrics::new());

@@ -144,7 +144,7 @@ impl Receiver {
         }
         match how {
             Pump::Stepwise { .. } => self.flow.moved(bytes, end == PumpEnd::Flowing),
-            Pump::Seen { .. } | Pump::Splice => self.flow.carried(bytes),
+            Pump::Seen { .. } | Pump::Splice => self.flow.pumped(bytes),
         }
         self.note(bytes);
         self.received += bytes;
