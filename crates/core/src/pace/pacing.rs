@@ -3,8 +3,8 @@
 //! What arrives in one burst must find room in the queue of the slowest hop. Slow start sends a round trip's window at the
 //! rate of the server's own network, twice as much each time, and so does a sender that has just recovered from losses: on
 //! a path whose window is longer than its queue, cubic loses a burst or two long before the path is full, and takes half a
-//! minute to come back. Paced, it finds the path's rate (RFC 9002, 7.7): over 100 Mbit/s, 300 ms and a queue of 100 ms more
-//! arrives, and next to nothing is sent again (`docs/benchmarks/links.md`).
+//! minute to come back. Paced, it finds the path's rate (RFC 9002, 7.7): over 100 Mbit/s, 300 ms and a queue of 100 ms 64
+//! Mbit/s arrive instead of 57, and 0.1 % is sent again instead of 2.1 %.
 //!
 //! The last window of a download then takes up to a round trip to leave (Linux paces at twice the window in one, later at
 //! six fifths), and a timer costs CPU. So it begins where windows are long, several are left, and the path is no short one.

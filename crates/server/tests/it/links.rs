@@ -96,7 +96,7 @@ fn a_lossy_link_gets_bbr_and_every_byte() {
     assert!(log.lines().any(explained), "nobody says why:\n{log}");
 }
 
-/// What that is worth is in `docs/benchmarks/links.md`.
+/// What that is worth is a measurement: `cargo xtask bench --links --only get-100-300`.
 #[test]
 fn a_long_window_is_spread_over_its_round_trip() {
     let lab = lab("rate=100mbit delay=75ms");
