@@ -68,6 +68,12 @@ impl Expected {
         let is_lossy = || self.loss.is_some_and(|loss| loss > Bounds::over(self.min_rtt).lossy);
         self.is_bbr_better.unwrap_or_else(is_lossy)
     }
+
+    /// Whether so little was lost that nothing is to be found out: there BBR is no faster, and overruns short queues.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.loss.is_some_and(|loss| loss < Bounds::over(self.min_rtt).clean)
+    }
 }
 
 /// What is chosen, and why.
@@ -130,6 +136,7 @@ impl Chooser {
     /// Why it begins with BBR, where it does.
     pub(super) fn why_first(expected: &Expected) -> String {
         match expected.is_bbr_better {
+            Some(true) if expected.is_bbr_tried => "to see whether it is faster with such clients".to_owned(),
             Some(true) => "earlier transfers: it was faster with such clients".to_owned(),
             _ => format!("earlier transfers: {:.2} % were lost", expected.loss.unwrap_or(0.0) * 100.0),
         }

@@ -120,6 +120,8 @@ pub struct Expected {
     pub loss: Option<f64>,
     /// Whether BBR served it better than another congestion control, where both were tried.
     pub is_bbr_better: Option<bool>,
+    /// Whether nobody knows that, and this transfer is to show it.
+    pub is_bbr_tried: bool,
     /// The gather or write step that served it best, in bytes.
     pub step: Option<usize>,
     /// The largest step that is worth it; `None` leaves it to the configuration.

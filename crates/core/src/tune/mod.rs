@@ -40,6 +40,8 @@ pub struct Choice {
     /// `None` where there is nothing to choose, as below.
     ceiling: Option<usize>,
     congestion: Option<usize>,
+    /// Whether that is not what is in force.
+    is_congestion_tried: bool,
 }
 
 /// The question how large steps may grow.
@@ -69,6 +71,12 @@ impl Choice {
         self.congestion.filter(|option| *option > 0).map(|_| Congestion::Bbr)
     }
 
+    /// Whether that is only tried.
+    #[must_use]
+    pub fn is_congestion_tried(self) -> bool {
+        self.is_congestion_tried
+    }
+
     /// Whether it takes part in a contest.
     #[must_use]
     pub fn is_any(self) -> bool {
@@ -84,7 +92,7 @@ impl Choice {
     /// The same, for a transfer whose congestion control cannot be chosen: it teaches nothing about that.
     #[must_use]
     pub fn without_congestion(self) -> Self {
-        Self { congestion: None, ..self }
+        Self { congestion: None, is_congestion_tried: false, ..self }
     }
 }
 
@@ -129,7 +137,8 @@ impl Tuner {
         let fresh = Contests::default();
         let contests = self.contests.get(kind).unwrap_or(&fresh);
         let (ceiling, congestion) = (contests.ceiling.pick(chances[0]), contests.congestion.pick(chances[1]));
-        Choice { ceiling: Some(ceiling), congestion: Some(congestion) }
+        let is_congestion_tried = congestion != contests.congestion.in_force();
+        Choice { ceiling: Some(ceiling), congestion: Some(congestion), is_congestion_tried }
     }
 
     /// Learns that a transfer which took `choice` reached `ratio` times the rate that its client had reached before.
@@ -171,6 +180,10 @@ impl Contests {
     }
 
     fn in_force(&self) -> Choice {
-        Choice { ceiling: Some(self.ceiling.in_force()), congestion: Some(self.congestion.in_force()) }
+        Choice {
+            ceiling: Some(self.ceiling.in_force()),
+            congestion: Some(self.congestion.in_force()),
+            is_congestion_tried: false,
+        }
     }
 }

@@ -66,7 +66,8 @@ fn where_nothing_is_better_nothing_changes() {
     for seed in 1..=8 {
         let (mut tuner, mut chance) = (Tuner::default(), Chance(seed));
         assert_eq!(transfers(&Path::default(), &mut tuner, &mut chance, 5000), [], "seed {seed}");
-        assert_eq!(tuner.choose(&KIND, [0.9, 0.9]).without_congestion(), Choice { ceiling: Some(0), congestion: None });
+        let steps = Choice { ceiling: Some(0), ..Choice::default() };
+        assert_eq!(tuner.choose(&KIND, [0.9, 0.9]).without_congestion(), steps);
     }
 }
 
@@ -175,9 +176,9 @@ fn a_path_that_changes_is_found_out_again() {
 
 #[test]
 fn a_choice_is_within_the_configuration() {
-    let ceiling = |option| Choice { ceiling: Some(option), congestion: None }.ceiling(1 << 20);
+    let ceiling = |option| Choice { ceiling: Some(option), ..Choice::default() }.ceiling(1 << 20);
     assert_eq!([0, 1, 2].map(ceiling), [Some(1 << 20), Some(256 << 10), Some(64 << 10)]);
-    let choice = Choice { ceiling: Some(2), congestion: Some(1) };
+    let choice = Choice { ceiling: Some(2), congestion: Some(1), is_congestion_tried: true };
     assert_eq!((choice.without_congestion().congestion(), choice.without_ceiling().ceiling(1 << 20)), (None, None));
     assert!(choice.without_congestion().is_any() && !choice.without_congestion().without_ceiling().is_any());
 }
@@ -185,7 +186,7 @@ fn a_choice_is_within_the_configuration() {
 #[test]
 fn who_has_no_part_in_a_contest_teaches_it_nothing() {
     let mut tuner = Tuner::default();
-    tuner.learn(KIND, Choice { ceiling: Some(0), congestion: Some(0) }, 1.0, 100);
+    tuner.learn(KIND, Choice { ceiling: Some(0), congestion: Some(0), is_congestion_tried: false }, 1.0, 100);
     let before = tuner.to_text();
     tuner.learn(KIND, Choice::default(), 3.0, 100);
     assert_eq!(tuner.to_text(), before);

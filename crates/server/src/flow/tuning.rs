@@ -58,7 +58,8 @@ impl Tuning {
         let choice = self.learnt().tuner.choose(&kind, chances);
         // What is known of a client is better than what is known of its kind: it takes no part in that contest. Nor does who
         // would not take what is chosen.
-        let is_open = settings.foresees && settings.may_bbr(start) && start.expected.is_bbr_better.is_none();
+        let is_known = start.expected.is_bbr_better.is_some() || start.expected.is_clean();
+        let is_open = settings.foresees && settings.may_bbr(start) && !is_known;
         let choice = if is_open { choice } else { choice.without_congestion() };
         let choice = if settings.may_size(start) { choice } else { choice.without_ceiling() };
         apply(choice, settings, &mut start.expected);
@@ -105,7 +106,9 @@ impl Tuning {
 
 fn apply(choice: Choice, settings: &Settings, expected: &mut Expected) {
     expected.ceiling = choice.ceiling(settings.max_step);
-    expected.is_bbr_better = expected.is_bbr_better.or(choice.congestion().map(|_| true));
+    if choice.congestion().is_some() {
+        (expected.is_bbr_better, expected.is_bbr_tried) = (Some(true), choice.is_congestion_tried());
+    }
 }
 
 fn sort(lesson: &Lesson, quality: Quality) -> Sort {
@@ -166,17 +169,26 @@ mod tests {
     fn who_would_not_take_the_option_takes_no_part_in_its_contest() {
         let tuning = Tuning::new();
         let settings = Settings { bbr: true, ..Settings::default() };
-        let tries_bbr = |settings: &Settings, is_bbr_better| {
+        let tries_bbr = |settings: &Settings, expected: Expected| {
             (0..2000).any(|_| {
                 let mut start = Start { inherited: Some(Congestion::Cubic), ..known(1_000_000) };
-                start.expected.is_bbr_better = is_bbr_better;
+                start.expected = Expected { rate: start.expected.rate, ..expected };
                 let trial = choose(&tuning, settings, &mut start);
-                trial.is_some_and(|trial| trial.choice.congestion().is_some())
+                let tries = trial.is_some_and(|trial| trial.choice.congestion().is_some());
+                assert_eq!(start.expected.is_bbr_tried, tries, "nothing is known to be better yet");
+                tries
             })
         };
-        assert!(tries_bbr(&settings, None), "one of which nothing is known explores");
-        assert!(!tries_bbr(&settings, Some(true)) && !tries_bbr(&settings, Some(false)));
-        assert!(!tries_bbr(&Settings { foresees: false, ..settings }, None));
+        let nothing = Expected::default();
+        assert!(tries_bbr(&settings, nothing), "one of which nothing is known explores");
+        for is_bbr_better in [Some(true), Some(false)] {
+            assert!(!tries_bbr(&settings, Expected { is_bbr_better, ..nothing }));
+        }
+        assert!(!tries_bbr(&Settings { foresees: false, ..settings }, nothing));
+        let over = |rtt, loss| Expected { min_rtt: Some(Duration::from_millis(rtt)), loss: Some(loss), ..nothing };
+        assert!(!tries_bbr(&settings, over(40, 0.0)) && !tries_bbr(&settings, over(300, 0.0)), "their paths are clean");
+        assert!(!tries_bbr(&settings, over(40, 0.0002)) && tries_bbr(&settings, over(300, 0.0002)));
+        assert!(tries_bbr(&settings, over(40, 0.0005)), "neither clean nor lossy");
     }
 
     #[test]

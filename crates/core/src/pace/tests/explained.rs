@@ -29,6 +29,17 @@ fn levers(plan: &Plan) -> [(&'static str, String); 5] {
 }
 
 #[test]
+fn what_is_tried_is_not_said_to_have_been_faster() {
+    let because = |is_bbr_tried| {
+        let expected = Expected { is_bbr_better: Some(true), is_bbr_tried, ..Expected::default() };
+        let mut adaptive = controller(Arm::Adaptive, &settings(), &Start { expected, ..download(1 << 30) });
+        adaptive.decisions().swap_remove(0).because
+    };
+    assert_eq!(because(false), "earlier transfers: it was faster with such clients");
+    assert_eq!(because(true), "to see whether it is faster with such clients");
+}
+
+#[test]
 fn every_change_of_a_plan_is_explained_once() {
     let slow = Link { rtt: ms(600), rate: 3_000_000, ..Link::default() };
     let links = [Link { loss: 0.02, ..Link::default() }, slow, Link { rtt: Duration::from_micros(100), ..slow }];

@@ -55,6 +55,7 @@ fn any_start() -> impl Strategy<Value = Start> {
                 step,
                 min_rtt: rate.map(|rate| ms(if rate % 2 == 0 { 5 } else { 300 })),
                 is_bbr_better: loss.map(|loss| loss > 0.5),
+                is_bbr_tried: false,
             });
     let carrier = prop_oneof![Just(Carrier::Plain), Just(Carrier::Tls), Just(Carrier::H2)];
     let direction = prop_oneof![Just(Direction::Upload), Just(Direction::Download)];

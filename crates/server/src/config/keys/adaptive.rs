@@ -43,7 +43,7 @@ pub(super) const KEYS: &[Key] = &[
         "performance.buffer_optimization_interval",
         Duration,
         "\"30s\"",
-        "How often it is reconsidered what transfers begin with: how large steps may grow, and BBR from the first byte or not. Four per cent of the transfers of known clients try something else, for each of these two questions; another value comes into force on a clear gain (10 %, and beyond chance), by quality and link.",
+        "How often it is reconsidered what transfers begin with: how large steps may grow, and BBR from the first byte or not. Four per cent of the transfers of known clients try something else, for each of these two questions, but no BBR on a path that is known to be clean; another value comes into force on a clear gain (10 %, and beyond chance), by quality and link.",
     ),
     Key::active(
         "performance.client_profiling",
