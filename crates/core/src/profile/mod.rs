@@ -283,12 +283,17 @@ impl Profile {
     }
 
     /// What the next transfer that way may expect. Of one that asks whether BBR is still better, that it is not: what is known
-    /// of its kind must not put it on BBR either.
+    /// of its kind must not put it on BBR either; and the rate that was reached without.
     #[must_use]
     pub fn expected(&self, direction: Direction) -> Expected {
         let known = self.known(direction);
         let asks_again = direction == Direction::Download && self.transfers.is_multiple_of(ASKS_AGAIN);
-        if asks_again && known.begins_with_bbr() { Expected { is_bbr_better: Some(false), ..known } } else { known }
+        if asks_again && known.begins_with_bbr() {
+            let rate = self.rate_default.map(|rate| rate as u64);
+            Expected { is_bbr_better: Some(false), rate, ..known }
+        } else {
+            known
+        }
     }
 
     /// Whether its downloads begin with BBR, but for those that ask.
@@ -308,6 +313,7 @@ impl Profile {
             min_rtt: self.min_rtt.and_then(|rtt| Duration::try_from_secs_f64(rtt).ok()),
             loss: self.loss,
             is_bbr_better,
+            is_bbr_tried: false,
             step: self.step.filter(|_| direction == Direction::Upload).and_then(|step| usize::try_from(step).ok()),
             ceiling: None,
             patience: None,

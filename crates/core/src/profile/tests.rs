@@ -285,7 +285,7 @@ fn a_rate_that_cubic_and_a_hosts_bbr_have_made_together_is_neithers() {
 #[test]
 fn a_rate_that_no_download_teaches_any_more_is_not_expected() {
     let rates = (Some(1e6), Some(9e6));
-    let known = Profile { rate_default: rates.0, rate_bbr: rates.1, ..Profile::default() };
+    let known = Profile { rate_default: rates.0, rate_bbr: rates.1, transfers: 1, ..Profile::default() };
     let expected = |profile: &Profile| profile.expected(Direction::Download).rate.unwrap();
     assert_eq!(expected(&known), 9_000_000, "what an earlier process learnt");
     let bbr = Some(Congestion::Bbr);
@@ -313,6 +313,14 @@ fn who_would_begin_with_bbr_is_asked_now_and_then_whether_that_is_still_so() {
     assert_eq!(asked(None, slow, Some(0.0001), down), 0, "it begins with the host's anyway");
     assert_eq!(asked(fast, slow, None, down), 0, "the host's teaches all the time");
     assert_eq!(asked(slow, fast, Some(0.01), Direction::Upload), 0);
+}
+
+#[test]
+fn who_asks_expects_what_was_reached_without_bbr() {
+    let is_bbr_latest = Some(true);
+    let known = Profile { rate_default: Some(1e6), rate_bbr: Some(9e6), is_bbr_latest, ..Profile::default() };
+    let expected = |transfers| Profile { transfers, ..known }.expected(Direction::Download).rate;
+    assert_eq!([expected(1), expected(ASKS_AGAIN)], [Some(9_000_000), Some(1_000_000)]);
 }
 
 #[test]
