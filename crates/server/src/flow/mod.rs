@@ -342,11 +342,8 @@ impl Flow {
         }
         let has_changed = match self.asked.replace(Asked::of(&self.plan)) {
             None => wire.begin(&self.plan),
-            Some(before) => wire.follow(before, &self.plan),
+            Some(before) => wire.follow(before, &self.plan, self.controller.snapshot().delivered_rate),
         };
-        if has_changed && self.plan.congestion.is_some() {
-            wire.note_rate_before(self.controller.snapshot().delivered_rate);
-        }
         if has_changed && !self.is_benchmark {
             self.engine.note_switch();
         }

@@ -90,8 +90,9 @@ impl Wire {
     }
 
     /// The same for a download that asked for something else `before`. Of several the one that changes its mind last
-    /// decides: it knows the path best, and the others see what became of it.
-    pub(in crate::flow) fn follow(&self, before: Asked, plan: &Plan) -> bool {
+    /// decides: it knows the path best, and the others see what became of it. They may have to judge it, by the `rate`
+    /// that the connection has now, bytes per second.
+    pub(in crate::flow) fn follow(&self, before: Asked, plan: &Plan, rate: Option<u64>) -> bool {
         let (mut set, asked) = (self.set(), Asked::of(plan));
         set.leave(before);
         set.enter(asked);
@@ -100,7 +101,11 @@ impl Wire {
         if before.has_passed(asked) {
             set.changed = None;
         }
-        before.congestion != asked.congestion && self.change(&mut set, asked.congestion)
+        let has_changed = before.congestion != asked.congestion && self.change(&mut set, asked.congestion);
+        if has_changed && asked.congestion.is_some() {
+            set.changed = rate.map(|rate| (Stopwatch::start(), rate));
+        }
+        has_changed
     }
 
     /// Says that a download which asked for this has ended; returns whether the congestion control changed. What none of
@@ -156,12 +161,6 @@ impl Wire {
         }
         set.is_congestion_refused = true;
         false
-    }
-
-    /// Notes the rate of the connection, bytes per second, before the change that a plan has just made: others may have to
-    /// judge it.
-    pub(in crate::flow) fn note_rate_before(&self, rate: Option<u64>) {
-        self.set().changed = rate.map(|rate| (Stopwatch::start(), rate));
     }
 }
 

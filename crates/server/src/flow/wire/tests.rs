@@ -64,13 +64,13 @@ fn of_several_transfers_the_one_that_changes_its_mind_last_decides() {
     let (asked, nothing) = (Asked::of(&wanted), Asked::of(&plan()));
     assert!(wire.begin(&wanted));
     assert!(!wire.begin(&wanted), "two of them want it");
-    assert!(wire.follow(asked, &plan()), "one has found that it is no good");
+    assert!(wire.follow(asked, &plan(), None), "one has found that it is no good");
     assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), "reno");
-    assert!(!wire.follow(asked, &Plan { unsent: Some(1 << 18), ..wanted }), "the other has not heard of it yet");
+    assert!(!wire.follow(asked, &Plan { unsent: Some(1 << 18), ..wanted }, None), "the other has not heard of it yet");
     assert_eq!(hfs_sock::congestion(ours.as_fd()).unwrap(), "reno");
-    assert!(!wire.follow(asked, &plan()), "and does as well");
-    assert!(wire.follow(nothing, &wanted));
-    assert!(!wire.follow(nothing, &Plan { unsent: Some(1 << 19), ..plan() }), "who never wanted it keeps it");
+    assert!(!wire.follow(asked, &plan(), None), "and does as well");
+    assert!(wire.follow(nothing, &wanted, None));
+    assert!(!wire.follow(nothing, &Plan { unsent: Some(1 << 19), ..plan() }, None), "who never wanted it keeps it");
     assert_eq!(wire.sample().unwrap().congestion, Some(other));
 }
 
@@ -96,7 +96,7 @@ fn a_connection_is_paced_from_when_a_plan_asks_for_it() {
     let (is_paced, paced) = (|| hfs_sock::is_paced(ours.as_fd()).unwrap(), Plan { is_paced: true, ..plan() });
     wire.begin(&plan());
     assert!(!is_paced());
-    wire.follow(Asked::of(&plan()), &paced);
+    wire.follow(Asked::of(&plan()), &paced, None);
     assert!(is_paced());
     assert!(wire.sample().unwrap().is_paced);
     wire.release(Asked::of(&paced));
@@ -114,12 +114,11 @@ fn what_was_found_good_is_not_judged_by_those_who_come() {
     let wire = Wire::new(OwnedFd::from(ours.try_clone().unwrap()), Carrier::H2);
     let trial = Plan { congestion: Some(other), is_on_trial: true, ..plan() };
     wire.begin(&plan());
-    assert!(wire.follow(Asked::of(&plan()), &trial));
-    wire.note_rate_before(Some(9));
+    assert!(wire.follow(Asked::of(&plan()), &trial, Some(9)));
     let rate_before = || wire.sample().unwrap().rate_before;
-    assert!(!wire.follow(Asked::of(&trial), &Plan { unsent: Some(1 << 18), ..trial }));
+    assert!(!wire.follow(Asked::of(&trial), &Plan { unsent: Some(1 << 18), ..trial }, None));
     assert_eq!(rate_before(), Some(9));
-    assert!(!wire.follow(Asked::of(&trial), &Plan { is_on_trial: false, ..trial }));
+    assert!(!wire.follow(Asked::of(&trial), &Plan { is_on_trial: false, ..trial }, None));
     assert_eq!(rate_before(), None);
 }
 
