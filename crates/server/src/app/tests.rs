@@ -1,10 +1,13 @@
 //! Removals: of which blob, and in turn on a full disk.
 
+use std::fs;
+use std::time::SystemTime;
+
 use hfs_core::auth::Dialect;
 
 use super::*;
 use crate::http::exchange::Incoming;
-use crate::http::testing::{Rig, get, path, proven, put, slot_of, until};
+use crate::http::testing::{Rig, get, path, proven, put, slot_of, test_config, until};
 use crate::meta::Entry;
 use crate::meta::faulty::Fault;
 use crate::storage::Place;
@@ -72,4 +75,24 @@ async fn a_deletion_means_also_what_takes_the_place_of_a_lost_file_meanwhile() {
     assert!(removal.await.unwrap().is_err());
     assert_eq!(deletion.await.unwrap().status, 204);
     assert_eq!(rig.send(get("a/b")).await.status, 404);
+}
+
+#[tokio::test]
+async fn what_a_crash_left_is_not_adopted_by_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = test_config(|config| folder.path().clone_into(&mut config.storage.path));
+    drop(LocalStore::open(&config.storage).unwrap());
+    fs::write(folder.path().join("theirs"), b"copied here by hand").unwrap();
+    let left = folder.path().join(".hfs/tmp").join("0".repeat(32));
+    fs::write(&left, b"never acknowledged").unwrap();
+    fs::hard_link(&left, folder.path().join("ours")).unwrap();
+    for file in ["theirs", "ours"] {
+        let file = fs::File::options().write(true).open(folder.path().join(file)).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    }
+    let mut said = Vec::new();
+    offline::adopt(&config, &mut said).await.unwrap();
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.starts_with("1 files adopted"), "{said}");
+    assert!(!left.exists() && !folder.path().join("ours").exists());
 }

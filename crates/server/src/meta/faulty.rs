@@ -38,6 +38,7 @@ pub struct FaultyMeta<M> {
     writes: Mutex<Plan>,
     reads: Mutex<Plan>,
     lookups: AtomicUsize,
+    rival: Mutex<Option<Record>>,
 }
 
 /// Failures to come: how many operations from now on each is, and which.
@@ -47,7 +48,13 @@ impl<M: MetaStore> FaultyMeta<M> {
     /// Wraps a store; nothing fails until told.
     #[must_use]
     pub fn new(inner: M) -> Self {
-        Self { inner, writes: Mutex::default(), reads: Mutex::default(), lookups: AtomicUsize::new(0) }
+        let (writes, reads, lookups) = (Mutex::default(), Mutex::default(), AtomicUsize::new(0));
+        Self { inner, writes, reads, lookups, rival: Mutex::default() }
+    }
+
+    /// Just before the next blob is recorded, this one is: by somebody who did not claim the slot.
+    pub fn forestall(&self, rival: Record) {
+        *self.rival.lock().unwrap_or_else(PoisonError::into_inner) = Some(rival);
     }
 
     /// The `nth` write from now on (1 is the next one) fails that way; those before and after it work, as far as they
@@ -130,7 +137,13 @@ impl<M: MetaStore> MetaStore for FaultyMeta<M> {
     }
 
     fn record(&self, record: Record) -> BoxFuture<'_, Result<Recorded, MetaError>> {
-        Box::pin(self.write("record a blob", self.inner.record(record)))
+        let rival = self.rival.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Box::pin(async move {
+            if let Some(rival) = rival {
+                self.inner.record(rival).await?;
+            }
+            self.write("record a blob", self.inner.record(record)).await
+        })
     }
 
     fn replace(&self, old: BlobId, record: Record) -> BoxFuture<'_, Result<Recorded, MetaError>> {

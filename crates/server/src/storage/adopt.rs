@@ -15,7 +15,7 @@ use hfs_core::auth::Owner;
 use hfs_core::{BlobId, ByteSize, InvalidSlotPath, SlotPath, Timestamp, media};
 use tokio::task::JoinSet;
 
-use super::local::{Found, LocalStore, Step};
+use super::local::{Found, Kept, LocalStore, Step};
 use super::{Place, StoreError};
 use crate::clock;
 use crate::meta::{Integrity, MetaError, MetaStore, Record, Recorded};
@@ -162,7 +162,7 @@ async fn adopt_below(
     let mut steps = store.walk_below(path);
     while let Some(step) = steps.recv().await {
         match candidate(store, step, now).await? {
-            Candidate::Adopt(record) => {
+            Candidate::Adopt(record, kept) => {
                 if rows.len() >= IN_FLIGHT
                     && let Some(done) = rows.join_next().await
                 {
@@ -170,6 +170,7 @@ async fn adopt_below(
                 }
                 let meta = Arc::clone(meta);
                 rows.spawn(async move {
+                    let _kept = kept;
                     let size = record.size;
                     meta.record(*record).await.map(|recorded| (recorded, size))
                 });
@@ -225,7 +226,8 @@ impl Adopted {
 const FILE_SYSTEMS_OWN: &str = "lost+found";
 
 enum Candidate {
-    Adopt(Box<Record>),
+    /// Not to be swept before it has its row.
+    Adopt(Box<Record>, Option<Kept>),
     Skip(Skipped),
     /// The other server's own.
     Ignore,
@@ -244,15 +246,18 @@ async fn candidate(store: &LocalStore, step: Step, now: Timestamp) -> Result<Can
         Err(source) => return Ok(Candidate::Skip(Skipped::Name { path, source })),
     };
     let place = Place::new(slot.as_str());
-    let is_fresh = file.modified > now.plus_seconds(-SETTLED_SECONDS);
+    if file.modified > now.plus_seconds(-SETTLED_SECONDS) {
+        return Ok(Candidate::Skip(Skipped::Fresh(path)));
+    }
     // Our own server may be publishing it right now: its row is on the way.
-    if is_fresh || file.is_linked && store.is_being_published(place.clone()).await? {
+    let kept = if file.is_linked { store.keep(place.clone()).await? } else { None };
+    if file.is_linked && kept.is_none() {
         return Ok(Candidate::Skip(Skipped::Fresh(path)));
     }
     let mut random = [0; 16];
     aws_lc_rs::rand::fill(&mut random)
         .map_err(|error| StoreError::Io { action: "draw an id", source: std::io::Error::other(error) })?;
-    Ok(Candidate::Adopt(Box::new(Record {
+    let record = Record {
         id: BlobId::drawn(clock::since_epoch(), random),
         place,
         size: ByteSize::bytes(file.size),
@@ -263,7 +268,8 @@ async fn candidate(store: &LocalStore, step: Step, now: Timestamp) -> Result<Can
         integrity: Integrity::Unknown,
         proof: None,
         slot,
-    })))
+    };
+    Ok(Candidate::Adopt(Box::new(record), kept))
 }
 
 /// The slot whose path is this file's.

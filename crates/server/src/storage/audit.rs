@@ -7,17 +7,17 @@
 mod tests;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hfs_core::{BlobId, ByteSize};
 use tokio::sync::mpsc;
 
-use super::adopt::slot_of;
 use super::digest::digest_of;
 use super::local::{FileStatus, Found, Lease, LocalStore, Step};
+use super::recorded::is_recorded;
 use super::{BlobStore as _, Place, StoreError};
-use crate::meta::{Entry, Integrity, MetaError, MetaStore, Record};
+use crate::meta::{Integrity, MetaError, MetaStore, Record};
 
 /// Rows per page.
 const PAGE: usize = 512;
@@ -200,7 +200,7 @@ impl Audit<'_> {
     async fn files(&mut self, mut steps: mpsc::Receiver<Step>) -> Result<(), AuditError> {
         while let Some(step) = steps.recv().await {
             match step {
-                Step::File(Found { path, .. }) => match self.is_recorded(&path).await? {
+                Step::File(Found { path, .. }) => match is_recorded(self.meta, &path).await? {
                     Some(true) => self.seen.files += 1,
                     Some(false) => {
                         self.seen.files += 1;
@@ -213,17 +213,6 @@ impl Audit<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Whether a live row says that this file is its. `None`: no row could.
-    async fn is_recorded(&self, path: &Path) -> Result<Option<bool>, MetaError> {
-        let is_place = |record: &Record| Path::new(record.place.as_str()) == path;
-        if let Some(id) = id_of(path) {
-            return Ok(Some(self.meta.find(id).await?.is_some_and(|record| is_place(&record))));
-        }
-        let Ok(slot) = slot_of(path) else { return Ok(None) };
-        let entry = self.meta.lookup(&slot).await?;
-        Ok(Some(matches!(entry, Some(Entry::Live(record)) if is_place(&record))))
     }
 
     async fn temporaries(&mut self) -> Result<(), AuditError> {
@@ -272,7 +261,7 @@ impl Audit<'_> {
         let Some(place) = path.to_str().map(Place::new) else { return Ok(None) };
         let before = self.stat(place.clone()).await?;
         // First the lease, then the row: once the lease has ended, the row is as it will be.
-        if self.store.is_being_published(place.clone()).await? || self.is_recorded(&path).await? != Some(false) {
+        if self.store.is_being_published(place.clone()).await? || is_recorded(self.meta, &path).await? != Some(false) {
             return Ok(None);
         }
         match (before, self.stat(place).await?) {
@@ -301,9 +290,4 @@ fn disagreement(record: &Record, file: Option<FileStatus>) -> Option<impl FnOnce
         None => Finding::Missing(record),
         Some(found) => Finding::WrongSize { record, found },
     })
-}
-
-/// The id of a blob that lies by id.
-fn id_of(path: &Path) -> Option<BlobId> {
-    path.starts_with(".hfs").then(|| path.file_name()?.to_str()?.parse().ok())?
 }

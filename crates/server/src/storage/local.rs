@@ -54,7 +54,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 pub use self::open::OpenError;
-pub(super) use self::upkeep::{Dead, Lease};
+pub(super) use self::upkeep::{Dead, Kept, Lease};
 pub(super) use self::walk::{FileStatus, Found, Step};
 use super::{Blob, BlobStore, BlobWriter, Claim, Hints, Place, StoreError};
 use crate::crew::Crew;

@@ -12,6 +12,7 @@ pub(crate) mod digest;
 pub mod faulty;
 pub mod local;
 pub mod memory;
+mod recorded;
 mod scratch;
 pub mod sweep;
 

@@ -4,19 +4,24 @@
 //! a living owner is: of a committed upload (forget the name), of a broken one (remove it), or of one that was
 //! published and never recorded (remove its published name too). Runs at start and every hour; several processes may
 //! sweep at once, because whoever acts on a temporary holds its lease.
+//!
+//! A published name is found by its inode, which says nothing of whose it is: two blobs share one where a program has
+//! made equal files hard links of each other. So a name goes only if no live row says that it is its.
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
-use hfs_core::{BlobId, SlotPath};
+use hfs_core::BlobId;
 use tokio::sync::mpsc;
 use tracing::warn;
 
+use super::adopt::slot_of;
 use super::local::{Dead, Lease, LocalStore, Step};
+use super::recorded::{id_of, is_recorded};
 use super::{BlobStore, Place, StoreError};
 use crate::meta::{MetaError, MetaStore, Record};
 
@@ -31,7 +36,7 @@ const NOTE: &str = "sweep";
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Swept {
-    /// Of broken uploads: removed.
+    /// Of broken uploads, or with no other name that is their own: removed.
     pub orphans: usize,
     /// Of committed uploads: only their temporary name was left.
     pub settled: usize,
@@ -98,7 +103,7 @@ pub async fn sweep(store: &LocalStore, meta: &dyn MetaStore) -> Result<Swept, Sw
             Verdict::LastCopy(record) => restore(store, meta, dead, &record, &mut swept).await?,
         }
     }
-    retract(store, unrecorded, &mut swept).await;
+    retract(store, meta, unrecorded, &mut swept).await?;
     Ok(swept)
 }
 
@@ -173,32 +178,39 @@ async fn restore(
 }
 
 /// Removes the published names of blobs that have no row, in one walk for all of them, then their temporary names.
-async fn retract(store: &LocalStore, mut unrecorded: HashMap<(u64, u64), Dead>, swept: &mut Swept) {
+async fn retract(
+    store: &LocalStore,
+    meta: &dyn MetaStore,
+    mut unrecorded: HashMap<(u64, u64), Dead>,
+    swept: &mut Swept,
+) -> Result<(), MetaError> {
     if unrecorded.is_empty() {
-        return;
+        return Ok(());
     }
     let mut complete = true;
     for mut steps in [store.walk(), store.walk_by_id()] {
-        complete &= retract_found(store, &mut steps, &mut unrecorded, swept).await;
+        complete &= retract_found(store, meta, &mut steps, &mut unrecorded, swept).await?;
     }
     for dead in unrecorded.into_values() {
         if complete {
-            // Its other name went between: nothing is left of the publication.
+            // Its other names went between, or are those of others: nothing is left of the publication.
             swept.count(store.discard(dead).await, |swept| &mut swept.orphans);
         } else {
             swept.failed += 1;
             warn!(temporary = dead.name, "Could not find an unrecorded blob: a part of the tree is unreadable");
         }
     }
+    Ok(())
 }
 
 /// Whether everything could be looked at.
 async fn retract_found(
     store: &LocalStore,
+    meta: &dyn MetaStore,
     steps: &mut mpsc::Receiver<Step>,
     unrecorded: &mut HashMap<(u64, u64), Dead>,
     swept: &mut Swept,
-) -> bool {
+) -> Result<bool, MetaError> {
     let mut complete = true;
     while !unrecorded.is_empty()
         && let Some(step) = steps.recv().await
@@ -213,23 +225,31 @@ async fn retract_found(
             }
         };
         let Some(dead) = unrecorded.remove(&found.file.inode) else { continue };
-        match unpublish(store, found.path, dead.file.inode).await {
-            Ok(()) => swept.count(store.discard(dead).await, |swept| &mut swept.retracted),
-            Err(error) => swept.fail(&error),
+        match unpublish(store, meta, &found.path, &dead).await {
+            Ok(true) => swept.count(store.discard(dead).await, |swept| &mut swept.retracted),
+            // Not its own name: that one may lie elsewhere.
+            Ok(false) => drop(unrecorded.insert(found.file.inode, dead)),
+            Err(SweepError::Store(error)) => swept.fail(&error),
+            Err(SweepError::Meta(error)) => return Err(error),
         }
     }
-    complete
+    Ok(complete)
 }
 
-/// Removes a published name, holding the slot's claim: a new upload may be about to replace the file there.
-async fn unpublish(store: &LocalStore, path: PathBuf, inode: (u64, u64)) -> Result<(), StoreError> {
+/// Removes a published name of a dead blob, holding the slot's claim: a new upload may be about to replace the file
+/// there. False when it is none, or another blob's.
+async fn unpublish(store: &LocalStore, meta: &dyn MetaStore, path: &Path, dead: &Dead) -> Result<bool, SweepError> {
     // Our own names are ASCII and slots are UTF-8: another path was not published by us.
-    let Some(path) = path.to_str() else { return Ok(()) };
-    let claim = match SlotPath::parse(path) {
+    let Some(place) = path.to_str().map(Place::new) else { return Ok(false) };
+    let claim = match slot_of(path) {
         Ok(slot) => Some(store.claim(&slot, PATIENCE).await?),
         // By id: nobody else ever publishes there.
-        Err(_) => None,
+        Err(_) if dead.blob.is_some() && id_of(path) == dead.blob => None,
+        Err(_) => return Ok(false),
     };
-    store.remove_inode(Place::new(path), inode, claim.as_ref()).await?;
-    Ok(())
+    // Under the claim no upload writes such a row from here on; an adoption shares the lease until it has written its own.
+    if is_recorded(meta, path).await? != Some(false) {
+        return Ok(false);
+    }
+    Ok(store.remove_inode(place, dead.file.inode, claim.as_ref()).await?)
 }

@@ -182,8 +182,10 @@ async fn make_visible(
             Ok(stored)
         }
         Ok(Recorded::Taken(Entry::Live(live))) if live.place == published.place => {
-            // Somebody recorded this slot without a claim. The name is the row's now, so it must stay.
+            // Somebody recorded this slot without a claim. The name is the row's now, so it must stay, and nothing may
+            // lead a sweep to it.
             error!(slot = %live.slot, "A row appeared while its slot was claimed");
+            published.aftermath.settle().await;
             Err(PutError::Taken)
         }
         Ok(Recorded::Taken(_)) => {

@@ -10,6 +10,7 @@ use crate::meta::memory::MemoryMeta;
 use crate::meta::{Entry, Farewell, Tombstone};
 use crate::storage::conformance::{put, settle, slot};
 use crate::storage::local::testing::Root;
+use crate::storage::sweep::{Swept, sweep};
 
 const HASH: &str = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
 /// When the files of the other server were written.
@@ -152,4 +153,22 @@ async fn by_command_it_takes_what_is_new_but_nothing_that_is_gone_or_on_its_way(
     assert_eq!((adopted.files, adopted.known, adopted.skipped), (1, 1, 1));
     assert!(matches!(&skipped[..], [Skipped::Fresh(path)] if path == Path::new("a/publishing")));
     drop(publishing);
+}
+
+#[tokio::test]
+async fn what_is_being_adopted_is_not_swept() {
+    let (root, rows) = (Root::new(), MemoryMeta::new());
+    let store = root.open();
+    write(&root, "a/left", b"of a crash");
+    fs::hard_link(root.path().join("a/left"), root.path().join(".hfs/tmp").join("0".repeat(32))).unwrap();
+    let meta = Arc::new(FaultyMeta::new(rows.clone()));
+    meta.fail_write(1, Fault::Stuck);
+    let stuck = Arc::<FaultyMeta<_>>::clone(&meta) as Arc<dyn MetaStore>;
+    let adoption = tokio::spawn(async move { adopt(&store, &stuck, now(), &mut |_| {}).await.map(drop) });
+    while meta.failures_left() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(sweep(&root.open(), &rows).await.unwrap(), Swept { living: 1, ..Swept::default() });
+    assert!(root.path().join("a/left").exists(), "its row is on the way");
+    adoption.abort();
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 
 use super::*;
+use crate::meta::Entry;
 use crate::meta::memory::MemoryMeta;
 use crate::storage::Hints;
 use crate::storage::conformance::{publish, put, record, settle, slot};

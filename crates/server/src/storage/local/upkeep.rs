@@ -35,6 +35,12 @@ pub(in crate::storage) struct Dead {
     _lease: File,
 }
 
+/// What lies at a place, not to be swept until this is dropped.
+pub(in crate::storage) struct Kept {
+    /// A share of it; `None` when nothing lies there.
+    _lease: Option<File>,
+}
+
 impl LocalStore {
     /// Names of all temporaries.
     pub(in crate::storage) async fn temporaries(&self) -> Result<Vec<String>, StoreError> {
@@ -153,17 +159,23 @@ impl LocalStore {
 
     /// Whether the writer of a published blob lives and has not yet said that its row is committed.
     pub(in crate::storage) async fn is_being_published(&self, place: Place) -> Result<bool, StoreError> {
+        Ok(self.keep(place).await?.is_none())
+    }
+
+    /// Keeps every sweep from what lies there; `None` while its writer lives and has not yet said that its row is
+    /// committed, and while a sweep judges it.
+    pub(in crate::storage) async fn keep(&self, place: Place) -> Result<Option<Kept>, StoreError> {
         const ACTION: &str = "examine a blob";
         let inner = Arc::clone(&self.0);
         let look = move || {
             let file = match inner.tree.open(place.as_str(), OFlags::RDONLY | OFlags::NONBLOCK) {
                 Ok(fd) => File::from(fd),
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(false),
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Some(Kept { _lease: None })),
                 Err(error) => return Err(failed(ACTION)(error)),
             };
             match file.try_lock_shared() {
-                Ok(()) => Ok(false),
-                Err(TryLockError::WouldBlock) => Ok(true),
+                Ok(()) => Ok(Some(Kept { _lease: Some(file) })),
+                Err(TryLockError::WouldBlock) => Ok(None),
                 Err(TryLockError::Error(error)) => Err(failed(ACTION)(error)),
             }
         };

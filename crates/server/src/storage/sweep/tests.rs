@@ -1,19 +1,22 @@
 //! What processes leave when they die at each point of an upload, and what a sweep makes of it.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hfs_core::ByteSize;
+use hfs_core::{ByteSize, SlotPath};
 
 use super::*;
 use crate::app::App;
 use crate::http::testing::test_config;
+use crate::meta::faulty::FaultyMeta;
 use crate::meta::memory::MemoryMeta;
 use crate::meta::{Entry, Farewell, Tombstone};
 use crate::storage::Hints;
-use crate::storage::conformance::{publish, put, read, record, settle};
+use crate::storage::conformance::{publish, put, read, record, settle, slot};
 use crate::storage::local::testing::{Root, files_below};
 use crate::telemetry::metrics::Metrics;
 
@@ -34,6 +37,31 @@ impl Fixture {
 
     async fn sweep(&self) -> Swept {
         sweep(&self.root.open(), &self.rows).await.unwrap()
+    }
+
+    /// Two recorded blobs of equal bytes that a program has made one file: the rows of `a/one` and `a/other`.
+    async fn linked_pair(&self) -> (LocalStore, [Record; 2]) {
+        let store = self.root.open();
+        let mut rows = Vec::new();
+        for path in ["a/one", "a/other"] {
+            let mut writer = store.create(None, Hints::default()).await.unwrap();
+            writer.write(Bytes::from_static(b"equal")).await.unwrap();
+            rows.push(record(writer.id(), path, path, 5));
+            settle(publish(&store, writer, path).await).await;
+        }
+        store.quiesce().await;
+        rows.iter().for_each(|row| self.record(row.clone()));
+        let [one, other] = ["a/one", "a/other"].map(|path| self.root.path().join(path));
+        fs::remove_file(&other).unwrap();
+        fs::hard_link(&one, &other).unwrap();
+        (store, rows.try_into().unwrap())
+    }
+
+    /// A removal, as far as its tombstone.
+    async fn begin_removal(&self, store: &LocalStore, row: &Record) {
+        store.condemn(&row.place, row.id).await.unwrap();
+        let tombstone = Tombstone { at: row.stored_at, reason: Farewell::Deleted };
+        assert!(self.rows.bury(&row.slot, row.id, tombstone).await.unwrap());
     }
 
     fn temporaries(&self) -> Vec<String> {
@@ -288,4 +316,83 @@ async fn the_last_copy_of_a_recorded_blob_is_kept_where_another_file_has_its_pla
     assert_eq!(fixture.sweep().await, Swept { failed: 1, ..Swept::default() });
     assert_eq!(fixture.temporaries(), [id.to_string()]);
     assert_eq!(fs::read(fixture.root.path().join("a/b")).unwrap(), b"someone's");
+}
+
+#[tokio::test]
+async fn a_removal_that_was_cut_short_takes_no_file_that_another_row_has() {
+    // It died before it gave up its name, or after.
+    for is_removed in [false, true] {
+        let fixture = Fixture::new();
+        let (store, [one, other]) = fixture.linked_pair().await;
+        fixture.begin_removal(&store, &one).await;
+        let mut swept = Swept { retracted: 1, ..Swept::default() };
+        if is_removed {
+            store.remove(&one.place).await.unwrap();
+            swept = Swept { orphans: 1, ..Swept::default() };
+        }
+        assert_eq!(fixture.sweep().await, swept);
+        assert_eq!(read(&store, &other.place).await, b"equal");
+        assert_eq!(files_below(fixture.root.path()), [".hfs/claims", "a/other"]);
+    }
+}
+
+#[tokio::test]
+async fn of_equal_files_that_are_all_removed_none_is_left() {
+    let fixture = Fixture::new();
+    let (store, rows) = fixture.linked_pair().await;
+    for row in &rows {
+        fixture.begin_removal(&store, row).await;
+    }
+    // The notes are names of one file, so a sweep can lease one of them.
+    for living in [1, 0] {
+        assert_eq!(fixture.sweep().await, Swept { retracted: 1, living, ..Swept::default() });
+    }
+    assert_eq!(files_below(fixture.root.path()), [".hfs/claims"]);
+}
+
+#[tokio::test]
+async fn what_lies_where_another_row_has_its_place_stays() {
+    let fixture = Fixture::new();
+    let store = fixture.root.open();
+    let rival: BlobId = "0".repeat(32).parse().unwrap();
+    drop(put(&store, "a/b", b"bytes").await);
+    fixture.record(record(rival, "a/b", "a/b", 5));
+    store.quiesce().await;
+    drop(store);
+    assert_eq!(fixture.sweep().await, Swept { orphans: 1, ..Swept::default() });
+    assert_eq!(fixture.temporaries(), [""; 0]);
+    assert_eq!(read(&fixture.root.open(), &Place::new("a/b")).await, b"bytes");
+}
+
+#[tokio::test]
+async fn names_that_no_upload_could_give_are_left_to_whoever_gave_them() {
+    let fixture = Fixture::new();
+    let store = fixture.root.open();
+    drop(put(&store, "a/b", b"unacknowledged").await);
+    store.quiesce().await;
+    drop(store);
+    let root = fixture.root.path();
+    let others = [OsStr::new(".metadata/backup"), OsStr::from_bytes(b"latin-\xe9")].map(|name| root.join(name));
+    for other in &others {
+        fs::create_dir_all(other.parent().unwrap()).unwrap();
+        fs::hard_link(root.join("a/b"), other).unwrap();
+    }
+    assert_eq!(fixture.sweep().await, Swept { retracted: 1, ..Swept::default() });
+    assert!(!root.join("a/b").exists() && others.iter().all(|other| other.exists()));
+}
+
+#[tokio::test]
+async fn nothing_is_removed_while_the_rows_cannot_be_asked() {
+    let fixture = Fixture::new();
+    let store = fixture.root.open();
+    drop(put(&store, "a/b", b"unacknowledged").await);
+    store.quiesce().await;
+    drop(store);
+    let rows = FaultyMeta::new(fixture.rows.clone());
+    // The first is about the blob, the second about who has its name.
+    rows.fail_read(2);
+    assert!(matches!(sweep(&fixture.root.open(), &rows).await, Err(SweepError::Meta(_))));
+    assert!(fixture.root.path().join("a/b").exists() && fixture.temporaries().len() == 1);
+    assert_eq!(rows.lookup(&slot("a/b")).await.unwrap(), None);
+    assert_eq!(fixture.sweep().await, Swept { retracted: 1, ..Swept::default() });
 }

@@ -6,13 +6,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use hfs_core::auth::Dialect;
 use hfs_core::profile::{Bounds, Strategies};
+use tower_service::Service as _;
 
 use super::{BYTES, OTHER};
+use crate::app::App;
 use crate::flow::PaceConfig;
 use crate::flow::testing::learnt;
 use crate::http::context::Context;
-use crate::http::testing::{Client, Rig, get, path, proven, put, slot_of, streamed, until};
-use crate::storage::BlobStore;
+use crate::http::router::{Router, Surface};
+use crate::http::testing::{Answer, Client, Rig, get, path, proven, put, slot_of, streamed, test_config, until};
+use crate::meta::faulty::FaultyMeta;
+use crate::meta::memory::MemoryMeta;
+use crate::storage::local::LocalStore;
+use crate::storage::sweep::{Swept, sweep};
+use crate::storage::{BlobStore, Place};
+use crate::telemetry::metrics::Metrics;
 use crate::upload::{self, PutError, Stored};
 
 type Outcome = tokio::task::JoinHandle<Result<Stored, PutError>>;
@@ -121,4 +129,35 @@ async fn a_rival_that_publishes_for_too_long_is_a_retry() {
     rig.sees_nothing_of("a/b").await;
     drop(claim);
     assert_eq!(rig.send(put("a/b", BYTES)).await.status, 201);
+}
+
+#[tokio::test]
+async fn what_a_row_names_that_came_without_a_claim_is_not_swept() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = test_config(|config| folder.path().clone_into(&mut config.storage.path));
+    let open = || LocalStore::open(&config.storage).unwrap();
+    let rows = Arc::new(FaultyMeta::new(MemoryMeta::new()));
+    let (store, meta) = (open(), Arc::<FaultyMeta<_>>::clone(&rows));
+    let app = Arc::new(App::of_parts(config.clone(), Arc::new(store.clone()), meta, Arc::new(Metrics::new())));
+    let send = async |request| {
+        let answer = Router::new(Arc::clone(&app), Surface::Public).call(request).await;
+        Answer::of(answer.unwrap_or_else(|never| match never {})).await
+    };
+    let temporaries = || std::fs::read_dir(folder.path().join(".hfs/tmp")).unwrap().count();
+
+    // As a process does that ends while its database still commits.
+    let other = Rig::new();
+    other.fill("a/b", BYTES, |_| {}).await;
+    let rival = other.record("a/b").await;
+    assert_eq!(rival.place, Place::new("a/b"));
+    rows.forestall(rival);
+    assert_eq!(send(put("a/b", BYTES)).await.status, 409);
+    store.quiesce().await;
+    assert_eq!(temporaries(), 0, "nothing leads a sweep to the name");
+
+    assert_eq!(send(put("a/b", BYTES)).await.status, 201, "what it names is told to be stored");
+    drop(store);
+    drop(app);
+    assert_eq!(sweep(&open(), &*rows).await.unwrap(), Swept::default());
+    assert_eq!(std::fs::read(folder.path().join("a/b")).unwrap(), BYTES);
 }
