@@ -1,6 +1,7 @@
 //! [`App`]: the parts, put together. The only place that names concrete backends.
 
 pub mod offline;
+mod order;
 #[cfg(test)]
 mod tests;
 
@@ -25,10 +26,8 @@ use crate::flow::Engine;
 use crate::http::context::Chain;
 use crate::meta::sqlite::{OpenError, SqliteMeta};
 use crate::meta::{Farewell, MetaError, MetaStore, Record, Tombstone};
-use crate::storage::adopt::Adopted;
 use crate::storage::local::LocalStore;
-use crate::storage::sweep::SweepError;
-use crate::storage::{BlobStore, StoreError, adopt, sweep};
+use crate::storage::{BlobStore, StoreError};
 use crate::telemetry::metrics::Metrics;
 use crate::upload::Turns;
 
@@ -293,35 +292,6 @@ impl App {
         }
         *count += 1;
         Some(Try { what, tries: Arc::clone(&self.tries) })
-    }
-
-    /// Resolves what dead processes left behind: temporaries, and names without a row.
-    pub async fn sweep(&self) {
-        let Some(tree) = &self.tree else { return };
-        let swept = match sweep::sweep(tree, &*self.meta).await {
-            // What is swept may be what fills the disk.
-            Err(SweepError::Meta(MetaError::Full { .. })) => self.on_reserve(sweep::sweep(tree, &*self.meta)).await,
-            swept => swept,
-        };
-        match swept {
-            Ok(swept) => self.metrics.swept(&swept),
-            Err(failure) => error!(error = %Chain(&failure), "The sweep of abandoned uploads failed"),
-        }
-    }
-
-    /// Gives rows to the files of a tree that another server wrote, at the first start on it; later, to those that were
-    /// unreadable then.
-    ///
-    /// # Errors
-    /// The tree could not be walked or the rows not be written; the next start goes on where this one stopped.
-    pub async fn adopt(&self) -> anyhow::Result<()> {
-        let Some(tree) = &self.tree else { return Ok(()) };
-        let mut report = |skipped| warn!("Not adopted: {}", Chain(&skipped));
-        if let Some(adopted) = adopt::adopt_if_due(tree, &self.meta, clock::now(), &mut report).await? {
-            let Adopted { files, size, skipped, .. } = adopted;
-            info!(files, %size, skipped, "Adopted the files that were here before");
-        }
-        Ok(())
     }
 }
 

@@ -1,15 +1,17 @@
 //! Removals: of which blob, and in turn on a full disk.
 
 use std::fs;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use hfs_core::auth::Dialect;
+use tokio::time::sleep;
 
 use super::*;
 use crate::http::exchange::Incoming;
 use crate::http::testing::{Rig, get, path, proven, put, slot_of, test_config, until};
 use crate::meta::Entry;
-use crate::meta::faulty::Fault;
+use crate::meta::faulty::{Fault, FaultyMeta};
+use crate::meta::memory::MemoryMeta;
 use crate::storage::Place;
 
 #[tokio::test]
@@ -95,4 +97,39 @@ async fn what_a_crash_left_is_not_adopted_by_command() {
     let said = String::from_utf8(said).unwrap();
     assert!(said.starts_with("1 files adopted"), "{said}");
     assert!(!left.exists() && !folder.path().join("ours").exists());
+}
+
+/// A walk over the tree can take minutes.
+#[tokio::test]
+async fn no_removal_waits_on_a_full_disk_until_a_sweep_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = test_config(|config| folder.path().clone_into(&mut config.storage.path));
+    let tree = LocalStore::open(&config.storage).unwrap();
+    let left = folder.path().join(".hfs/tmp").join("0".repeat(32));
+    fs::write(&left, b"never acknowledged").unwrap();
+    fs::hard_link(&left, folder.path().join("left")).unwrap();
+    let rows = Arc::new(FaultyMeta::new(MemoryMeta::new()));
+    let other = Rig::new();
+    other.fill("a/b", b"bytes", |_| {}).await;
+    let record = other.record("a/b").await;
+    rows.record(record.clone()).await.unwrap();
+    let meta = Arc::<FaultyMeta<_>>::clone(&rows);
+    let app = App::of_parts(config, Arc::new(tree.clone()), meta, Arc::new(Metrics::new()));
+    let app = Arc::new(App { tree: Some(tree.clone()), ..app });
+
+    // Whoever has this claim keeps the sweep in its walk.
+    let claim = tree.claim(&path("left"), Duration::ZERO).await.unwrap();
+    rows.fail_write(1, Fault::Full);
+    let swept = Arc::clone(&app);
+    let sweep = tokio::spawn(async move { swept.sweep().await });
+    // That is in the database once it has begun, on what was held back.
+    while rows.note("sweep").await.unwrap().is_none() {
+        sleep(Duration::from_millis(1)).await;
+    }
+    rows.fail_write(1, Fault::Full);
+    assert!(app.bury(&record, Farewell::Deleted).await.unwrap());
+    assert!(!sweep.is_finished(), "the removal has waited for it");
+    drop(claim);
+    sweep.await.unwrap();
+    assert!(!left.exists() && !folder.path().join("left").exists());
 }

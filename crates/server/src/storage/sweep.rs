@@ -65,9 +65,30 @@ pub enum SweepError {
 /// # Errors
 /// When the temporaries or the rows as a whole cannot be read; trouble with a single file is counted and logged.
 pub async fn sweep(store: &LocalStore, meta: &dyn MetaStore) -> Result<Swept, SweepError> {
+    let begun = begin(meta).await?;
+    resolve(store, meta, begun).await
+}
+
+/// A sweep may judge: no row of unknown fate can appear any more.
+#[derive(Debug)]
+pub struct Begun(());
+
+/// The first part of [`sweep`], and all that it writes into the database.
+///
+/// # Errors
+/// The note could not be written.
+pub async fn begin(meta: &dyn MetaStore) -> Result<Begun, MetaError> {
     // A durable write behind every earlier one: from here on no row of unknown fate can still appear. Without it,
     // nothing is judged, here or by another process that finds a lease ended.
     meta.set_note(NOTE, "begun").await?;
+    Ok(Begun(()))
+}
+
+/// The rest of [`sweep`]. It may walk over the whole tree.
+///
+/// # Errors
+/// As [`sweep`].
+pub async fn resolve(store: &LocalStore, meta: &dyn MetaStore, _begun: Begun) -> Result<Swept, SweepError> {
     store.release_unresolved(UNRESOLVED);
     let mut swept = Swept::default();
     let mut unrecorded = HashMap::new();
