@@ -169,10 +169,12 @@ fn raise_descriptor_limit() {
     }
 }
 
-/// Puts the store in order before anything is served.
+/// Puts the store in order, as far as nothing can be served before.
 async fn prepare(app: &App) -> anyhow::Result<()> {
-    // First the sweep: what a crash left of our own uploads must not be taken for the files of another server.
-    app.sweep().await;
+    // After a crash it may walk over the whole tree: that is the janitor's, beside what is served.
+    if app.awaits_sweep().await {
+        app.sweep().await;
+    }
     app.adopt().await.context("Could not adopt the existing files")?;
     app.take_reserve().await;
     Ok(())

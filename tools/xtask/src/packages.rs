@@ -73,7 +73,7 @@ pub(crate) const PACKAGES: &[Package] = &[
     program("rsync", "rsync", "documents", "the manual's backup"),
     program("slowhttptest", "slowhttptest", "slow", "10,000 slow connections"),
     program("sqlite3", "sqlite3", "direct, documents, profiles", "rows; the manual's backup; a table that is gone"),
-    program("strace", "strace", "syscalls, documents", "failed system calls, and seen ones"),
+    program("strace", "strace", "syscalls, documents, crash", "failed system calls, and seen ones"),
     program("systemd", "systemd-analyze", "documents, manager", "judges the units, passes a listening socket"),
     program("util-linux", "setpriv", "all", "children that die with the test"),
 ];

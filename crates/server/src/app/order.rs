@@ -11,6 +11,14 @@ use crate::storage::local::LocalStore;
 use crate::storage::sweep::{self, SweepError, Swept};
 
 impl App {
+    /// Whether a start has to wait for [`App::sweep`].
+    pub async fn awaits_sweep(&self) -> bool {
+        match &self.tree {
+            Some(tree) => sweep::comes_first(tree, self.config().limits.min_free).await,
+            None => false,
+        }
+    }
+
     /// Resolves what dead processes left behind: temporaries, and names without a row.
     pub async fn sweep(&self) {
         let Some(tree) = &self.tree else { return };

@@ -2,8 +2,8 @@
 //!
 //! A temporary is leased by the process that writes it and keeps its name until its row is committed. So one without
 //! a living owner is: of a committed upload (forget the name), of a broken one (remove it), or of one that was
-//! published and never recorded (remove its published name too). Runs at start and every hour; several processes may
-//! sweep at once, because whoever acts on a temporary holds its lease.
+//! published and never recorded (remove its published name too). Runs from the start on, every hour, beside uploads and
+//! downloads; several processes may sweep at once, because whoever acts on a temporary holds its lease.
 //!
 //! A published name is found by its inode, which says nothing of whose it is: two blobs share one where a program has
 //! made equal files hard links of each other. So a name goes only if no live row says that it is its.
@@ -15,9 +15,9 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use hfs_core::BlobId;
+use hfs_core::{BlobId, ByteSize};
 use tokio::sync::mpsc;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::adopt::slot_of;
 use super::local::{Dead, Lease, LocalStore, Step};
@@ -58,6 +58,16 @@ pub enum SweepError {
     /// The rows could not be asked.
     #[error("could not sweep the store without its rows")]
     Meta(#[from] MetaError),
+}
+
+/// Whether a start has to wait for its sweep, which may walk over the whole tree.
+///
+/// Uploads and downloads need not: rows decide what is visible, leases and claims keep a sweep from what is under way. But
+/// an adoption would take what a crash left for another server's files. And where less than `floor` is free, uploads are
+/// refused for want of what the sweep may give back.
+pub async fn comes_first(store: &LocalStore, floor: ByteSize) -> bool {
+    // What cannot be told is told by the adoption, or by the next upload.
+    store.is_adoption_due().await.unwrap_or(true) || store.free_now().await.is_ok_and(|free| free < floor)
 }
 
 /// Removes what dead processes left behind.
@@ -208,6 +218,7 @@ async fn retract(
     if unrecorded.is_empty() {
         return Ok(());
     }
+    info!(count = unrecorded.len(), "Looking through the tree for files that a crash left");
     let mut complete = true;
     for mut steps in [store.walk(), store.walk_by_id()] {
         complete &= retract_found(store, meta, &mut steps, &mut unrecorded, swept).await?;

@@ -10,6 +10,7 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::{Signal, geteuid};
 
 use crate::rig::command::{clean, run};
+use crate::rig::leftover::leave;
 use crate::rig::process::Process;
 use crate::rig::server::{SECRET, TestServer};
 use crate::rig::{free_port, wait_until};
@@ -129,6 +130,26 @@ fn what_came_later_needs_the_command() {
     server.assert_whole();
     let again = run(server.home(), &["adopt", "--config", &config]);
     assert!(again.out.contains("0 files adopted"), "{}", again.all());
+}
+
+#[test]
+fn what_a_crash_left_of_our_own_is_not_adopted() {
+    let mut server = TestServer::start();
+    for by_command in [false, true] {
+        server.terminate();
+        leave(server.storage(), "a/left.txt", b"never acknowledged");
+        old(server.storage(), &format!("theirs/{by_command}.txt"), b"text");
+        if by_command {
+            let adopted = run(server.home(), &["adopt", "--config", &server.config().display().to_string()]);
+            assert!(adopted.out.contains("1 files adopted"), "{}", adopted.all());
+        } else {
+            fs::write(server.storage().join(".hfs/adoption-due"), "").expect("mark");
+        }
+        server.restart();
+        assert_eq!(server.get("a/left.txt").status, 404);
+        assert_eq!(server.get(&format!("theirs/{by_command}.txt")).body, b"text");
+        server.assert_whole();
+    }
 }
 
 #[test]

@@ -160,7 +160,7 @@ fn cut_during(disk: &PowerCutDisk, wrapper: &[&str], load: Load, count: usize) -
         TestServer::builder().storage(&storage(after.path())).set("server.min_free_bytes", "\"1KB\"").start();
     let broken = broken_promises(survivor.address(), &ledger);
     if broken.is_empty() {
-        assert_eq!(survivor.temporaries().len(), 0, "{:?}", survivor.temporaries());
+        wait_until("end of the temporaries", Duration::from_secs(20), || survivor.temporaries().is_empty());
         survivor.terminate();
         survivor.assert_whole();
     }

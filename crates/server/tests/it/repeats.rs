@@ -86,7 +86,7 @@ fn a_file_that_was_lost_is_stored_again_under_another_etag() {
     server.restart();
     assert!(server.get("s/file.bin").body == body);
     assert_eq!(etag(&server), after);
-    assert!(server.temporaries().is_empty(), "{:?}", server.temporaries());
+    wait_until("end of the temporaries", MOMENT, || server.temporaries().is_empty());
     server.terminate();
     server.assert_whole();
 }

@@ -64,7 +64,7 @@ fn no_failed_step_of_an_upload_is_acknowledged() {
     assert!(failures > 5, "hardly anything was made to fail");
     // Where the fate of a row is unknown, its file stays until a sweep can tell.
     server.restart();
-    assert_eq!(server.temporaries().len(), 0, "{:?}", server.temporaries());
+    wait_until("end of the temporaries", Duration::from_secs(20), || server.temporaries().is_empty());
     server.assert_whole();
 }
 

@@ -396,3 +396,13 @@ async fn nothing_is_removed_while_the_rows_cannot_be_asked() {
     assert_eq!(rows.lookup(&slot("a/b")).await.unwrap(), None);
     assert_eq!(fixture.sweep().await, Swept { retracted: 1, ..Swept::default() });
 }
+
+#[tokio::test]
+async fn a_start_waits_for_its_sweep_before_an_adoption_and_for_want_of_room() {
+    let root = Root::new();
+    let store = root.open();
+    assert!(!comes_first(&store, ByteSize::ZERO).await);
+    assert!(comes_first(&store, ByteSize::bytes(u64::MAX)).await);
+    store.adoption_is_due().await.unwrap();
+    assert!(comes_first(&store, ByteSize::ZERO).await);
+}

@@ -10,6 +10,7 @@ pub(crate) mod document;
 pub(crate) mod front;
 pub(crate) mod health;
 pub(crate) mod http;
+pub(crate) mod leftover;
 pub(crate) mod load;
 pub(crate) mod place;
 pub(crate) mod post;
