@@ -48,8 +48,8 @@ impl Temporary {
     pub(super) fn create(inner: &Inner, id: BlobId, reserved: Option<ByteSize>) -> Result<Self, StoreError> {
         let begin = Instant::now();
         while begin.elapsed() < PATIENCE {
-            let Some(temporary) = Self::try_create(inner, id)? else {
-                std::thread::sleep(PAUSE);
+            let Some(temporary) = Self::try_create(inner, id, begin)? else {
+                pause();
                 continue;
             };
             if let Some(size) = reserved {
@@ -62,7 +62,7 @@ impl Temporary {
     }
 
     /// `None` while a sweep has the name.
-    fn try_create(inner: &Inner, id: BlobId) -> Result<Option<Self>, StoreError> {
+    fn try_create(inner: &Inner, id: BlobId, begin: Instant) -> Result<Option<Self>, StoreError> {
         inner.seam.pass(Call::Create).map_err(failed(CREATE))?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = match openat(&*inner.temporaries, id.to_string(), flags, Mode::RUSR | Mode::WUSR) {
@@ -70,12 +70,7 @@ impl Temporary {
             Err(Errno::EXIST) => return Ok(None),
             Err(error) => return Err(failed(CREATE)(error)),
         };
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(error)) => return Err(failed(CREATE)(error)),
-        }
-        if fstat(&file).map_err(failed(CREATE))?.st_nlink == 0 {
+        if !lease(&file, begin, pause)? {
             return Ok(None);
         }
         Ok(Some(Self { id, file: Some(file), unresolved: AtomicBool::new(false), reaper: Arc::clone(&inner.reaper) }))
@@ -92,6 +87,23 @@ impl Temporary {
     /// Says whether its fate hangs on a row that may or may not be committed.
     pub(super) fn set_unresolved(&self, unresolved: bool) {
         self.unresolved.store(unresolved, Ordering::Release);
+    }
+}
+
+fn pause() {
+    std::thread::sleep(PAUSE);
+}
+
+/// Locks a new file; false when it has lost its name to a sweep by then. An audit, which may have it for a moment too,
+/// removes nothing.
+fn lease(file: &File, begin: Instant, mut pause: impl FnMut()) -> Result<bool, StoreError> {
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(fstat(file).map_err(failed(CREATE))?.st_nlink > 0),
+            Err(TryLockError::WouldBlock) if begin.elapsed() < PATIENCE => pause(),
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(error)) => return Err(failed(CREATE)(error)),
+        }
     }
 }
 
@@ -209,6 +221,24 @@ mod tests {
         let begins = |id: &BlobId| before[..] <= id.as_bytes()[..6] && id.as_bytes()[..6] <= after[..];
         assert!(begins(&one) && begins(&other), "{one} {other}");
         assert_ne!(one.as_bytes()[6..], other.as_bytes()[6..]);
+    }
+
+    #[test]
+    fn what_another_process_looks_at_is_leased_once_it_lets_go() {
+        let folder = tempfile::tempdir().unwrap();
+        for is_swept in [false, true] {
+            let path = folder.path().join(is_swept.to_string());
+            let (file, other) = (File::create_new(&path).unwrap(), File::open(&path).unwrap());
+            other.try_lock().unwrap();
+            let mut other = Some(other);
+            let lets_go = || {
+                if is_swept {
+                    fs::remove_file(&path).unwrap();
+                }
+                drop(other.take());
+            };
+            assert_eq!(lease(&file, Instant::now(), lets_go).unwrap(), !is_swept);
+        }
     }
 
     #[tokio::test]
