@@ -281,7 +281,9 @@ impl<S: HttpService> Connection<S> {
                 }
             }
             // Who waits for `100 Continue` has read a final status instead, and owes nothing.
-            Unread::Rest(rest) if rest.withheld || rest.broken => After::Close(Bound::short()),
+            Unread::Rest(rest) if rest.withheld => After::Close(Bound::short()),
+            // Also where nobody knows where it stands: an upload that failed has megabytes under way, and a client that has
+            // left ends this at once.
             Unread::Rest(_) => After::Close(Bound::generous()),
             Unread::OnLoan(loan) => {
                 let _ = timeout(AFTERMATH, loan.home).await;

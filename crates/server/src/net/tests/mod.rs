@@ -254,6 +254,11 @@ impl State {
                 let _ = request.body_mut().next().await;
                 text(StatusCode::CONFLICT, "one piece was enough".to_owned())
             }
+            (Method::PUT, "/direct") => {
+                let _ = request.body_mut().next().await;
+                request.body_mut().begin_direct();
+                text(StatusCode::INSUFFICIENT_STORAGE, "what was read directly could not be kept".to_owned())
+            }
             (Method::GET, "/file") => {
                 let state = Arc::clone(self);
                 let blob = FileBlob(File::open(&self.file).unwrap(), Arc::clone(&self.looks));
