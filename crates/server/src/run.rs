@@ -4,7 +4,7 @@
 //! before configured ones are bound, so that a second process can take over without a refused connection.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -136,7 +136,9 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
     notify(&[NotifyState::Ready]);
 
     let reload = match hangup {
-        Hangup::Reload(load) => Some(Arc::new(Reload { load, app: Arc::clone(&app), net, tls, log })),
+        Hangup::Reload(load) => {
+            Some(Arc::new(Reload { load, app: Arc::clone(&app), net, tls, log, turn: Mutex::default() }))
+        }
         Hangup::Stop | Hangup::Ignore => None,
     };
     let outcome = until_stopped(signals, reload, &shutdown, &mut serving).await;
@@ -263,11 +265,14 @@ struct Reload {
     net: Arc<ArcSwap<NetConfig>>,
     tls: Option<Arc<TlsAcceptor>>,
     log: Arc<LogHandle>,
+    /// Whoever comes later reads later: the file that was read first must not come into force last.
+    turn: Mutex<()>,
 }
 
 impl Reload {
     /// Checks first, then swaps; a bad file leaves the running configuration in force.
     fn run(&self) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         notify_reloading();
         let outcome = self.swap();
         let counted = if outcome.is_ok() { ReloadOutcome::Applied } else { ReloadOutcome::Refused };

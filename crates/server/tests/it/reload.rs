@@ -1,7 +1,10 @@
 //! SIGHUP: a good file takes effect whole, a bad one changes nothing, and what runs meanwhile is not disturbed.
 
 use std::fs;
+use std::io::Write as _;
 use std::time::Duration;
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, openat};
 
 use crate::rig::command::curl_text;
 use crate::rig::http::{Response, exchange};
@@ -38,6 +41,30 @@ fn a_secret_is_rotated_without_a_restart() {
         server.log().contains("the XMPP server still has the old one")
     });
     assert_eq!(server.get("a/old.txt").status, 200, "what was stored stays");
+}
+
+#[test]
+fn of_two_reloads_at_once_the_later_file_comes_into_force() {
+    let server = TestServer::builder().set("server.max_upload_size", "4").start();
+    let (config, before) = (server.config(), fs::read_to_string(server.config()).expect("configuration"));
+    let applied = || server.metric("hfs_config_reloads_total{outcome=\"applied\"}");
+    // The first one waits for its file.
+    fs::remove_file(&config).expect("configuration");
+    mknodat(CWD, &config, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("pipe");
+    server.reload();
+    let mut held = None;
+    wait_until("the first reload", Duration::from_secs(10), || {
+        held = openat(CWD, &config, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()).ok();
+        held.is_some()
+    });
+    fs::remove_file(&config).expect("pipe");
+    fs::write(&config, before.replace("max_upload_size = 4", "max_upload_size = 5")).expect("configuration");
+    server.reload();
+    // The second one is through by then, if it does not wait for the first.
+    (0..50).take_while(|_| applied() == 0).for_each(|_| std::thread::sleep(Duration::from_millis(20)));
+    fs::File::from(held.expect("pipe")).write_all(before.as_bytes()).expect("the first one's file");
+    wait_until("both reloads", Duration::from_secs(10), || applied() == 2);
+    assert_eq!(server.put("a/new.txt", b"hello").status, 201);
 }
 
 #[test]
