@@ -100,10 +100,12 @@ impl Wire {
     /// plans change is not asked again, nor is what cannot change.
     #[must_use]
     pub fn sample(&self) -> Option<PathSample> {
-        let (set, rate_before, is_paced) = self.set().in_force();
+        let (set, before, is_paced) = self.set().in_force();
         let congestion = set.or_else(|| self.inherited());
         let sample = self.look(|fd| {
             let multipath = self.multipath(fd);
+            let has_moved = multipath.as_ref().is_some_and(|all| all.has_moved);
+            let rate_before = before.and_then(|before| before.rate_on(has_moved));
             let sample = PathSample { rate_before, is_paced, ..of_kernel(&hfs_sock::tcp_info(fd).ok()?, congestion) };
             Some(multipath.map_or(sample, |all| of_all(&all, sample)))
         });
@@ -118,6 +120,11 @@ impl Wire {
         let multipath = hfs_sock::mptcp_info(fd);
         self.0.is_single_path.store(multipath.is_none(), Relaxed);
         multipath
+    }
+
+    /// Whether it has left the path that it began on.
+    fn has_moved(&self, fd: BorrowedFd<'_>) -> bool {
+        self.multipath(fd).is_some_and(|all| all.has_moved)
     }
 
     /// [`Wire::sample`] for a transfer that has ended, or what one showed that ended a moment ago: small transfers follow

@@ -19,9 +19,9 @@ const UNJUDGED: Duration = Duration::from_secs(16);
 #[derive(Default)]
 pub(super) struct Set {
     congestion: Option<Congestion>,
-    /// Since when nobody tries what that was changed to, or since the change; and bytes per second before it, until a
-    /// download that saw it has found it good.
-    changed: Option<(Stopwatch, u64)>,
+    /// Since when nobody tries what that was changed to, or since the change; and what was before it, until a download that
+    /// saw it has found it good.
+    changed: Option<(Stopwatch, Before)>,
     /// Downloads that run, those of them that want a congestion control, and those that are on trial: on HTTP/2 there are
     /// several at once.
     running: u32,
@@ -35,12 +35,28 @@ pub(super) struct Set {
     is_unsent_refused: bool,
 }
 
+/// What a change of the congestion control is judged by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    /// Bytes per second of the connection.
+    pub(super) rate: u64,
+    /// Whether it had left the path that it began on.
+    pub(super) had_moved: bool,
+}
+
+impl Before {
+    /// The rate, where the path is the same one: that of another path compares nothing.
+    pub(super) fn rate_on(self, has_moved: bool) -> Option<u64> {
+        (self.had_moved == has_moved).then_some(self.rate)
+    }
+}
+
 impl Set {
-    /// What plans have made of the connection, and the rate before that, while it is to be judged; and whether it was to be
+    /// What plans have made of the connection, and what was before that, while it is to be judged; and whether it was to be
     /// paced.
-    pub(super) fn in_force(&self) -> (Option<Congestion>, Option<u64>, bool) {
+    pub(super) fn in_force(&self) -> (Option<Congestion>, Option<Before>, bool) {
         let open = self.changed.as_ref().filter(|(since, _)| self.trying > 0 || since.elapsed() < UNJUDGED);
-        (self.congestion, open.map(|(_, rate)| *rate), self.is_paced)
+        (self.congestion, open.map(|(_, before)| *before), self.is_paced)
     }
 
     fn enter(&mut self, asked: Asked) {
@@ -103,7 +119,8 @@ impl Wire {
         }
         let has_changed = before.congestion != asked.congestion && self.change(&mut set, asked.congestion);
         if has_changed && asked.congestion.is_some() {
-            set.changed = rate.map(|rate| (Stopwatch::start(), rate));
+            let had_moved = self.look(|fd| self.has_moved(fd)).unwrap_or(false);
+            set.changed = rate.map(|rate| (Stopwatch::start(), Before { rate, had_moved }));
         }
         has_changed
     }

@@ -39,8 +39,8 @@ pub(in crate::flow) fn of_kernel(info: &hfs_sock::TcpInfo, congestion: Option<Co
     }
 }
 
-/// What the kernel says of the first path of a multipath connection, with what it knows of them all. Where the first one is
-/// gone, so is the path that a rate was reached on before. While the first alone carries it, it is busy when all of them are.
+/// What the kernel says of the first path of a multipath connection, with what it knows of them all. While the first alone
+/// carries it, it is busy when all of them are.
 pub(super) fn of_all(all: &hfs_sock::MptcpInfo, first: PathSample) -> PathSample {
     let is_first_alone = all.subflows == 1 && !all.has_moved;
     PathSample {
@@ -48,7 +48,6 @@ pub(super) fn of_all(all: &hfs_sock::MptcpInfo, first: PathSample) -> PathSample
         subflows: all.subflows,
         has_moved: all.has_moved,
         bytes_acked: Some(all.acknowledged),
-        rate_before: first.rate_before.filter(|_| !all.has_moved),
         ..first
     }
 }

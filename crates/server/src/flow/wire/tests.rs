@@ -7,6 +7,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use hfs_core::pace::{Arm, Plan, Settings, controller};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::levers::Before;
 use super::*;
 use crate::flow::testing::{pair_on_reno, settable, stranger};
 
@@ -152,10 +153,12 @@ fn what_a_multipath_connection_delivers_is_counted_over_all_of_its_paths() {
 
 #[test]
 fn a_rate_that_was_reached_on_a_path_that_is_gone_compares_nothing() {
-    let first = PathSample { bytes_acked: Some(1), rate_before: Some(9), ..PathSample::default() };
-    let seen = |has_moved| of_all(&hfs_sock::MptcpInfo { subflows: 2, has_moved, acknowledged: 7, busy: None }, first);
-    assert_eq!((seen(false).rate_before, seen(false).bytes_acked), (Some(9), Some(7)));
-    assert_eq!(seen(true).rate_before, None);
+    let before = |had_moved| Before { rate: 9, had_moved };
+    assert_eq!((before(false).rate_on(false), before(true).rate_on(true)), (Some(9), Some(9)));
+    assert_eq!((before(false).rate_on(true), before(true).rate_on(false)), (None, None));
+    let first = PathSample { bytes_acked: Some(1), ..PathSample::default() };
+    let all = hfs_sock::MptcpInfo { subflows: 2, has_moved: false, acknowledged: 7, busy: None };
+    assert_eq!(of_all(&all, first).bytes_acked, Some(7));
 }
 
 #[test]
