@@ -56,8 +56,6 @@ pub struct Adaptive {
     /// Only downloads have one, and thousands of uploads wait.
     chooser: Option<Box<Chooser>>,
     cadence: Cadence,
-    /// What was lost without a queue while BBR was not in force.
-    hosts_loss: Option<f64>,
     plan: Plan,
     /// Observations in a row whose reads did not fill the step, and since when.
     slack: u32,
@@ -94,7 +92,6 @@ impl Adaptive {
             estimate: Estimate::new(settings.gain),
             chooser,
             cadence: Cadence::new(settings),
-            hosts_loss: None,
             plan: standard,
             slack: 0,
             filled_at: Duration::ZERO,
@@ -177,11 +174,7 @@ impl Adaptive {
         // What a proxy's socket says is not about the client.
         let seen = Observation { path: seen.path.filter(|_| !self.is_shared), ..*seen };
         self.estimate.observe(&seen);
-        let Some(path) = seen.path else { return false };
-        if ![self.plan.congestion, path.congestion].contains(&Some(Congestion::Bbr)) {
-            self.hosts_loss = self.estimate.unqueued_loss();
-        }
-        true
+        seen.path.is_some()
     }
 
     /// What fits into a stranger's first step is one piece, however slow its client was: it touches the disk once.
@@ -428,7 +421,7 @@ impl Controller for Adaptive {
     }
 
     fn snapshot(&self) -> Snapshot {
-        Snapshot { hosts_loss: self.hosts_loss, ..self.estimate.snapshot() }
+        self.estimate.snapshot()
     }
 
     fn decisions(&mut self) -> Vec<Decision> {

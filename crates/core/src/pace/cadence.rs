@@ -41,7 +41,8 @@ impl Cadence {
     /// Time until the next sample, when one has just been taken; at most `watched`, where the path is to be watched.
     pub(super) fn next(&mut self, settings: &Settings, estimate: &Estimate, watched: Option<Duration>) -> Duration {
         let now = estimate.now();
-        let is_open = now < EARLY || estimate.losses().is_some_and(Losses::is_suspicious);
+        let is_suspicious = || estimate.losses().is_some_and(Losses::is_suspicious);
+        let is_open = now < EARLY || watched.is_none() && is_suspicious();
         if let Some(most) = if is_open { Some(CLOSE) } else { watched } {
             self.keep(estimate);
             return now.clamp(FIRST, most).min(settings.sample_every);

@@ -59,7 +59,7 @@ const SELDOM: Duration = Duration::from_secs(2);
 const REST: Duration = Duration::from_secs(60);
 /// A choice is kept for at least this long ...
 const DWELL: Duration = Duration::from_secs(20);
-/// ... and a transfer changes its mind at most this often.
+/// ... and after so many changes nothing new is tried.
 const MOST_CHANGES: u32 = 4;
 
 impl Expected {
@@ -69,10 +69,13 @@ impl Expected {
         self.is_bbr_better.unwrap_or_else(is_lossy)
     }
 
-    /// Whether so little was lost that nothing is to be found out: there BBR is no faster, and overruns short queues.
+    /// Whether it is known what suits its path: what served it better, or so little was lost that BBR is no faster there, and
+    /// overruns short queues, or so much that it begins with BBR anyway.
     #[must_use]
-    pub fn is_clean(&self) -> bool {
-        self.loss.is_some_and(|loss| loss < Bounds::over(self.min_rtt).clean)
+    pub fn is_decided(&self) -> bool {
+        let bounds = Bounds::over(self.min_rtt);
+        let is_unclear = self.loss.is_none_or(|loss| (bounds.clean..=bounds.lossy).contains(&loss));
+        self.is_bbr_better.is_some() || !is_unclear
     }
 }
 
@@ -153,8 +156,12 @@ impl Chooser {
     }
 
     /// Within which time the path is to be looked at again, where it is to be watched: a change has yet to show what it is
-    /// worth, or another path would be cubic's by our doing.
+    /// worth, or another path would be cubic's by our doing; and at once after a change, since a look tells what moves the
+    /// bytes from then on.
     pub(super) fn watched(&self, now: Duration) -> Option<Duration> {
+        if self.changes > 0 && now == self.since {
+            return Some(CLOSE);
+        }
         if self.chosen == Some(Congestion::Cubic) {
             // Between two pauses of its reader it may fill a queue.
             return Some(CLOSE);
@@ -169,7 +176,7 @@ impl Chooser {
         let has_other = estimate.congestion() == Some(self.other);
         let was_open = std::mem::replace(&mut self.is_open, before.is_some());
         self.held_since = estimate.is_held().then(|| self.held_since.unwrap_or(now));
-        if let Some(because) = self.why_lost(estimate.congestion()) {
+        if let Some(because) = self.why_lost(estimate) {
             return Some(self.take_back(now, because.to_owned()));
         }
         if let Some(because) = self.why_at_once(estimate) {
@@ -182,7 +189,8 @@ impl Chooser {
             return if is_judged { Some(self.agree(rate_before, estimate)) } else { self.judge(rate_before, estimate) };
         }
         let held = now.saturating_sub(self.since);
-        if self.changes >= MOST_CHANGES || (self.changes > 0 && held < DWELL) {
+        let may_try = self.changes < MOST_CHANGES || self.chosen.is_some();
+        if !may_try || (self.changes > 0 && held < DWELL) {
             return None;
         }
         if self.chosen.is_some() {
@@ -211,13 +219,14 @@ impl Chooser {
         Some(change)
     }
 
-    /// Why the connection, which has `congestion` now, does not have what was chosen for it. One that was never seen to have it
-    /// may have refused it, or others of its downloads were quicker to take it back than this one to look.
-    fn why_lost(&mut self, congestion: Option<Congestion>) -> Option<&'static str> {
-        if self.chosen.is_none() || congestion.is_none() {
+    /// Why the connection does not have what was chosen for it. One that was never seen to have it may have refused it, or
+    /// others of its downloads were quicker to take it back than this one to look.
+    fn why_lost(&mut self, estimate: &Estimate) -> Option<&'static str> {
+        if self.chosen.is_none() || !estimate.was_shown() {
             return None;
         }
-        let has_it = congestion == self.chosen;
+        // One that has none of those that plans know is on the host's.
+        let has_it = estimate.congestion() == self.chosen;
         self.unseen = if has_it { 0 } else { self.unseen.saturating_add(1) };
         let was_seen = std::mem::replace(&mut self.is_in_force, has_it);
         match (has_it, was_seen) {

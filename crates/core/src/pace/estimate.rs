@@ -169,7 +169,12 @@ impl Estimate {
         self.free
     }
 
-    /// The connection's congestion control, when it was last looked at.
+    /// Whether a look has shown anything.
+    pub(super) fn was_shown(&self) -> bool {
+        self.last.is_some()
+    }
+
+    /// The connection's congestion control, when it was last looked at; `None` where it is one that plans do not know.
     pub(super) fn congestion(&self) -> Option<Congestion> {
         self.last.as_ref()?.congestion()
     }
@@ -272,7 +277,7 @@ impl Estimate {
             jitter: last.filter(|_| self.samples >= SETTLED).map(|last| last.rtt_var),
             loss: self.loss(),
             unqueued_loss: self.unqueued_loss(),
-            hosts_loss: None,
+            hosts_loss: self.losses.as_ref().and_then(|losses| losses.hosts_share()),
             received_rate: self.received.value(),
             delivered_rate: self.delivered(),
             bbr_share: self.bbr_share(),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::PathSample;
+use super::{Congestion, PathSample};
 
 /// Segments below which a share of lost ones means nothing.
 const ENOUGH_SEGMENTS: f64 = 50.0;
@@ -31,6 +31,8 @@ pub(super) struct Losses {
     lost: f64,
     /// The same of the time in which no queue had stood for some round trips: only that is certainly no congestion.
     unqueued: Unqueued,
+    /// The same of the time in which the connection was not on BBR, which loses some by itself. While it is, nothing fades.
+    hosts: Unqueued,
     /// The same without [`MEMORY`], which is a quarter of a second at 1 Gbit/s: a pause between two bursts must not look
     /// like a path that has healed.
     lasting: Unqueued,
@@ -55,7 +57,8 @@ impl Losses {
         let (apart, sent) = (now.saturating_sub(self.at), since(before.segments_out, path.segments_out));
         let is_slow = sent <= FEW_SEGMENTS && apart <= before.rtt.min(path.rtt).saturating_mul(LONGEST_BURST);
         let is_close = apart <= CLOSE || is_slow;
-        self.fade(apart);
+        let is_hosts = ![before.congestion, path.congestion].contains(&Some(Congestion::Bbr));
+        self.fade(apart, is_hosts);
         self.at = now;
         let again = path.retransmits.saturating_sub(before.retransmits) as f64;
         let spurious = since(before.spurious.map(u64::from), path.spurious.map(u64::from));
@@ -72,22 +75,26 @@ impl Losses {
         self.lost += lost;
         // A full queue empties at the loss, and stays empty for seconds where the round trip is long.
         if now > self.queued_until {
-            self.count_unqueued(now, path.rtt, sent, lost, is_close);
+            self.count_unqueued(now, path.rtt, &Sent { sent, lost, is_close, is_hosts });
         } else if lost <= 0.0 {
             self.quiet += sent;
         }
         if self.segments > MEMORY {
-            self.keep(MEMORY / self.segments);
+            self.keep(MEMORY / self.segments, is_hosts);
         }
     }
 
-    fn count_unqueued(&mut self, now: Duration, rtt: Duration, sent: f64, lost: f64, is_close: bool) {
+    fn count_unqueued(&mut self, now: Duration, rtt: Duration, between: &Sent) {
+        let &Sent { sent, lost, is_close, is_hosts } = between;
         // A look from afar tells when nothing was lost, and when closer ones have told what losses are here.
         let tells = |known: &Unqueued| is_close || lost <= 0.0 || known.is_steady();
         let (of_unqueued, of_lasting) = (tells(&self.unqueued), tells(&self.lasting));
         let is_new = (of_unqueued || of_lasting) && lost > 0.0 && self.is_new_episode(now, rtt, lost);
         if of_unqueued {
             self.unqueued.count(sent, lost, is_new);
+            if is_hosts {
+                self.hosts.count(sent, lost, is_new);
+            }
         }
         if of_lasting {
             self.lasting.count(sent, lost, is_new);
@@ -112,6 +119,11 @@ impl Losses {
     /// The same of the segments that were sent while no queue stood.
     pub(super) fn unqueued_share(&self) -> Option<f64> {
         self.unqueued.share()
+    }
+
+    /// The same of those that were sent while the connection was not on BBR.
+    pub(super) fn hosts_share(&self) -> Option<f64> {
+        self.hosts.share()
     }
 
     /// The same of the last half minute or so, however much was sent.
@@ -142,19 +154,30 @@ impl Losses {
         self.lost >= 0.5 && !self.is_steady()
     }
 
-    fn fade(&mut self, elapsed: Duration) {
+    fn fade(&mut self, elapsed: Duration, is_hosts: bool) {
         let share = (-elapsed.as_secs_f64() / FADES_WITHIN.as_secs_f64()).exp();
-        self.keep(share);
+        self.keep(share, is_hosts);
         self.lasting.keep(share);
         self.quiet *= share;
         self.unclear *= share;
     }
 
-    fn keep(&mut self, share: f64) {
+    fn keep(&mut self, share: f64, is_hosts: bool) {
         self.segments *= share;
         self.lost *= share;
         self.unqueued.keep(share);
+        if is_hosts {
+            self.hosts.keep(share);
+        }
     }
+}
+
+/// What was sent between two looks, and how much it tells.
+struct Sent {
+    sent: f64,
+    lost: f64,
+    is_close: bool,
+    is_hosts: bool,
 }
 
 /// What was sent and lost while no queue stood.

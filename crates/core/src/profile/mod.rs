@@ -149,6 +149,8 @@ pub struct Lesson {
     pub guess: Guess,
     /// Where that was seen.
     pub vantage: Vantage,
+    /// Whether it began without BBR only to show whether that is still so.
+    pub has_asked: bool,
 }
 
 impl Lesson {
@@ -200,8 +202,8 @@ pub struct Profile {
     pub rate_default: Option<f64>,
     /// See above.
     pub rate_bbr: Option<f64>,
-    /// Which of the two was learnt last: BBR's, or the other. Not kept: nobody knows of what an earlier process learnt. Nor
-    /// of a download without BBR that followed one with it: it may only have asked.
+    /// Which of the two was learnt last, but by a download that only asked: BBR's, or the other. Not kept: nobody knows of
+    /// what an earlier process learnt.
     pub is_bbr_latest: Option<bool>,
     /// The step that its last upload ended with.
     pub step: Option<u32>,
@@ -246,14 +248,14 @@ impl Profile {
 
     fn learn_download(&mut self, lesson: &Lesson, rate: Option<f64>, gain: f64) {
         let was_on_bbr = lesson.was_on_bbr().filter(|_| rate.is_some());
-        let is_answer = was_on_bbr == Some(false) && self.is_bbr_latest != Some(false) && self.begins_with_bbr();
+        let is_answer = lesson.has_asked && was_on_bbr == Some(false);
         let gain = if is_answer { gain.max(ANSWER) } else { gain };
         self.learn_loss(&lesson.snapshot, gain);
         let Some(was_on_bbr) = was_on_bbr else { return };
         blend(if was_on_bbr { &mut self.rate_bbr } else { &mut self.rate_default }, rate, gain);
-        // The next one begins with BBR again, unless there is none any more: then this one follows no other.
-        let is_lone = is_answer && self.is_bbr_latest == Some(true);
-        self.is_bbr_latest = (!is_lone).then_some(was_on_bbr);
+        if !is_answer {
+            self.is_bbr_latest = Some(was_on_bbr);
+        }
     }
 
     /// What cubic loses by filling the path says nothing for BBR, nor does what BBR loses: that can only show that less is
@@ -282,26 +284,19 @@ impl Profile {
         }
     }
 
-    /// What the next transfer that way may expect. Of one that asks whether BBR is still better, that it is not: what is known
-    /// of its kind must not put it on BBR either; and the rate that was reached without.
+    /// What the next download expects that asks whether BBR is still better, where it is time to ask: that it is not, since
+    /// what is known of its kind must not put it on BBR either; and the rate that was reached without, where one is known.
+    #[must_use]
+    pub fn asked(&self) -> Option<Expected> {
+        let known = self.expected(Direction::Download);
+        let is_time = self.transfers.is_multiple_of(ASKS_AGAIN) && known.begins_with_bbr();
+        let rate = self.rate_default.map(|rate| rate as u64).or(known.rate);
+        is_time.then_some(Expected { is_bbr_better: Some(false), rate, ..known })
+    }
+
+    /// What the next transfer that way may expect.
     #[must_use]
     pub fn expected(&self, direction: Direction) -> Expected {
-        let known = self.known(direction);
-        let asks_again = direction == Direction::Download && self.transfers.is_multiple_of(ASKS_AGAIN);
-        if asks_again && known.begins_with_bbr() {
-            let rate = self.rate_default.map(|rate| rate as u64);
-            Expected { is_bbr_better: Some(false), rate, ..known }
-        } else {
-            known
-        }
-    }
-
-    /// Whether its downloads begin with BBR, but for those that ask.
-    fn begins_with_bbr(&self) -> bool {
-        self.known(Direction::Download).begins_with_bbr()
-    }
-
-    fn known(&self, direction: Direction) -> Expected {
         // Only a clear difference counts: small ones are chance.
         let is_bbr_better = match (self.rate_default, self.rate_bbr) {
             (Some(other), Some(bbr)) if bbr > 1.2 * other => Some(true),

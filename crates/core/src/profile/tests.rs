@@ -47,6 +47,7 @@ fn lesson(snapshot: Snapshot, bytes: u64, congestion: Option<Congestion>) -> Les
         is_whole: true,
         guess: Guess::default(),
         vantage: Vantage::Client,
+        has_asked: false,
     }
 }
 
@@ -301,26 +302,26 @@ fn a_rate_that_no_download_teaches_any_more_is_not_expected() {
 
 #[test]
 fn who_would_begin_with_bbr_is_asked_now_and_then_whether_that_is_still_so() {
-    let asked = |rate_default, rate_bbr, loss, direction| {
+    let asked = |rate_default, rate_bbr, loss| {
         let known = Profile { rate_default, rate_bbr, loss, ..Profile::default() };
-        let differs = |transfers| Profile { transfers, ..known }.expected(direction) != known.known(direction);
-        let is_asked = |transfers| Profile { transfers, ..known }.expected(direction).is_bbr_better == Some(false);
-        (1..=100).filter(|&transfers| differs(transfers) && is_asked(transfers)).count()
+        let asked = (1..=100).filter_map(|transfers| Profile { transfers, ..known }.asked());
+        asked.inspect(|expected| assert_eq!(expected.is_bbr_better, Some(false))).count()
     };
-    let (slow, fast, down) = (Some(1e6), Some(9e6), Direction::Download);
-    assert_eq!(asked(slow, fast, None, down), 4);
-    assert_eq!(asked(None, slow, Some(0.01), down), 4);
-    assert_eq!(asked(None, slow, Some(0.0001), down), 0, "it begins with the host's anyway");
-    assert_eq!(asked(fast, slow, None, down), 0, "the host's teaches all the time");
-    assert_eq!(asked(slow, fast, Some(0.01), Direction::Upload), 0);
+    let (slow, fast) = (Some(1e6), Some(9e6));
+    assert_eq!(asked(slow, fast, None), 4);
+    assert_eq!(asked(None, slow, Some(0.01)), 4);
+    assert_eq!(asked(None, slow, Some(0.0001)), 0, "it begins with the host's anyway");
+    assert_eq!(asked(fast, slow, None), 0, "the host's teaches all the time");
 }
 
 #[test]
 fn who_asks_expects_what_was_reached_without_bbr() {
     let is_bbr_latest = Some(true);
-    let known = Profile { rate_default: Some(1e6), rate_bbr: Some(9e6), is_bbr_latest, ..Profile::default() };
-    let expected = |transfers| Profile { transfers, ..known }.expected(Direction::Download).rate;
-    assert_eq!([expected(1), expected(ASKS_AGAIN)], [Some(9_000_000), Some(1_000_000)]);
+    let known = Profile { rate_bbr: Some(9e6), loss: Some(0.02), is_bbr_latest, ..Profile::default() };
+    let known = Profile { transfers: ASKS_AGAIN, ..known };
+    let expected = |rate_default| Profile { rate_default, ..known }.asked().unwrap().rate;
+    assert_eq!(expected(Some(1e6)), Some(1_000_000));
+    assert_eq!(expected(None), Some(9_000_000), "better than nothing");
 }
 
 #[test]
@@ -328,17 +329,16 @@ fn what_a_download_that_asked_shows_counts_half_and_is_not_what_the_next_one_exp
     let mut profile =
         Profile { rate_default: Some(1e6), rate_bbr: Some(9e6), is_bbr_latest: Some(true), ..Profile::default() };
     profile.loss = Some(0.01);
-    let learn = |profile: &mut Profile, congestion| {
-        profile.learn(&lesson(seen(ms(40), 0), 5_000_000, congestion), 0.2, Timestamp::from_unix(1));
+    let learn = |profile: &mut Profile, has_asked, congestion| {
+        let lesson = Lesson { has_asked, ..lesson(seen(ms(40), 0), 5_000_000, congestion) };
+        profile.learn(&lesson, 0.2, Timestamp::from_unix(1));
         (profile.rate_default.unwrap(), profile.expected(Direction::Download).rate.unwrap())
     };
-    assert_eq!(learn(&mut profile, None), (3e6, 9_000_000));
+    assert_eq!(learn(&mut profile, true, None), (3e6, 9_000_000));
     assert_eq!((profile.loss, profile.expected(Direction::Download).is_bbr_better), (Some(0.005), Some(true)));
-    let bbr = learn(&mut profile, Some(Congestion::Bbr)).1;
-    assert!(bbr > 8_000_000, "{bbr}");
-    assert_eq!(learn(&mut profile, None).0, 4e6, "the next answer");
-    assert_eq!(learn(&mut profile, None), (4.5e6, 4_500_000), "one after the other: there is no BBR any more");
-    assert_eq!(learn(&mut profile, None).0, 4.6e6);
+    let (default, bbr) = learn(&mut profile, true, Some(Congestion::Bbr));
+    assert!(default == 3e6 && bbr > 8_000_000, "{bbr}: it was put on BBR");
+    assert_eq!(learn(&mut profile, false, None), (3.4e6, 3_400_000), "it began without: there is no BBR any more");
 }
 
 #[test]

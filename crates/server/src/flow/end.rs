@@ -79,6 +79,7 @@ impl Drop for Flow {
             bytes: self.total,
             is_whole: self.is_whole,
             vantage: self.vantage,
+            has_asked: self.has_asked,
         };
         self.engine.learn(self, &lesson);
     }

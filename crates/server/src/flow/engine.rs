@@ -203,6 +203,8 @@ impl Engine {
             inherited: inherited(arm, direction, wire.as_ref()),
             expected: profile.expected(direction),
         };
+        let asked = profile.asked().filter(|_| config.settings.foresees && config.settings.may_bbr(&start));
+        start.expected = asked.unwrap_or(start.expected);
         let trial = self.tuning.choose(&config, profile.class, &mut start);
         let explainer = explainer(&config, request, arm, &key);
         let bounds = grant(&config, profile.class, &mut start.expected);
@@ -253,6 +255,7 @@ impl Engine {
             vantage: Vantage::of(whose.is_proxied),
             agent: whose.agent.filter(|_| config.agents),
             trial,
+            has_asked: asked.is_some(),
             engine: Arc::clone(self),
             is_benchmark,
             is_whole: false,

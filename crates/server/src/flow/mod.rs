@@ -98,6 +98,8 @@ pub struct Flow {
     vantage: Vantage,
     agent: Option<String>,
     trial: Option<Trial>,
+    /// Whether it began without BBR to show whether that is still better.
+    has_asked: bool,
     engine: Arc<Engine>,
     is_benchmark: bool,
     is_whole: bool,

@@ -50,6 +50,7 @@ pub(crate) fn lesson(rate: u64) -> Lesson {
         is_whole: true,
         guess: Guess::default(),
         vantage: Vantage::Client,
+        has_asked: false,
     }
 }
 

@@ -58,8 +58,7 @@ impl Tuning {
         let choice = self.learnt().tuner.choose(&kind, chances);
         // What is known of a client is better than what is known of its kind: it takes no part in that contest. Nor does who
         // would not take what is chosen.
-        let is_known = start.expected.is_bbr_better.is_some() || start.expected.is_clean();
-        let is_open = settings.foresees && settings.may_bbr(start) && !is_known;
+        let is_open = settings.foresees && settings.may_bbr(start) && !start.expected.is_decided();
         let choice = if is_open { choice } else { choice.without_congestion() };
         let choice = if settings.may_size(start) { choice } else { choice.without_ceiling() };
         apply(choice, settings, &mut start.expected);
@@ -189,6 +188,7 @@ mod tests {
         assert!(!tries_bbr(&settings, over(40, 0.0)) && !tries_bbr(&settings, over(300, 0.0)), "their paths are clean");
         assert!(!tries_bbr(&settings, over(40, 0.0002)) && tries_bbr(&settings, over(300, 0.0002)));
         assert!(tries_bbr(&settings, over(40, 0.0005)), "neither clean nor lossy");
+        assert!(!tries_bbr(&settings, over(40, 0.002)), "it begins with BBR anyway");
     }
 
     #[test]

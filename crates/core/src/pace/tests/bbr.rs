@@ -144,6 +144,37 @@ fn what_is_lost_under_bbr_is_not_taken_for_what_the_host_would_lose() {
 }
 
 #[test]
+fn what_a_trial_that_failed_has_lost_is_not_taken_for_what_the_host_would_lose() {
+    let policed = Link { loss: 0.002, overrun: 0.05, is_full: true, ..Link::default() };
+    let (mut adaptive, mut course) = (controller(Arm::Adaptive, &settings(), &download(1 << 40)), Course::default());
+    while congestion_changes(&mut *adaptive).iter().all(|change| change.to != "the host's") && course.at < ms(60_000) {
+        policed.run_on(&mut *adaptive, &mut course, ms(50));
+    }
+    assert_eq!(adaptive.plan().congestion, None);
+    for _ in 0..10 {
+        policed.run_on(&mut *adaptive, &mut course, ms(1_000));
+        let seen = adaptive.snapshot();
+        assert!(seen.hosts_loss.is_some_and(|loss| (0.0015..0.0025).contains(&loss)), "{seen:?}");
+    }
+}
+
+#[test]
+fn what_came_with_the_last_change_goes_when_the_path_heals() {
+    let expected = Expected { loss: Some(0.02), ..Expected::default() };
+    let start = Start { expected, ..download(1 << 40) };
+    let (mut adaptive, mut course) = (controller(Arm::Adaptive, &settings(), &start), Course::default());
+    let lossy = Link { loss: 0.02, ..Link::default() };
+    let mut changes = 0;
+    for link in [Link::default(), lossy, Link::default(), lossy, Link::default(), lossy] {
+        link.run_on(&mut *adaptive, &mut course, ms(180_000));
+        changes += congestion_changes(&mut *adaptive).len();
+        assert!(link.loss > 0.0 || adaptive.plan().congestion.is_none(), "after {changes} changes");
+    }
+    // It began with it, went back, had it twice more, and after four changes nothing is tried.
+    assert_eq!((changes, adaptive.plan().congestion), (6, None));
+}
+
+#[test]
 fn what_is_known_of_a_client_is_better_than_what_should_be() {
     let first = |loss, is_bbr_better| {
         let expected = Expected { loss: Some(loss), is_bbr_better, ..Expected::default() };

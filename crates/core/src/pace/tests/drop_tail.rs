@@ -133,6 +133,7 @@ impl DropTail {
             mss: MSS as u32,
             segments_out: Some((self.sent / MSS) as u64),
             retransmits: (self.resent / MSS) as u64,
+            congestion: Some(Congestion::Cubic),
             subflows: 1,
             has_moved: false,
             ..PathSample::default()
@@ -156,6 +157,7 @@ fn taught(rate: f64, spans: &[u64]) -> Profile {
             is_whole: true,
             guess: Guess::default(),
             vantage: Vantage::Client,
+            has_asked: false,
         };
         profile.learn(&lesson, 0.2, Timestamp::from_unix(1));
     }

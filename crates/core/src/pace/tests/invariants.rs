@@ -23,8 +23,8 @@ fn any_path() -> impl Strategy<Value = Option<PathSample>> {
         any::<u64>(),
         any::<bool>(),
     );
-    proptest::option::of(sample.prop_map(
-        |(rtt, rtt_var, min_rtt, segments_out, delivery_rate, retransmits, limited)| PathSample {
+    proptest::option::of((sample, any_counters()).prop_map(
+        |((rtt, rtt_var, min_rtt, segments_out, delivery_rate, retransmits, limited), counters)| PathSample {
             rtt,
             rtt_var,
             min_rtt,
@@ -33,9 +33,32 @@ fn any_path() -> impl Strategy<Value = Option<PathSample>> {
             retransmits,
             is_rate_app_limited: limited,
             spurious: Some(3),
-            ..PathSample::default()
+            ..counters
         },
     ))
+}
+
+/// What else a look tells: what levers go by, and what they have made of the connection.
+fn any_counters() -> impl Strategy<Value = PathSample> {
+    let spent = || proptest::option::of((0u64..10_000_000).prop_map(Duration::from_micros));
+    let congestion = proptest::option::of(prop::sample::select(&Congestion::ALL[..]));
+    let count = || proptest::option::of(any::<u64>());
+    let (sizes, flags) = ((0u32..2_000, 0u32..9_000), any::<[bool; 2]>());
+    (sizes, flags, 0u8..3, congestion, [count(), count()], [spent(), spent()]).prop_map(
+        |((window, mss), [has_moved, is_paced], subflows, congestion, [bytes_acked, rate_before], spent)| PathSample {
+            window,
+            mss,
+            has_moved,
+            is_paced,
+            subflows,
+            congestion,
+            bytes_acked,
+            rate_before,
+            busy: spent[0],
+            receiver_limited: spent[1],
+            ..PathSample::default()
+        },
+    )
 }
 
 fn any_seen() -> impl Strategy<Value = Observation> {

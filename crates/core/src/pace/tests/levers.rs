@@ -3,7 +3,7 @@
 
 use super::link::{Link, ms};
 use super::{controller, download, settings, upload};
-use crate::pace::{Arm, Expected, Levers, Observation, PathSample, Plan, Settings, Start};
+use crate::pace::{Arm, Direction, Expected, Levers, Observation, PathSample, Plan, Settings, Start};
 
 /// A lever: its name, its switch, and how its parts of a plan become those of another one.
 type Lever = (&'static str, fn(&mut Levers) -> &mut bool, fn(&mut Plan, &Plan));
@@ -48,6 +48,8 @@ fn each_lever_that_is_off_leaves_its_parts_as_the_standard_arm_has_them_and_no_o
         let mut moves = false;
         for start in &starts {
             let [standard, all] = [Arm::Standard, Arm::Adaptive].map(|arm| plans(arm, Levers::ALL, start));
+            let is_upload = start.direction == Direction::Upload;
+            assert!(!is_upload || all.iter().all(|plan| !plan.is_paced), "its sender is the client's");
             let mut without = all.clone();
             without.iter_mut().zip(&standard).for_each(|(plan, standard)| give_back(plan, standard));
             assert_eq!(plans(Arm::Adaptive, levers, start), without, "without {name}: {:?}", start.direction);

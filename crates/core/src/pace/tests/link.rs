@@ -203,6 +203,8 @@ pub(crate) struct Shared {
     before: Option<u64>,
     /// Whether the first one waits for the store: what it sees of the path is not the path's doing.
     pub(crate) is_first_held_up: bool,
+    /// Whether the host's is none that plans know.
+    pub(crate) is_unknown: bool,
 }
 
 struct Download {
@@ -216,7 +218,7 @@ struct Download {
 impl Shared {
     pub(crate) fn on(host: Congestion) -> Self {
         let (course, downloads) = (Course::default(), Vec::new());
-        Self { course, host, downloads, set: None, before: None, is_first_held_up: false }
+        Self { course, host, downloads, set: None, before: None, is_first_held_up: false, is_unknown: false }
     }
 
     /// One more.
@@ -251,8 +253,9 @@ impl Shared {
                 let at = self.course.at;
                 let is_due =
                     download.controller.plan().sample_after.is_some_and(|after| at >= download.sampled + after);
-                let rate_before = self.before;
-                let path = is_due.then(|| PathSample { rate_before, ..link.sample(&mut self.course, congestion) });
+                let (rate_before, told) = (self.before, self.set.or((!self.is_unknown).then_some(self.host)));
+                let sample = |course| PathSample { rate_before, congestion: told, ..link.sample(course, congestion) };
+                let path = is_due.then(|| sample(&mut self.course));
                 download.sampled = if is_due { at } else { download.sampled };
                 let (now, filled, is_app_limited) = (at - download.began, Some(true), self.is_first_held_up && n == 0);
                 download.controller.observe(&Observation { now, moved, filled, is_app_limited, path });

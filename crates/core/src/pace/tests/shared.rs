@@ -162,17 +162,24 @@ fn a_reader_that_pauses_is_no_other_path() {
 
 #[test]
 fn what_one_takes_back_the_others_give_up() {
-    for (host, link) in [
-        // Policed: full without a queue, and BBR is no faster.
-        (Congestion::Cubic, Link { is_full: true, ..lossy() }),
-        (Congestion::Bbr, Link { rtt: ms(10), ..Link::default() }),
+    // Policed: full without a queue, and BBR is no faster.
+    let policed = Link { is_full: true, ..lossy() };
+    for (host, is_unknown, link) in [
+        (Congestion::Cubic, false, policed),
+        (Congestion::Cubic, true, policed),
+        (Congestion::Bbr, false, Link { rtt: ms(10), ..Link::default() }),
     ] {
+        let adaptive = || {
+            let start = Start { inherited: (!is_unknown).then_some(host), ..download(1 << 40) };
+            controller(Arm::Adaptive, &settings(), &start)
+        };
         let mut shared = Shared::on(host);
-        shared.begin(adaptive(host));
+        shared.is_unknown = is_unknown;
+        shared.begin(adaptive());
         while shared.congestion() == host && shared.course.at < ms(20_000) {
             shared.run(&link, ms(50));
         }
-        shared.begin(adaptive(host));
+        shared.begin(adaptive());
         shared.run(&link, ms(7_000));
         assert_ne!(shared.congestion(), host);
         // What has become slower speaks against cubic.

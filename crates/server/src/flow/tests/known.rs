@@ -6,6 +6,7 @@ use hfs_core::profile::{Bounds, Guess, Lesson, Link, Profile, Strategies};
 use super::*;
 use crate::clock;
 use crate::flow::testing::lesson;
+use crate::flow::wire::Unsettable;
 
 /// Too little for the contest, so that chance has no part in it.
 const SMALL: Option<u64> = Some(512 << 10);
@@ -75,19 +76,22 @@ async fn a_known_client_takes_part_in_the_contest_of_its_paths() {
 
 #[tokio::test]
 async fn a_download_that_asks_whether_bbr_is_still_better_is_not_put_on_it_by_what_is_best_on_such_paths() {
-    let begins_with = async |transfers| {
+    let begins_with = async |transfers, bbr| {
         let mut engine = Engine::new(PaceConfig::default(), Arc::new(Metrics::new()));
         // Whatever this machine allows.
-        engine.bbr = Ok(());
+        engine.bbr = bbr;
         engine.configure(PaceConfig::default());
         engine.recall_tuning("download good unknown congestion 1 0 0 0 0 0 0 0\n");
         let key = ProfileKey::new(None, of_client(Direction::Download, None).whose.address);
         let known = Profile { rate_default: Some(1e6), rate_bbr: Some(9e6), min_rtt: Some(0.1), ..Profile::default() };
         let kept = vec![(key, Profile { transfers, at: clock::now(), ..known })];
         engine.profiles().recall(kept, engine.oldest());
-        Arc::new(engine).begin(of_client(Direction::Download, None)).await.plan().congestion
+        let flow = Arc::new(engine).begin(of_client(Direction::Download, None)).await;
+        (flow.plan().congestion, flow.has_asked)
     };
-    assert_eq!((begins_with(24).await, begins_with(25).await), (Some(Congestion::Bbr), None));
+    assert_eq!(begins_with(24, Ok(())).await, (Some(Congestion::Bbr), false));
+    assert_eq!(begins_with(25, Ok(())).await, (None, true));
+    assert_eq!(begins_with(25, Err(Unsettable::Absent("bbr"))).await, (None, false), "there is none to ask about");
 }
 
 #[tokio::test(start_paused = true)]
