@@ -92,6 +92,11 @@ async fn a_few_bytes_beside_what_a_thread_moves_resize_nothing() {
     assert_eq!(flow.plan().step, first, "before it");
     flow.moved(4 << 10, true);
     assert_eq!(flow.plan().step, first, "after it");
+    let too_few = (STEPS - 1) * first as u64;
+    flow.moved(too_few, true);
+    flow.pumped(8 << 20);
+    flow.moved(too_few, true);
+    assert_eq!(flow.plan().step, first, "on both sides of it");
     for _ in 0..STEPS {
         flow.moved(first as u64, true);
     }
