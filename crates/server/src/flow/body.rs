@@ -11,7 +11,7 @@ use crate::storage::{Blob, Scratch, StoreError};
 /// How a transfer ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Ending {
-    /// Bytes handed to the connection.
+    /// Bytes that the connection took.
     pub bytes: u64,
     /// Whether that was everything.
     pub complete: bool,
@@ -25,6 +25,8 @@ pub struct FileBody {
     blob: Arc<dyn Blob>,
     rest: Range<u64>,
     sent: u64,
+    /// Of those, what was read and may not have left.
+    unsent: u64,
     flow: Flow,
     on_end: Option<OnEnd>,
 }
@@ -38,7 +40,7 @@ impl FileBody {
         flow: Flow,
         on_end: impl FnOnce(Ending, &Flow) + Send + 'static,
     ) -> Self {
-        Self { blob, rest: range, sent: 0, flow, on_end: Some(Box::new(on_end)) }
+        Self { blob, rest: range, sent: 0, unsent: 0, flow, on_end: Some(Box::new(on_end)) }
     }
 
     /// The transfer that this is.
@@ -47,14 +49,15 @@ impl FileBody {
         &mut self.flow
     }
 
-    /// Bytes still to send.
+    /// Bytes still to read, or to send by zero copy.
     #[must_use]
     pub fn remaining(&self) -> u64 {
         self.rest.end.saturating_sub(self.rest.start)
     }
 
-    /// Reads the next piece, at most `max` bytes, into `scratch`; nothing at the end. A blob that shrank is an error: the
-    /// adapter must abort the connection, since the announced length can no longer be kept.
+    /// Reads the next piece, at most `max` bytes, into `scratch`; nothing at the end. It counts as sent once
+    /// [`FileBody::note_unsent`] says so. A blob that shrank is an error: the adapter must abort the connection, since the
+    /// announced length can no longer be kept.
     ///
     /// # Errors
     /// The store failed, or the blob is shorter than its record.
@@ -71,7 +74,7 @@ impl FileBody {
                 source: std::io::ErrorKind::UnexpectedEof.into(),
             });
         }
-        self.advance(read as u64);
+        self.note_read(read as u64);
         Ok(())
     }
 
@@ -95,16 +98,24 @@ impl FileBody {
         self.sent += bytes;
     }
 
-    /// Notes that `bytes` of those that were read did not go out.
-    pub fn take_back(&mut self, bytes: u64) {
-        let bytes = bytes.min(self.sent);
-        self.rest.start -= bytes;
-        self.sent -= bytes;
+    /// Notes that the next `bytes` were read, and have yet to leave.
+    pub fn note_read(&mut self, bytes: u64) {
+        let before = self.sent;
+        self.advance(bytes);
+        self.unsent += self.sent - before;
+    }
+
+    /// Notes that of all that was read, at most `bytes` have yet to leave. What has not when the body is dropped, for
+    /// whatever reason, was not sent.
+    pub fn note_unsent(&mut self, bytes: u64) {
+        self.unsent = self.unsent.min(bytes);
     }
 }
 
 impl Drop for FileBody {
     fn drop(&mut self) {
+        self.rest.start -= self.unsent;
+        self.sent -= self.unsent;
         if self.remaining() == 0 {
             self.flow.complete();
         }

@@ -169,6 +169,7 @@ impl Answer {
                 let (mut all, mut scratch) = (BytesMut::new(), Scratch::default());
                 while file.remaining() > 0 {
                     file.refill(7, &mut scratch).await.unwrap();
+                    file.note_unsent(0);
                     all.extend_from_slice(scratch.filled());
                 }
                 all.freeze()

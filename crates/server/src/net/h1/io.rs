@@ -85,6 +85,14 @@ impl Io {
         self.poll_tls(|stream, cx| stream.poll_write(cx, data), Ok(data.len())).await
     }
 
+    /// Whether TLS has taken bytes that the kernel has not.
+    pub(super) fn holds_back(&self) -> bool {
+        match &*self.0 {
+            Inner::Plain(_) => false,
+            Inner::Tls(stream) => lock(stream).get_ref().1.wants_write(),
+        }
+    }
+
     /// Sends what TLS still holds back.
     pub(super) async fn flush(&self) -> io::Result<()> {
         self.poll_tls(AsyncWrite::poll_flush, Ok(())).await

@@ -75,14 +75,26 @@ impl<'a> Sender<'a> {
             }
             Outgoing::File(mut body) => {
                 append_small(&mut body, &mut head);
-                self.bytes(&head, body.remaining() > 0).await?;
+                self.head(&head, &mut body).await?;
                 drop(head);
                 self.file(&mut body).await?;
-                // While the body lives: the memory of what TLS still holds is its.
-                return self.flush().await;
+                // While the body lives: the memory of what TLS still holds is its, and until then it has not left.
+                self.flush().await?;
+                body.note_unsent(0);
+                return Ok(());
             }
         }
         self.flush().await
+    }
+
+    /// Sends a head, and what was put behind it of a file.
+    async fn head(&mut self, mut head: &[u8], body: &mut FileBody) -> Result<(), SendError> {
+        let more = body.remaining() > 0;
+        while !head.is_empty() {
+            head = &head[self.some(head, more).await?..];
+            self.note_unsent(body, head.len(), APPEND);
+        }
+        Ok(())
     }
 
     /// Sends bytes; `more` says that others follow at once.
@@ -180,6 +192,7 @@ impl<'a> Sender<'a> {
         while !rest.is_empty() {
             let sent = self.some(rest, more).await?;
             (rest, untold) = (&rest[sent..], untold + sent);
+            self.note_unsent(body, rest.len(), size);
             // That a socket was full now and then says nothing about a write of a megabyte.
             self.waited = handed.elapsed() > SOON;
             // What TLS takes at once is seconds of a slow path, which is looked at meanwhile, as it is without TLS.
@@ -189,6 +202,13 @@ impl<'a> Sender<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Tells a file what of it may not have left: `rest`, which was not handed on, and what TLS holds, which tells nobody how
+    /// much that is; it takes `most` at once.
+    fn note_unsent(&self, body: &mut FileBody, rest: usize, most: usize) {
+        let held = if self.io.holds_back() { most } else { 0 };
+        body.note_unsent((rest + held) as u64);
     }
 
     /// Takes the limits of a flow that was told what went out.
@@ -219,7 +239,7 @@ fn append_small(body: &mut FileBody, head: &mut Vec<u8>) {
     head.resize(start + length, 0);
     let mut target = [IoSliceMut::new(&mut head[start..])];
     match rustix::io::preadv2(file, &mut target, at, ReadWriteFlags::NOWAIT) {
-        Ok(read) if read == length => body.advance(length as u64),
+        Ok(read) if read == length => body.note_read(length as u64),
         _ => head.truncate(start),
     }
 }

@@ -191,7 +191,7 @@ struct Going<'a> {
 
 impl Drop for Going<'_> {
     fn drop(&mut self) {
-        self.body.take_back(self.queue.left());
+        self.body.note_unsent(self.queue.left());
         if let Some((batch, memory)) = self.batch.as_ref().zip(self.body.flow().hand_over()) {
             batch.keep(memory);
         }

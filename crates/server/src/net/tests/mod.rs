@@ -1,5 +1,6 @@
 //! The connection layer over real sockets on loopback, with a small service behind it.
 
+mod breaks;
 mod client;
 mod drain;
 mod exchange;
@@ -76,12 +77,17 @@ impl TestServer {
 
     /// Whose plans grant a silence of this length at least.
     fn patient(listeners: Listeners, config: NetConfig, shortest_stall: Duration) -> Self {
+        let settings = Settings { stall: config.stall, shortest_stall, ..Settings::default() };
+        Self::paced(listeners, config, settings)
+    }
+
+    /// Whose plans are made by these settings.
+    fn paced(listeners: Listeners, config: NetConfig, settings: Settings) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let tls = config.tls.as_ref().map(|tls| Arc::new(TlsAcceptor::load(tls).unwrap()));
         let address = listeners.addresses().remove(0);
         let shutdown = Shutdown::new();
         let seen = Arc::new(Seen::default());
-        let settings = Settings { stall: config.stall, shortest_stall, ..Settings::default() };
         let engine = engine(PaceConfig { settings, ..PaceConfig::default() });
         let service = Echo(Arc::new(State { engine, ..State::in_directory(directory.path()) }));
         let server = Server {
