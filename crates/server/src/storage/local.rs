@@ -42,6 +42,7 @@ mod tests;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -97,6 +98,8 @@ struct Inner {
     /// Uploads that have a thread to themselves, and the pipes that they use.
     pumps: Arc<Semaphore>,
     pipes: Mutex<Vec<pump::Pipe>>,
+    /// Whether splice is worth trying: until the kernel has said that it cannot here.
+    splices: AtomicBool,
     free: Mutex<Option<(Instant, ByteSize)>>,
     /// Held by whoever asks the system for that.
     asking: Semaphore,

@@ -122,7 +122,7 @@ impl Default for Hints {
 /// How [`BlobWriter::pump`] moves bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Pump {
-    /// Inside the kernel, in large writes.
+    /// Inside the kernel, in large writes; through memory where the kernel or the file system has no way.
     Splice,
     /// Through memory, because something must see the bytes.
     Seen {
@@ -141,6 +141,8 @@ pub enum Pump {
 pub struct Pumped {
     /// Bytes that are in the temporary now.
     pub bytes: u64,
+    /// Whether they stayed inside the kernel.
+    pub is_spliced: bool,
     /// Why it ended.
     pub end: PumpEnd,
 }

@@ -134,12 +134,12 @@ impl Receiver {
         };
         self.body.begin_direct();
         let pumped = writer.pump(source, left, how).await?;
-        let Some(Pumped { bytes, end }) = pumped else {
+        let Some(Pumped { bytes, is_spliced, end }) = pumped else {
             self.body.end_direct(0, true);
             return Ok(false);
         };
         self.body.end_direct(bytes, end != PumpEnd::Closed);
-        if how == Pump::Splice {
+        if is_spliced {
             self.flow.zero_copied(bytes);
         }
         match how {

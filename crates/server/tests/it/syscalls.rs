@@ -108,6 +108,29 @@ fn a_look_at_the_path_is_one_system_call() {
     assert!(others.len() <= 2, "asked more than once: {others:?}");
 }
 
+/// As in a sandbox that forbids it, or on a socket or a file system that has no way.
+#[test]
+fn where_nothing_can_be_spliced_uploads_go_through_memory() {
+    let body: Vec<u8> = (0..24_u32 << 20).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
+    for error in ["EPERM", "ENOSYS", "EINVAL", "EINVAL:when=2+"] {
+        let builder = TestServer::builder().set("performance.adaptive_buffers", "true");
+        let server = builder.start();
+        let strace = Strace::attach(&server, &format!("inject=splice:error={error}"), &[]);
+        for slot in ["a/1.bin", "a/2.bin"] {
+            let answer = server.put(slot, &body);
+            assert_eq!(answer.status, 201, "{error}: {}", answer.text());
+        }
+        let refused = strace.detach(&server).iter().filter(|line| line.contains("(INJECTED)")).count();
+        assert!(refused > 0, "{error}: nothing was spliced");
+        for slot in ["a/1.bin", "a/2.bin"] {
+            assert!(server.get(slot).body == body, "{error}: other bytes in {slot}");
+        }
+        let message = "Uploads cannot be spliced here";
+        assert_eq!(server.log().matches(message).count(), 1, "{error}: it is found out once");
+        server.assert_whole();
+    }
+}
+
 /// What the kernel is asked for during a fast upload and a download, by lever.
 const ASKED: [(&str, &str); 4] = [
     ("write_back", "fallocate("),

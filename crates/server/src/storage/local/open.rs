@@ -4,6 +4,7 @@ use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use rustix::fd::OwnedFd;
@@ -127,6 +128,7 @@ impl LocalStore {
             reaper,
             pumps: Arc::new(Semaphore::new(pump::WIDTH)),
             pipes: Mutex::default(),
+            splices: AtomicBool::new(true),
             free: Mutex::default(),
             asking: Semaphore::new(1),
             exact_names,

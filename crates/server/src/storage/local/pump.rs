@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
+use tracing::info;
 
 use self::alarm::Alarm;
 pub(super) use self::vessel::Pipe;
@@ -50,7 +51,8 @@ pub(super) struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Pumps until there is a reason to stop. Blocking. A splice shows nobody the bytes, so it has no digest.
+    /// Pumps until there is a reason to stop. Blocking. A splice shows nobody the bytes, so it has no digest. Where it cannot
+    /// be, memory does, as much as the upload may hold while it gathers nothing.
     pub(super) fn run(
         &self,
         source: BorrowedFd<'_>,
@@ -59,19 +61,38 @@ impl Job<'_> {
     ) -> Result<Pumped, StoreError> {
         match how {
             Pump::Splice => {
-                let mut pipe = self.pipe().map_err(failed("make a pipe"))?;
-                let pieces = Pieces::Whole(pipe.size());
-                let pumped = self.pump(source, &mut pipe, pieces)?;
-                // Whatever went in came out.
-                let mut spare = lock(&self.inner.pipes);
-                if spare.len() < SPARE {
-                    spare.push(pipe);
+                if let Some(pumped) = self.splice(source)? {
+                    return Ok(pumped);
                 }
-                Ok(pumped)
+                let piece = self.hints.room.clamp(1, PIECE);
+                self.pump(source, &mut Memory::new(piece, None), Pieces::Whole(piece))
             }
             Pump::Seen { piece } => self.pump(source, &mut Memory::new(piece, hasher), Pieces::Whole(piece)),
             Pump::Stepwise { step } => self.pump(source, &mut Memory::new(step, hasher), Pieces::AsTheyCome(step)),
         }
+    }
+
+    /// By way of a pipe. `None`, and nothing was read: there is no pipe, or the kernel cannot splice here.
+    fn splice(&self, source: BorrowedFd<'_>) -> Result<Option<Pumped>, StoreError> {
+        if !self.inner.splices.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let Ok(mut pipe) = self.pipe() else { return Ok(None) };
+        let pieces = Pieces::Whole(pipe.size());
+        let pumped = self.pump(source, &mut pipe, pieces)?;
+        if pipe.is_unfit() {
+            // A file system that cannot today cannot tomorrow: no upload is to find that out again.
+            if self.inner.splices.swap(false, Ordering::Relaxed) {
+                info!(root = %self.inner.root.display(), "Uploads cannot be spliced here: they go through memory");
+            }
+            return Ok((pumped.bytes > 0).then_some(pumped));
+        }
+        // Whatever went in came out.
+        let mut spare = lock(&self.inner.pipes);
+        if spare.len() < SPARE {
+            spare.push(pipe);
+        }
+        Ok(Some(Pumped { is_spliced: true, ..pumped }))
     }
 
     fn pump(&self, source: BorrowedFd<'_>, vessel: &mut impl Vessel, pieces: Pieces) -> Result<Pumped, StoreError> {
@@ -93,11 +114,11 @@ impl Job<'_> {
                     write_back(self.file, at, at + taken as u64).map_err(failed(WRITE))?;
                 }
             }
-            if let Some(end) = end {
+            if let Some(end) = end.or_else(|| vessel.is_unfit().then_some(PumpEnd::Flowing)) {
                 break end;
             }
         };
-        Ok(Pumped { bytes, end })
+        Ok(Pumped { bytes, is_spliced: false, end })
     }
 
     fn pipe(&self) -> io::Result<Pipe> {
@@ -160,6 +181,8 @@ fn fill(
                 was_refused = true;
             }
             Err(Errno::INTR) => {}
+            // That says nothing of the client.
+            Err(_) if vessel.is_unfit() => return (held, None),
             Err(_) => return (held, Some(PumpEnd::Closed)),
         }
     }
@@ -170,7 +193,7 @@ fn fill(
 mod tests {
     use std::io::Write as _;
     use std::net::{TcpListener, TcpStream};
-    use std::os::fd::OwnedFd;
+    use std::os::fd::{AsFd as _, OwnedFd};
     use std::sync::Arc;
 
     use bytes::Bytes;
@@ -270,6 +293,35 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn where_a_file_cannot_be_spliced_to_memory_does() {
+        let root = Root::new();
+        let store = root.open();
+        let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| n.wrapping_mul(n).to_le_bytes()[1]).collect();
+        // The kernel splices to no file that is appended to.
+        let path = root.path().join("appended");
+        let file = File::options().create(true).append(true).open(&path).unwrap();
+        let (source, sender) = socket_with(bytes.clone());
+        let (inner, hints, abandoned) = (&*store.0, Hints::default(), AtomicBool::new(false));
+        let mut at = 0;
+        while at < bytes.len() as u64 {
+            let job = Job { inner, file: &file, at, most: bytes.len() as u64 - at, hints, abandoned: &abandoned };
+            let pumped = job.run(source.as_fd(), Pump::Splice, None).unwrap();
+            assert!(!pumped.is_spliced && pumped.end != PumpEnd::Closed, "{pumped:?}");
+            at += pumped.bytes;
+        }
+        assert!(std::fs::read(&path).unwrap() == bytes);
+        let _client = sender.join().unwrap();
+        assert!(lock(&inner.pipes).is_empty(), "nobody takes another pipe");
+
+        // Nor does any later upload try it.
+        let (source, sender) = socket_with(vec![6; 1000]);
+        let _client = sender.join().unwrap();
+        let mut writer = store.create(None, hints).await.unwrap();
+        let pumped = writer.pump(source as _, 1000, Pump::Splice).await.unwrap().unwrap();
+        assert_eq!(pumped, Pumped { bytes: 1000, is_spliced: false, end: PumpEnd::Flowing });
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn what_came_is_written_when_the_socket_runs_dry_or_ends() {
         let root = Root::new();
         let store = root.open();
@@ -285,7 +337,7 @@ mod tests {
             assert_eq!(writer.written(), ByteSize::bytes(100_000));
             drop(client);
             let pumped = writer.pump(Arc::clone(&source) as _, 1 << 30, how).await.unwrap().unwrap();
-            assert_eq!(pumped, Pumped { bytes: 0, end: PumpEnd::Closed });
+            assert_eq!((pumped.bytes, pumped.end), (0, PumpEnd::Closed));
         }
     }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 
 use rustix::fd::{BorrowedFd, OwnedFd};
-use rustix::io::Errno;
+use rustix::io::{Errno, read, retry_on_intr};
 use rustix::net::RecvFlags;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice};
 
@@ -18,7 +18,15 @@ pub(super) trait Vessel {
 
     /// Puts all `length` that it holds into the file.
     fn pour(&mut self, file: &File, at: u64, length: usize) -> io::Result<()>;
+
+    /// Whether it has turned out that another vessel must be taken. What this one held has come out.
+    fn is_unfit(&self) -> bool {
+        false
+    }
 }
+
+/// What is read out of a pipe at once.
+const READ: usize = 64 << 10;
 
 /// A pipe that is empty between two uses: one that might not be is closed.
 #[derive(Debug)]
@@ -26,6 +34,7 @@ pub(in crate::storage::local) struct Pipe {
     read: OwnedFd,
     write: OwnedFd,
     size: usize,
+    is_unfit: bool,
 }
 
 impl Pipe {
@@ -33,18 +42,36 @@ impl Pipe {
     pub(super) fn new(size: usize) -> io::Result<Self> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
         let size = fcntl_setpipe_size(&write, size).or_else(|_| fcntl_getpipe_size(&write))?;
-        Ok(Self { read, write, size })
+        Ok(Self { read, write, size, is_unfit: false })
     }
 
     /// What it takes.
     pub(super) fn size(&self) -> usize {
         self.size
     }
+
+    /// Puts `length` bytes that it holds into the file by way of memory.
+    fn copy(&self, file: &File, mut at: u64, mut length: usize) -> io::Result<()> {
+        let mut buffer = vec![0; length.min(READ)];
+        while length > 0 {
+            let most = length.min(READ);
+            let read = retry_on_intr(|| read(&self.read, &mut buffer[..most]))?;
+            if read == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            file.write_all_at(&buffer[..read], at)?;
+            (at, length) = (at + read as u64, length - read);
+        }
+        Ok(())
+    }
 }
 
 impl Vessel for Pipe {
     fn take(&mut self, source: BorrowedFd<'_>, _: usize, most: usize) -> Result<usize, Errno> {
-        splice(source, None, &self.write, None, most, SpliceFlags::MOVE | SpliceFlags::NONBLOCK)
+        let taken = splice(source, None, &self.write, None, most, SpliceFlags::MOVE | SpliceFlags::NONBLOCK);
+        // The socket has no splice, or a sandbox forbids it. No client can make that happen.
+        self.is_unfit |= matches!(taken, Err(Errno::INVAL | Errno::PERM | Errno::NOSYS));
+        taken
     }
 
     fn pour(&mut self, file: &File, at: u64, length: usize) -> io::Result<()> {
@@ -55,10 +82,19 @@ impl Vessel for Pipe {
             match splice(&self.read, None, file, Some(&mut position), left, SpliceFlags::MOVE) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(_) | Err(Errno::INTR) => {}
+                // Files of this file system have no splice (eCryptfs; since Linux 5.10 the kernel does not copy instead).
+                Err(Errno::INVAL) => {
+                    self.is_unfit = true;
+                    return self.copy(file, position, left);
+                }
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(())
+    }
+
+    fn is_unfit(&self) -> bool {
+        self.is_unfit
     }
 }
 
