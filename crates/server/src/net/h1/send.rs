@@ -132,18 +132,17 @@ impl<'a> Sender<'a> {
     }
 
     async fn file(&mut self, body: &mut FileBody) -> Result<(), SendError> {
-        let mut scratch = Scratch::default();
+        let (mut scratch, mut turn) = (Scratch::default(), body.remaining());
         while body.remaining() > 0 {
+            // Nothing here waits for a reader that keeps up: let others of this thread in.
+            if turn - body.remaining() >= WINDOW {
+                tokio::task::yield_now().await;
+                turn = body.remaining();
+            }
             let window = body.remaining().min(WINDOW);
             let zero_copy = body.flow().plan().lane == Lane::ZeroCopy;
             match (self.io.plain().filter(|_| zero_copy), body.file()) {
-                (Some(socket), Some(_)) if body.is_at_hand(window) => {
-                    self.window(socket, body, window).await?;
-                    // Sendfile never waits for a reader that keeps up: let others of this thread in.
-                    if body.remaining() > 0 {
-                        tokio::task::yield_now().await;
-                    }
-                }
+                (Some(socket), Some(_)) if body.is_at_hand(window) => self.window(socket, body, window).await?,
                 _ => self.piece(body, &mut scratch).await?,
             }
         }
@@ -241,5 +240,97 @@ fn append_small(body: &mut FileBody, head: &mut Vec<u8>) {
     match rustix::io::preadv2(file, &mut target, at, ReadWriteFlags::NOWAIT) {
         Ok(read) if read == length => body.note_read(length as u64),
         _ => head.truncate(start),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read as _;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use futures_core::future::BoxFuture;
+    use hfs_core::ByteSize;
+    use hfs_core::pace::Direction;
+    use tokio::task::yield_now;
+
+    use super::*;
+    use crate::flow::testing::anonymous;
+    use crate::flow::{Begin, Engine, PaceConfig};
+    use crate::storage::Blob;
+    use crate::telemetry::metrics::Metrics;
+
+    const SIZE: u64 = 64 << 20;
+
+    /// In memory, and how far it was read.
+    #[derive(Debug)]
+    struct Memory(Arc<AtomicU64>);
+
+    impl Blob for Memory {
+        fn size(&self) -> ByteSize {
+            ByteSize::bytes(SIZE)
+        }
+
+        fn refill<'a>(
+            &'a self,
+            offset: u64,
+            length: usize,
+            scratch: &'a mut Scratch,
+        ) -> BoxFuture<'a, Result<(), StoreError>> {
+            self.0.store(offset + length as u64, Relaxed);
+            Box::pin(std::future::ready(scratch.refill(length, |room| Ok(room.len())).map(|_| ())))
+        }
+
+        fn file(&self) -> Option<&File> {
+            None
+        }
+
+        fn is_at_hand(&self, _offset: u64, _length: u64) -> bool {
+            false
+        }
+
+        fn is_untouched(&self) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test]
+    async fn who_reads_as_fast_as_it_is_sent_keeps_no_others_out() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let io = Io::from(Socket::from(tokio::net::UnixStream::from_std(ours).unwrap()));
+        let reading = std::thread::spawn(move || {
+            let (mut room, mut all) = (vec![0; 1 << 20], 0);
+            loop {
+                match theirs.read(&mut room).unwrap() {
+                    0 => return all,
+                    read => all += read as u64,
+                }
+            }
+        });
+        let (read, longest) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let (seen, most) = (Arc::clone(&read), Arc::clone(&longest));
+        let other = tokio::spawn(async move {
+            let mut before = 0;
+            loop {
+                let now = seen.load(Relaxed);
+                most.fetch_max(now - before, Relaxed);
+                before = now;
+                yield_now().await;
+            }
+        });
+        let engine = Arc::new(Engine::new(PaceConfig::default(), Arc::new(Metrics::new())));
+        let flow = engine.begin(Begin { direction: Direction::Download, size: Some(SIZE), ..anonymous() }).await;
+        let body = FileBody::new(Arc::new(Memory(read)), 0..SIZE, flow, |_, _| {});
+        let body = Outgoing::File(Box::new(body));
+        Sender::new(&io, StallLimits::default()).response(Vec::new(), body).await.unwrap();
+        drop(io);
+        assert_eq!(reading.join().unwrap(), SIZE);
+        other.abort();
+        let (longest, step) = (longest.load(Relaxed), PaceConfig::default().settings.max_step as u64);
+        assert!(longest <= WINDOW + step, "nobody else had a turn while {longest} bytes were sent");
     }
 }
