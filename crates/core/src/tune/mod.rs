@@ -34,12 +34,12 @@ pub struct Kind {
     pub link: Link,
 }
 
-/// What one transfer takes.
+/// What one transfer takes: the number of an option. Small, since thousands of slow transfers keep theirs.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Choice {
     /// `None` where there is nothing to choose, as below.
-    ceiling: Option<usize>,
-    congestion: Option<usize>,
+    ceiling: Option<u8>,
+    congestion: Option<u8>,
     /// Whether that is not what is in force.
     is_congestion_tried: bool,
 }
@@ -62,7 +62,7 @@ impl Choice {
     /// The largest step, where the configured one is `max`; `None` leaves it to the configuration.
     #[must_use]
     pub fn ceiling(self, max: usize) -> Option<usize> {
-        self.ceiling.map(|option| max >> (2 * option))
+        self.ceiling.map(|option| max >> (2 * u32::from(option)))
     }
 
     /// What a download begins with; `None` leaves it to the controller.
@@ -138,7 +138,7 @@ impl Tuner {
         let contests = self.contests.get(kind).unwrap_or(&fresh);
         let (ceiling, congestion) = (contests.ceiling.pick(chances[0]), contests.congestion.pick(chances[1]));
         let is_congestion_tried = congestion != contests.congestion.in_force();
-        Choice { ceiling: Some(ceiling), congestion: Some(congestion), is_congestion_tried }
+        Choice { ceiling: number(ceiling), congestion: number(congestion), is_congestion_tried }
     }
 
     /// Learns that a transfer which took `choice` reached `ratio` times the rate that its client had reached before.
@@ -147,10 +147,10 @@ impl Tuner {
         let reward = ratio.ln();
         let contests = self.contests.entry(kind).or_default();
         if let Some(option) = choice.ceiling {
-            contests.ceiling.learn(option, reward, memory);
+            contests.ceiling.learn(usize::from(option), reward, memory);
         }
         if let Some(option) = choice.congestion {
-            contests.congestion.learn(option, reward, memory);
+            contests.congestion.learn(usize::from(option), reward, memory);
         }
     }
 
@@ -181,9 +181,13 @@ impl Contests {
 
     fn in_force(&self) -> Choice {
         Choice {
-            ceiling: Some(self.ceiling.in_force()),
-            congestion: Some(self.congestion.in_force()),
+            ceiling: number(self.ceiling.in_force()),
+            congestion: number(self.congestion.in_force()),
             is_congestion_tried: false,
         }
     }
+}
+
+fn number(option: usize) -> Option<u8> {
+    u8::try_from(option).ok()
 }

@@ -371,5 +371,5 @@ async fn a_flood_of_bad_signatures_gets_ten_explanations_a_second() {
 async fn what_answers_an_upload_is_small() {
     let rig = Rig::new();
     let answering = Router::new(rig.app.clone(), Surface::Public).call(put("a/b.txt", BYTES));
-    assert!(size_of_val(&*answering) <= 1976, "{} bytes", size_of_val(&*answering));
+    assert!(size_of_val(&*answering) <= 1944, "{} bytes", size_of_val(&*answering));
 }
