@@ -4,6 +4,8 @@
 //! before configured ones are bound, so that a second process can take over without a refused connection.
 
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -137,7 +139,8 @@ pub async fn run(start: Start) -> anyhow::Result<()> {
 
     let reload = match hangup {
         Hangup::Reload(load) => {
-            Some(Arc::new(Reload { load, app: Arc::clone(&app), net, tls, log, turn: Mutex::default() }))
+            let (begun, in_force) = (AtomicU64::new(0), Mutex::default());
+            Some(Arc::new(Reload { load, app: Arc::clone(&app), net, tls, log, begun, in_force }))
         }
         Hangup::Stop | Hangup::Ignore => None,
     };
@@ -173,10 +176,8 @@ fn raise_descriptor_limit() {
 
 /// Puts the store in order, as far as nothing can be served before.
 async fn prepare(app: &App) -> anyhow::Result<()> {
-    // After a crash it may walk over the whole tree: that is the janitor's, beside what is served.
-    if app.awaits_sweep().await {
-        app.sweep().await;
-    }
+    // What may take a walk over the whole tree is the janitor's, beside what is served.
+    app.sweep_at_start().await;
     app.adopt().await.context("Could not adopt the existing files")?;
     app.take_reserve().await;
     Ok(())
@@ -265,27 +266,34 @@ struct Reload {
     net: Arc<ArcSwap<NetConfig>>,
     tls: Option<Arc<TlsAcceptor>>,
     log: Arc<LogHandle>,
-    /// Whoever comes later reads later: the file that was read first must not come into force last.
-    turn: Mutex<()>,
+    /// Reloads that have begun, and the last one whose file is in force: what was read first must not come last. A disk that
+    /// keeps one from its file must not keep a later one from its own.
+    begun: AtomicU64,
+    in_force: Mutex<u64>,
 }
 
 impl Reload {
     /// Checks first, then swaps; a bad file leaves the running configuration in force.
     fn run(&self) {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         notify_reloading();
-        let outcome = self.swap();
+        let outcome = self.swap(self.begun.fetch_add(1, Relaxed));
         let counted = if outcome.is_ok() { ReloadOutcome::Applied } else { ReloadOutcome::Refused };
         self.app.metrics().config_reloaded(counted);
         match outcome {
-            Ok(()) => info!("Configuration reloaded"),
+            Ok(true) => info!("Configuration reloaded"),
+            Ok(false) => info!("Configuration read, but a later reload is in force already"),
             Err(failure) => error!("Configuration not reloaded, the running one stays: {failure:#}"),
         }
         notify(&[NotifyState::Ready]);
     }
 
-    fn swap(&self) -> anyhow::Result<()> {
+    /// False: a later one was quicker.
+    fn swap(&self, number: u64) -> anyhow::Result<bool> {
         let loaded = (self.load)(&self.app.config()).map_err(|report| anyhow::anyhow!(report.line()))?;
+        let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
+        if *in_force > number {
+            return Ok(false);
+        }
         // What can fail comes before what changes anything.
         self.log.reopen()?;
         if let (Some(acceptor), Some(files)) = (&self.tls, &loaded.config.net.tls) {
@@ -297,7 +305,8 @@ impl Reload {
         }
         self.net.store(Arc::new(loaded.config.net.clone()));
         self.app.swap_config(loaded.config);
-        Ok(())
+        *in_force = number;
+        Ok(true)
     }
 }
 
