@@ -22,7 +22,8 @@ use trust::{Past, Trust};
 
 /// Between two looks at whether the storage works again, and holds back what it should.
 const ROUND: Duration = Duration::from_secs(60);
-/// Between two sweeps of abandoned temporaries. The first one is for what the last process left.
+/// Between two sweeps of abandoned temporaries; one that ended early comes again after a round. The first one is for what
+/// the last process left.
 const SWEEP_PERIOD: Duration = Duration::from_secs(3600);
 /// Rows that are read at once.
 const PAGE: usize = 1000;
@@ -67,8 +68,8 @@ async fn make_rounds(app: &App, clock: &Clock) {
 async fn sweep(app: &App, clock: &Clock) {
     loop {
         clock.remember(app).await;
-        app.sweep().await;
-        sleep(SWEEP_PERIOD).await;
+        let is_through = app.sweep().await;
+        sleep(if is_through { SWEEP_PERIOD } else { ROUND }).await;
     }
 }
 

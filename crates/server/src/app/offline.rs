@@ -13,7 +13,8 @@ use crate::meta::MetaStore;
 use crate::storage::adopt::Adopted;
 use crate::storage::audit::{Audited, Depth};
 use crate::storage::local::LocalStore;
-use crate::storage::{BlobStore as _, adopt, audit, sweep};
+use crate::storage::sweep::{self, Reach};
+use crate::storage::{BlobStore as _, adopt, audit};
 
 /// `adopt`: gives rows to whatever files of the store have none, now; but for what a crash left of our own uploads, which
 /// goes.
@@ -24,7 +25,7 @@ pub async fn adopt(config: &Config, out: &mut dyn Write) -> anyhow::Result<()> {
     let tree = LocalStore::open(&config.storage)?;
     let meta: Arc<dyn MetaStore> = Arc::new(open_rows(&tree, Counter::default())?);
     // Else what nobody was told to be stored would be taken for the files of somebody else.
-    sweep::sweep(&tree, &*meta).await?;
+    sweep::sweep(&tree, &*meta, Reach::Tree).await?;
     let mut said = Vec::new();
     let mut report = |skipped| said.push(Chain(&skipped).to_string());
     let adopted = adopt::adopt(&tree, &meta, clock::now(), &mut report).await?;

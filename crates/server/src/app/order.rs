@@ -8,34 +8,46 @@ use crate::http::context::Chain;
 use crate::meta::MetaError;
 use crate::storage::adopt::{self, Adopted};
 use crate::storage::local::LocalStore;
-use crate::storage::sweep::{self, SweepError, Swept};
+use crate::storage::sweep::{self, Reach, SweepError, Swept};
 
 impl App {
-    /// Whether a start has to wait for [`App::sweep`].
-    pub async fn awaits_sweep(&self) -> bool {
-        match &self.tree {
-            Some(tree) => sweep::comes_first(tree, self.config().limits.min_free).await,
-            None => false,
-        }
-    }
-
-    /// Resolves what dead processes left behind: temporaries, and names without a row.
-    pub async fn sweep(&self) {
+    /// Resolves of what dead processes left behind what a start has to: temporaries, and before an adoption names without a
+    /// row.
+    pub async fn sweep_at_start(&self) {
         let Some(tree) = &self.tree else { return };
-        match self.sweep_tree(tree).await {
-            Ok(swept) => self.metrics.swept(&swept),
-            Err(failure) => error!(error = %Chain(&failure), "The sweep of abandoned uploads failed"),
-        }
+        self.sweep_as_far(tree, Reach::of_start(tree, &*self.meta).await).await;
     }
 
-    async fn sweep_tree(&self, tree: &LocalStore) -> Result<Swept, SweepError> {
-        let begun = match sweep::begin(&*self.meta).await {
-            // What is swept may be what fills the disk. Nothing after the beginning needs room, and it can take minutes:
-            // no time to keep removals waiting for the reserve.
-            Err(MetaError::Full { .. }) => self.on_reserve(sweep::begin(&*self.meta)).await,
-            begun => begun,
+    /// Resolves all of it; false when something kept it from going through.
+    pub async fn sweep(&self) -> bool {
+        let Some(tree) = &self.tree else { return true };
+        self.sweep_as_far(tree, Reach::Tree).await
+    }
+
+    async fn sweep_as_far(&self, tree: &LocalStore, reach: Reach) -> bool {
+        let swept = match sweep::begin(&*self.meta).await {
+            // What is swept may be what fills the disk.
+            Err(MetaError::Full { .. }) => self.sweep_on_reserve(tree, reach).await,
+            Ok(begun) => sweep::resolve(tree, &*self.meta, begun, reach).await,
+            Err(error) => Err(error.into()),
         };
-        sweep::resolve(tree, &*self.meta, begun?).await
+        match &swept {
+            Ok(swept) => self.metrics.swept(swept, reach),
+            Err(failure) => error!(error = %Chain(failure), "The sweep of abandoned uploads failed"),
+        }
+        swept.is_ok()
+    }
+
+    async fn sweep_on_reserve(&self, tree: &LocalStore, reach: Reach) -> Result<Swept, SweepError> {
+        match reach {
+            Reach::Temporaries => self.on_reserve(sweep::sweep(tree, &*self.meta, reach)).await,
+            // A walk can take minutes: no time to keep removals waiting for the reserve. All that needs room after the
+            // beginning is the folder of a name that is given back, and a start does that.
+            Reach::Tree => {
+                let begun = self.on_reserve(sweep::begin(&*self.meta)).await?;
+                sweep::resolve(tree, &*self.meta, begun, reach).await
+            }
+        }
     }
 
     /// Gives rows to the files of a tree that another server wrote, at the first start on it; later, to those that were

@@ -123,9 +123,12 @@ async fn no_removal_waits_on_a_full_disk_until_a_sweep_has_ended() {
     let swept = Arc::clone(&app);
     let sweep = tokio::spawn(async move { swept.sweep().await });
     // That is in the database once it has begun, on what was held back.
-    while rows.note("sweep").await.unwrap().is_none() {
-        sleep(Duration::from_millis(1)).await;
-    }
+    let begun = async {
+        while rows.note("sweep").await.unwrap().is_none() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), begun).await.unwrap();
     rows.fail_write(1, Fault::Full);
     assert!(app.bury(&record, Farewell::Deleted).await.unwrap());
     assert!(!sweep.is_finished(), "the removal has waited for it");

@@ -206,6 +206,8 @@ impl Engine {
         let asked = profile.asked().filter(|_| config.settings.foresees && config.settings.may_bbr(&start));
         start.expected = asked.unwrap_or(start.expected);
         let trial = self.tuning.choose(&config, profile.class, &mut start);
+        // What one without BBR reaches shows nothing of steps beside BBR's rate.
+        let trial = trial.filter(|_| asked.is_none() || profile.rate_default.is_some());
         let explainer = explainer(&config, request, arm, &key);
         let bounds = grant(&config, profile.class, &mut start.expected);
         if let Some(explainer) = explainer.filter(|_| config.settings.may_size(&start)) {

@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::meta::MetaError;
 use crate::net::ConnectionEvents;
 use crate::storage::StoreError;
-use crate::storage::sweep::Swept;
+use crate::storage::sweep::{Reach, Swept};
 use crate::telemetry::labels::{AuthOutcome, StatusClass, TransferOutcome, UploadRefusal};
 use crate::telemetry::metrics::Metrics;
 use crate::upload::PutError;
@@ -85,10 +85,10 @@ pub(crate) fn administrator(metrics: &Metrics, outcome: Result<(), NotAdministra
 }
 
 impl Metrics {
-    /// A sweep of the store ended.
-    pub fn swept(&self, swept: &Swept) {
+    /// A sweep of the store ended. One that did not look for all is no run.
+    pub fn swept(&self, swept: &Swept, reach: Reach) {
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        self.sweep_runs.inc();
+        self.sweep_runs.inc_by(u64::from(reach == Reach::Tree));
         self.sweep_temporaries.inc_by(count(swept.orphans + swept.settled));
         self.sweep_leftovers.inc_by(count(swept.retracted));
     }

@@ -108,6 +108,14 @@ pub async fn adopt_if_due(
     pass(store, meta, then, left, report).await.map(Some)
 }
 
+/// Whether an adoption has ended before, though parts of the tree may have been unreadable.
+///
+/// # Errors
+/// The note could not be read.
+pub async fn has_adopted(meta: &dyn MetaStore) -> Result<bool, MetaError> {
+    Ok(meta.note(NOTE).await?.is_some())
+}
+
 /// Gives every file below the root that has none a row, with what its name and its inode tell.
 ///
 /// # Errors

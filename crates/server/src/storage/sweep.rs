@@ -15,11 +15,11 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
-use hfs_core::{BlobId, ByteSize};
+use hfs_core::BlobId;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::adopt::slot_of;
+use super::adopt::{has_adopted, slot_of};
 use super::local::{Dead, Lease, LocalStore, Step};
 use super::recorded::{id_of, is_recorded};
 use super::{BlobStore, Place, StoreError};
@@ -60,23 +60,35 @@ pub enum SweepError {
     Meta(#[from] MetaError),
 }
 
-/// Whether a start has to wait for its sweep, which may walk over the whole tree.
-///
-/// Uploads and downloads need not: rows decide what is visible, leases and claims keep a sweep from what is under way. But
-/// an adoption would take what a crash left for another server's files. And where less than `floor` is free, uploads are
-/// refused for want of what the sweep may give back.
-pub async fn comes_first(store: &LocalStore, floor: ByteSize) -> bool {
-    // What cannot be told is told by the adoption, or by the next upload.
-    store.is_adoption_due().await.unwrap_or(true) || store.free_now().await.is_ok_and(|free| free < floor)
+/// How far a sweep goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reach {
+    /// What temporaries and rows tell: broken uploads go, and what is the last copy of a recorded blob gets its name back.
+    Temporaries,
+    /// Besides, what was published and never recorded: its name may have to be looked for in the whole tree.
+    Tree,
+}
+
+impl Reach {
+    /// Of the sweep that a start waits for.
+    ///
+    /// Uploads and downloads need not wait for a walk: rows decide what is visible, leases and claims keep a sweep from what
+    /// is under way. But a first adoption would take what a crash left for another server's files. A later one, of parts that
+    /// were unreadable then, passes by what is younger than the first.
+    pub async fn of_start(store: &LocalStore, meta: &dyn MetaStore) -> Self {
+        // What cannot be told is told by the adoption.
+        let is_due = store.is_adoption_due().await.unwrap_or(true);
+        if is_due && !has_adopted(meta).await.unwrap_or(false) { Self::Tree } else { Self::Temporaries }
+    }
 }
 
 /// Removes what dead processes left behind.
 ///
 /// # Errors
 /// When the temporaries or the rows as a whole cannot be read; trouble with a single file is counted and logged.
-pub async fn sweep(store: &LocalStore, meta: &dyn MetaStore) -> Result<Swept, SweepError> {
+pub async fn sweep(store: &LocalStore, meta: &dyn MetaStore, reach: Reach) -> Result<Swept, SweepError> {
     let begun = begin(meta).await?;
-    resolve(store, meta, begun).await
+    resolve(store, meta, begun, reach).await
 }
 
 /// A sweep may judge: no row of unknown fate can appear any more.
@@ -94,11 +106,16 @@ pub async fn begin(meta: &dyn MetaStore) -> Result<Begun, MetaError> {
     Ok(Begun(()))
 }
 
-/// The rest of [`sweep`]. It may walk over the whole tree.
+/// The rest of [`sweep`].
 ///
 /// # Errors
 /// As [`sweep`].
-pub async fn resolve(store: &LocalStore, meta: &dyn MetaStore, _begun: Begun) -> Result<Swept, SweepError> {
+pub async fn resolve(
+    store: &LocalStore,
+    meta: &dyn MetaStore,
+    _begun: Begun,
+    reach: Reach,
+) -> Result<Swept, SweepError> {
     store.release_unresolved(UNRESOLVED);
     let mut swept = Swept::default();
     let mut unrecorded = HashMap::new();
@@ -134,7 +151,9 @@ pub async fn resolve(store: &LocalStore, meta: &dyn MetaStore, _begun: Begun) ->
             Verdict::LastCopy(record) => restore(store, meta, dead, &record, &mut swept).await?,
         }
     }
-    retract(store, meta, unrecorded, &mut swept).await?;
+    if reach == Reach::Tree {
+        retract(store, meta, unrecorded, &mut swept).await?;
+    }
     Ok(swept)
 }
 
@@ -220,7 +239,8 @@ async fn retract(
     }
     info!(count = unrecorded.len(), "Looking through the tree for files that a crash left");
     let mut complete = true;
-    for mut steps in [store.walk(), store.walk_by_id()] {
+    for is_by_id in [false, true] {
+        let mut steps = if is_by_id { store.walk_by_id() } else { store.walk() };
         complete &= retract_found(store, meta, &mut steps, &mut unrecorded, swept).await?;
     }
     for dead in unrecorded.into_values() {

@@ -1,6 +1,7 @@
 //! SIGKILL at random moments: what was acknowledged is there, what was not is there whole or not at all, and nothing
 //! is left over.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::rig::leftover::leave;
@@ -60,7 +61,10 @@ fn a_start_after_a_crash_does_not_wait_for_the_walk_over_the_tree() {
     assert_eq!(server.put("c/new.txt", b"new").status, 201);
     assert_eq!(server.put("b/left.txt", b"the client's repeat").status, 201, "its slot is free again");
     assert!(left.exists(), "the walk has ended");
+    let served = format!("/proc/{}", server.pid().as_raw_nonzero());
     drop(server);
+    // Until then the temporaries are its own.
+    wait_until("end of the server below strace", SWEEP, || !Path::new(&served).exists());
 
     let mut server = TestServer::builder().storage(&root).start();
     wait_until("end of the temporaries", SWEEP, || server.temporaries().is_empty());

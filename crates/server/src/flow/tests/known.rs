@@ -94,6 +94,25 @@ async fn a_download_that_asks_whether_bbr_is_still_better_is_not_put_on_it_by_wh
     assert_eq!(begins_with(25, Err(Unsettable::Absent("bbr"))).await, (None, false), "there is none to ask about");
 }
 
+#[tokio::test]
+async fn a_download_that_asks_shows_nothing_of_steps_where_no_rate_without_bbr_is_known() {
+    let takes_part = async |transfers, rate_default| {
+        // In steps, of which the contest is.
+        let settings = Settings { zero_copy: false, ..Settings::default() };
+        let config = || PaceConfig { settings, ..PaceConfig::default() };
+        let mut engine = Engine::new(config(), Arc::new(Metrics::new()));
+        engine.bbr = Ok(());
+        engine.configure(config());
+        let key = ProfileKey::new(None, of_client(Direction::Download, None).whose.address);
+        let known = Profile { rate_default, rate_bbr: Some(9e6), loss: Some(0.02), ..Profile::default() };
+        let kept = vec![(key, Profile { transfers, at: clock::now(), ..known })];
+        engine.profiles().recall(kept, engine.oldest());
+        Arc::new(engine).begin(of_client(Direction::Download, None)).await.trial.is_some()
+    };
+    assert!(takes_part(24, None).await && takes_part(25, Some(1e6)).await);
+    assert!(!takes_part(25, None).await);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_known_client_is_granted_what_the_configuration_says_of_such_clients() {
     let bounds = |kib: usize, patience| Bounds { ceiling: Some(kib << 10), patience: Some(patience), retry: None };

@@ -10,7 +10,7 @@ use crate::meta::memory::MemoryMeta;
 use crate::meta::{Entry, Farewell, Tombstone};
 use crate::storage::conformance::{put, settle, slot};
 use crate::storage::local::testing::Root;
-use crate::storage::sweep::{Swept, sweep};
+use crate::storage::sweep::{Reach, Swept, sweep};
 
 const HASH: &str = "da39a3ee5e6b4b0d3255bfef95601890afd80709";
 /// When the files of the other server were written.
@@ -168,7 +168,7 @@ async fn what_is_being_adopted_is_not_swept() {
     while meta.failures_left() > 0 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(sweep(&root.open(), &rows).await.unwrap(), Swept { living: 1, ..Swept::default() });
+    assert_eq!(sweep(&root.open(), &rows, Reach::Tree).await.unwrap(), Swept { living: 1, ..Swept::default() });
     assert!(root.path().join("a/left").exists(), "its row is on the way");
     adoption.abort();
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hfs_core::{BlobId, ByteSize};
+use hfs_core::BlobId;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, fsync, linkat, openat, statat, unlinkat};
 use rustix::io::Errno;
 use tokio::sync::mpsc;
@@ -205,13 +205,6 @@ impl LocalStore {
             }
         };
         self.0.writes.run(ACTION, remove).await
-    }
-
-    /// Free bytes for an unprivileged writer, asked anew and not remembered: the caller is about to change them.
-    pub(in crate::storage) async fn free_now(&self) -> Result<ByteSize, StoreError> {
-        const ACTION: &str = "measure free space";
-        let inner = Arc::clone(&self.0);
-        self.0.reads.run(ACTION, move || inner.tree.free().map_err(failed(ACTION))).await
     }
 
     /// Whether this root was a foreign tree when the store was founded, and has not been adopted whole since.

@@ -36,7 +36,7 @@ impl Fixture {
     }
 
     async fn sweep(&self) -> Swept {
-        sweep(&self.root.open(), &self.rows).await.unwrap()
+        sweep(&self.root.open(), &self.rows, Reach::Tree).await.unwrap()
     }
 
     /// Two recorded blobs of equal bytes that a program has made one file: the rows of `a/one` and `a/other`.
@@ -206,7 +206,7 @@ async fn an_unresolved_publication_is_left_to_its_living_process() {
     let fixture = Fixture::new();
     let store = fixture.root.open();
     drop(put(&store, "a/b", b"its row may still come").await);
-    assert_eq!(sweep(&store, &fixture.rows).await.unwrap(), Swept { living: 1, ..Swept::default() });
+    assert_eq!(sweep(&store, &fixture.rows, Reach::Tree).await.unwrap(), Swept { living: 1, ..Swept::default() });
     assert_eq!(fixture.sweep().await, Swept { living: 1, ..Swept::default() });
     drop(store);
     assert_eq!(fixture.sweep().await, Swept { retracted: 1, ..Swept::default() });
@@ -391,18 +391,32 @@ async fn nothing_is_removed_while_the_rows_cannot_be_asked() {
     let rows = FaultyMeta::new(fixture.rows.clone());
     // The first is about the blob, the second about who has its name.
     rows.fail_read(2);
-    assert!(matches!(sweep(&fixture.root.open(), &rows).await, Err(SweepError::Meta(_))));
+    assert!(matches!(sweep(&fixture.root.open(), &rows, Reach::Tree).await, Err(SweepError::Meta(_))));
     assert!(fixture.root.path().join("a/b").exists() && fixture.temporaries().len() == 1);
     assert_eq!(rows.lookup(&slot("a/b")).await.unwrap(), None);
     assert_eq!(fixture.sweep().await, Swept { retracted: 1, ..Swept::default() });
 }
 
 #[tokio::test]
-async fn a_start_waits_for_its_sweep_before_an_adoption_and_for_want_of_room() {
-    let root = Root::new();
+async fn a_start_waits_for_a_walk_only_before_a_first_adoption() {
+    let (root, rows) = (Root::new(), MemoryMeta::new());
     let store = root.open();
-    assert!(!comes_first(&store, ByteSize::ZERO).await);
-    assert!(comes_first(&store, ByteSize::bytes(u64::MAX)).await);
+    assert_eq!(Reach::of_start(&store, &rows).await, Reach::Temporaries);
     store.adoption_is_due().await.unwrap();
-    assert!(comes_first(&store, ByteSize::ZERO).await);
+    assert_eq!(Reach::of_start(&store, &rows).await, Reach::Tree);
+    rows.set_note("adopted", "1").await.unwrap();
+    assert_eq!(Reach::of_start(&store, &rows).await, Reach::Temporaries, "parts were unreadable then");
+}
+
+#[tokio::test]
+async fn without_a_walk_broken_uploads_go_and_what_was_published_waits() {
+    let fixture = Fixture::new();
+    let (store, tmp) = (fixture.root.open(), fixture.root.path().join(".hfs/tmp"));
+    fs::write(tmp.join("0".repeat(32)), "broken").unwrap();
+    fs::write(tmp.join("1".repeat(32)), "published").unwrap();
+    fs::hard_link(tmp.join("1".repeat(32)), fixture.root.path().join("left")).unwrap();
+    let swept = sweep(&store, &fixture.rows, Reach::Temporaries).await.unwrap();
+    assert_eq!(swept, Swept { orphans: 1, ..Swept::default() });
+    assert!(fixture.root.path().join("left").exists() && fixture.temporaries() == ["1".repeat(32)]);
+    assert_eq!(fixture.sweep().await, Swept { retracted: 1, ..Swept::default() });
 }

@@ -18,7 +18,7 @@ use crate::http::testing::{Answer, Client, Rig, get, path, proven, put, slot_of,
 use crate::meta::faulty::FaultyMeta;
 use crate::meta::memory::MemoryMeta;
 use crate::storage::local::LocalStore;
-use crate::storage::sweep::{Swept, sweep};
+use crate::storage::sweep::{Reach, Swept, sweep};
 use crate::storage::{BlobStore, Place};
 use crate::telemetry::metrics::Metrics;
 use crate::upload::{self, PutError, Stored};
@@ -158,6 +158,6 @@ async fn what_a_row_names_that_came_without_a_claim_is_not_swept() {
     assert_eq!(send(put("a/b", BYTES)).await.status, 201, "what it names is told to be stored");
     drop(store);
     drop(app);
-    assert_eq!(sweep(&open(), &*rows).await.unwrap(), Swept::default());
+    assert_eq!(sweep(&open(), &*rows, Reach::Tree).await.unwrap(), Swept::default());
     assert_eq!(std::fs::read(folder.path().join("a/b")).unwrap(), BYTES);
 }

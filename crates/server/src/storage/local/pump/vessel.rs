@@ -124,3 +124,28 @@ impl Vessel for Memory<'_> {
         file.write_all_at(bytes, at)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_pipe_holds_comes_to_its_place_by_way_of_memory() {
+        let pipe = Pipe::new(1 << 20).unwrap();
+        let bytes: Vec<u8> = (0..200_000_u32).map(|n| n.wrapping_mul(n).to_le_bytes()[1]).collect();
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            rest = &rest[rustix::io::write(&pipe.write, rest).unwrap()..];
+        }
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(b"before", 0).unwrap();
+        // Some of it goes the usual way.
+        let mut at = 6;
+        let spliced = splice(&pipe.read, None, &file, Some(&mut at), 70_000, SpliceFlags::MOVE).unwrap();
+        pipe.copy(&file, at, bytes.len() - spliced).unwrap();
+        let mut found = vec![0; 6 + bytes.len()];
+        file.read_exact_at(&mut found, 0).unwrap();
+        assert!(found == [b"before", &bytes[..]].concat());
+        assert!(at == 6 + spliced as u64 && file.metadata().unwrap().len() == found.len() as u64);
+    }
+}
